@@ -1,0 +1,71 @@
+"""The ONE table that shared tests run over: every method with its options, and tiny models of every family."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax.data.image import Preprocessing
+from vitjax.model import Model
+from vitjax.vit import ViT, ViTConfig
+
+CASES = [
+    {"method": "raw_attention"},
+    {"method": "raw_attention", "layer": 1, "head_fusion": "min"},
+    {"method": "rollout"},
+    {"method": "rollout", "head_fusion": "max"},
+    {"method": "rollout", "head_fusion": "min", "discard_ratio": 0.9},
+    {"method": "rollout", "start_layer": 1},
+    {"method": "rollout", "per_head": True},
+    {"method": "rollout", "variant": "vit_explain", "head_fusion": "max", "discard_ratio": 0.5},
+    {"method": "rollout", "variant": "first_left"},
+    {"method": "grad_rollout"},
+    {"method": "grad_rollout", "discard_ratio": 0.9, "score": "probability"},
+    {"method": "grad_rollout", "variant": "vit_explain"},
+    {"method": "transformer_mm"},
+    {"method": "transformer_mm", "score": "probability", "start_layer": 1},
+]
+
+_TINY = dict(width=24, depth=3, heads=3, mlp_dim=40, patch_size=8, image_size=(32, 32), num_classes=7)
+
+CONFIGS = {
+    "plain": ViTConfig(**_TINY),
+    "distilled": ViTConfig(**_TINY, distilled=True),
+    "registers": ViTConfig(**_TINY, registers=4, position_on_prefix=False),
+    "layer_scale": ViTConfig(**_TINY, layer_scale=True, position_on_prefix=False),
+    "swiglu": ViTConfig(**_TINY, layer_scale=True, mlp="swiglu"),
+    "clip": ViTConfig(**_TINY, pre_norm=True, patch_bias=False, mlp="quick_gelu", norm_eps=1e-5),
+    "avg_pool": ViTConfig(**_TINY, pool="avg", fc_norm=True),
+    "gap": ViTConfig(**_TINY, pool="avg", class_token=False),
+    "no_qkv_bias": ViTConfig(**_TINY, qkv_bias=False),
+    "patch14": ViTConfig(**{**_TINY, "patch_size": 14, "image_size": (42, 42)}),
+    "non_square": ViTConfig(**{**_TINY, "image_size": (24, 48)}),
+}
+
+
+def case_id(case: dict) -> str:
+    return "-".join(str(value) for value in case.values())
+
+
+def tiny_model(name: str, dtype=np.float32) -> Model:
+    """A tiny model with every parameter random, so that no bias, scale or token is trivially neutral."""
+    config = CONFIGS[name]
+    shapes = jax.eval_shape(
+        ViT(config).init, jax.random.key(0), jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
+    )["params"]
+    rng = np.random.default_rng(sorted(CONFIGS).index(name))
+
+    def draw(path, leaf):
+        fan_in = leaf.shape[-2] if path[-1].key == "kernel" else 4
+        centre = 1.0 if path[-1].key in ("scale", "gamma") else 0.0
+        return jnp.asarray(centre + rng.normal(size=leaf.shape) * fan_in**-0.5, dtype)
+
+    params = jax.tree_util.tree_map_with_path(draw, shapes)
+    preprocessing = Preprocessing(size=config.image_size, crop_pct=1.0, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Model(config=config, params=params, preprocessing=preprocessing, name=name)
+
+
+def tiny_images(model: Model, count: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, *model.config.image_size, 3)).astype(np.float32)

@@ -1,0 +1,13 @@
+"""What every test may use: where the shared data lies. PyTorch peers are in `torch_peer`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anybody imports torch: more threads than this only contend with XLA's.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and photographs are not here")

@@ -1,0 +1,100 @@
+"""The sweep against plain differentiation of the whole model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vitjax
+from tests.cases import CONFIGS, tiny_images, tiny_model
+from vitjax.trace import PREDICTED, SECOND, backward_fold, choose_target
+from vitjax.vit import ViT
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_collected_trace_equals_grad_through_scanned_model(name):
+    model = tiny_model(name)
+    image = tiny_images(model, 1)
+    module = ViT(model.config)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image[0])["perturbations"]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)
+
+    def scored(zeros, score):
+        logits, state = module.apply(
+            {"params": model.params, "perturbations": zeros}, image[0], mutable=["intermediates"]
+        )
+        value = logits if score == "logit" else jax.nn.softmax(logits)
+        return value[3], state["intermediates"]["blocks"]
+
+    @jax.jit
+    def reference(zeros):
+        return {score: jax.grad(scored, has_aux=True)(zeros, score) for score in ("logit", "probability")}
+
+    with jax.default_matmul_precision("highest"):
+        expected = reference(zeros)
+    for score, (grads, sown) in expected.items():
+        trace = vitjax.trace(model, image, target=3, score=score)
+        grads = grads["blocks"]["attn"]
+        for ours, theirs in [
+            (trace.attention, sown["attn"]["attention"]),
+            (trace.scores, sown["attn"]["scores"]),
+            (trace.values, sown["attn"]["values"]),
+            (trace.tokens, sown["input"]),
+            (trace.middle, sown["middle"]),
+            (trace.output, sown["output"]),
+            (trace.attention_grad, grads["attention"]),
+            (trace.scores_grad, grads["scores"]),
+        ]:
+            scale = np.abs(theirs).max()
+            assert scale > 0
+            np.testing.assert_allclose(ours[0], theirs, atol=2e-5 * scale, rtol=0)
+
+
+def test_attention_is_a_distribution_and_layers_chain():
+    model = tiny_model("registers")
+    trace = vitjax.trace(model, tiny_images(model, 1))
+    np.testing.assert_allclose(trace.attention.sum(-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(trace.index[0], [0, 1, 2])
+    np.testing.assert_allclose(trace.tokens[:, 1:], trace.output[:, :-1], atol=1e-6)
+    np.testing.assert_allclose(trace.tokens_grad[:, 1:], trace.output_grad[:, :-1], atol=1e-6)
+
+
+def test_fused_and_observed_forward_agree():
+    model = tiny_model("plain")
+    image = tiny_images(model, 1)[0]
+    module = ViT(model.config)
+    with jax.default_matmul_precision("highest"):
+        fused = module.apply({"params": model.params}, image)
+        observed, _ = module.apply({"params": model.params}, image, mutable=["intermediates"])
+    np.testing.assert_allclose(fused, observed, atol=2e-6)
+
+
+def test_sentinel_targets():
+    logits = jnp.array([0.1, 3.0, -1.0, 2.0])
+    assert choose_target(logits, jnp.int32(PREDICTED)) == 1
+    assert choose_target(logits, jnp.int32(SECOND)) == 3
+    assert choose_target(logits, jnp.int32(2)) == 2
+
+
+def test_memory_of_the_fold_is_flat_in_depth():
+    """Temporaries must not grow by an attention matrix per layer."""
+    from dataclasses import replace
+
+    from vitjax.methods import METHODS
+
+    def temporaries(depth):
+        model = tiny_model("plain")
+        config = replace(model.config, depth=depth, image_size=(128, 128))
+        shapes = jax.eval_shape(ViT(config).init, jax.random.key(0), jnp.zeros((128, 128, 3)))["params"]
+
+        def run(params, image):
+            return backward_fold(
+                config, params, image, jnp.int32(0), [METHODS["transformer_mm"].fold(config)]
+            )
+
+        image = jax.ShapeDtypeStruct((128, 128, 3), jnp.float32)
+        return jax.jit(run).lower(shapes, image).compile().memory_analysis().temp_size_in_bytes
+
+    config = tiny_model("plain").config
+    one_attention = config.heads * 257**2 * 4
+    assert temporaries(12) - temporaries(4) < one_attention

@@ -1,0 +1,114 @@
+"""Tiny timm models of every family with all parameters random, and what PyTorch computes with them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from tests.torch_peer import import_timm
+
+timm = import_timm()
+import torch  # noqa: E402
+from timm.layers import LayerNorm, QuickGELU, SwiGLUPacked  # noqa: E402
+from timm.models.deit import VisionTransformerDistilled  # noqa: E402
+from timm.models.vision_transformer import VisionTransformer  # noqa: E402
+
+TINY = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_classes": 10}
+_DINO = {"init_values": 1e-5, "img_size": 42, "patch_size": 14, "num_classes": 0}
+
+PEERS = {
+    "plain": {},
+    "patch32": {"img_size": 64, "patch_size": 32},
+    "patch32_non_square": {"img_size": (64, 96), "patch_size": 32},
+    "patch14": {"img_size": 42, "patch_size": 14},
+    "patch8": {"patch_size": 8},
+    "distilled": {"distilled": True},
+    "distilled_headless": {"distilled": True, "num_classes": 0},
+    "deit3": {"no_embed_class": True, "init_values": 1e-6},
+    "registers": {"no_embed_class": True, "reg_tokens": 4},
+    "registers_with_position": {"reg_tokens": 2},
+    "dinov2": _DINO,
+    "dinov2_swiglu": dict(**_DINO, mlp_layer=SwiGLUPacked, act_layer=torch.nn.SiLU, mlp_ratio=2.66667 * 2),
+    "dinov2_registers": dict(**_DINO, reg_tokens=4, no_embed_class=True),
+    "no_qkv_bias": {"qkv_bias": False},
+    "avg": {"global_pool": "avg"},
+    "avg_norm_first": {"global_pool": "avg", "fc_norm": False},
+    "gap": {
+        "class_token": False,
+        "global_pool": "avg",
+        "fc_norm": False,
+        "qkv_bias": False,
+        "init_values": 1e-6,
+    },
+    "gap_registers": {"class_token": False, "global_pool": "avg", "reg_tokens": 4, "no_embed_class": True},
+    "token_fc_norm": {"fc_norm": True},
+    "non_square": {"img_size": (48, 80)},
+    "dynamic_size": {"dynamic_img_size": True},
+    "clip": {"pre_norm": True, "norm_layer": partial(LayerNorm, eps=1e-5)},
+    "clip_quickgelu": {
+        "pre_norm": True,
+        "norm_layer": partial(torch.nn.LayerNorm, eps=1e-5),
+        "act_layer": QuickGELU,
+    },
+}
+"""Name -> what differs from TINY, as arguments of timm's class."""
+
+SLOW = {  # what each adds, another one covers: left out of the quick suite
+    "patch14",
+    "patch32",
+    "non_square",
+    "registers_with_position",
+    "distilled_headless",
+    "dinov2_registers",
+    "gap_registers",
+    "token_fc_norm",
+    "dynamic_size",
+    "clip",
+}
+
+
+def build(distilled: bool = False, seed: int = 0, **arguments):
+    """A module in eval mode in which no bias, scale, token or position is trivially neutral."""
+    kind = VisionTransformerDistilled if distilled else VisionTransformer
+    module = kind(**{**TINY, **arguments}).eval()
+    return randomise(module, seed)
+
+
+def randomise(module, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            spread = parameter[0].numel() ** -0.5 if parameter.ndim in (2, 4) else 0.3
+            values = rng.normal(size=parameter.shape) * spread
+            if name.endswith("gamma") or (parameter.ndim == 1 and name.endswith("weight")):
+                values += 1.0
+            parameter.copy_(torch.from_numpy(values))
+    return module
+
+
+def random_images(image_size: tuple[int, int], count: int = 2) -> np.ndarray:
+    return np.random.default_rng(7).normal(size=(count, *image_size, 3)).astype(np.float32)
+
+
+def torch_trace(module, images: np.ndarray, target: int) -> dict[str, np.ndarray]:
+    """logits [b, k], output [b, l, n, c], attention [b, l, h, n, m] and the target logit's gradient by it."""
+    outputs, attention = [], []
+
+    def keep_attention(_module, _inputs, output):
+        output.retain_grad()
+        attention.append(output)
+
+    for block in module.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(keep_attention)
+        block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    logits = module(torch.from_numpy(images).permute(0, 3, 1, 2).to(next(module.parameters()).dtype))
+    logits[:, target].sum().backward()
+    found = {
+        "output": torch.stack(outputs, 1),
+        "attention": torch.stack(attention, 1),
+        "gradient": torch.stack([each.grad for each in attention], 1),
+        "logits": logits,
+    }
+    return {name: value.detach().numpy() for name, value in found.items()}

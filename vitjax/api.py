@@ -1,0 +1,220 @@
+"""explain, explain_many, trace: images in, maps out, one compiled program per request and shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax import compilation_cache
+from vitjax.errors import ConfigError
+from vitjax.explanation import Explanation
+from vitjax.images import Images, prepare
+from vitjax.methods import Method, find_method
+from vitjax.model import Model, accumulation_dtype
+from vitjax.targets import resolve_targets
+from vitjax.trace import LayerTrace, backward_fold, choose_target, collect
+from vitjax.vit import ViT, ViTConfig
+
+TRACES: Counter[tuple] = Counter()
+"""How often each (config, requests, shape) was traced by JAX; more than once is a bug."""
+
+
+class Request(NamedTuple):
+    """A method with all its options, hashable."""
+
+    label: str
+    name: str
+    method: Method
+    options: tuple[tuple[str, Any], ...]
+
+
+def request(method: str | dict[str, Any], **options: Any) -> Request:
+    """A method name with options, or {"method": name, **options} -> Request. Raises on unknown names."""
+    if isinstance(method, dict):
+        options = {**method, **options}
+        if "method" not in options:
+            raise ConfigError(f"a method given as a dict needs the key 'method': {method!r}")
+        method = options.pop("method")
+    found = find_method(method)
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    label = method + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
+    return Request(label, method, found, tuple(sorted(found.check_options(method, options).items())))
+
+
+def explain(
+    model: Model,
+    images: Any,
+    method: str = "rollout",
+    target: Any = None,
+    *,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Explanation:
+    """Explain images by one method.
+
+    Args:
+        images: path(s), PIL image(s), uint8 array(s), or normalised floats [b, H, W, 3] (any size that is a
+            multiple of the patch: positions are then resampled).
+        target: None (predicted class), class number, class name, "top2" (second class), or a list, one per image.
+        batch_size: images per device call; memory grows with it, results do not depend on it.
+        seed: of methods that draw random numbers; each image's draws depend on (seed, image id) alone.
+        progress: called after each batch with the number of images it finished.
+
+    Returns an Explanation; `.maps` are raw: [b, h, w] on the patch grid or [b, H, W] for pixel methods.
+    Raises UnknownNameError, ConfigError, LabelError, ImageError before any computation.
+
+    Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby").overlay(0)`
+    """
+    wanted = request(method, **options)
+    found = explain_many(
+        model,
+        images,
+        [{"method": method, **options}],
+        target,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+    return found[wanted.label]
+
+
+def explain_many(
+    model: Model,
+    images: Any,
+    methods: Sequence[str | dict[str, Any]],
+    target: Any = None,
+    *,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Explanation]:
+    """Explain images by several methods; all that are recurrences over layers share one sweep.
+
+    `methods` are names or {"method": name, **options}. Returns a dict in the order asked for, keyed by the name,
+    with the options that were given in parentheses: "rollout", "rollout(head_fusion=max)".
+    Arguments and errors otherwise as `explain`.
+    """
+    requests = tuple(dict.fromkeys(request(method) for method in methods))
+    if not requests:
+        raise ConfigError("no method was asked for")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+    for each in requests:
+        _check_needs(model, each)
+    batch = prepare(model, images)
+    targets = resolve_targets(model, target, len(batch))
+    model = model.at_size(batch.x.shape[1:3])
+    outputs = _run(model, batch, targets, requests, batch_size, seed, progress)
+    return {
+        each.label: Explanation(
+            maps=outputs["maps"][i],
+            target=outputs["target"],
+            logits=outputs["logits"],
+            method=each.name,
+            label=each.label,
+            options=dict(each.options),
+            level=each.method.level,
+            images=batch,
+            model=model,
+        )
+        for i, each in enumerate(requests)
+    }
+
+
+def trace(model: Model, images: Any, target: Any = None, *, score: str = "logit", batch_size: int = 16) -> LayerTrace:
+    """Everything the layers saw, stacked: arrays lead with [b, l].
+
+    Returns a LayerTrace: `.attention`, `.attention_grad`, `.scores` [b, l, h, n, m], `.tokens` (entering each
+    block), `.middle`, `.output` [b, l, n, c], `.values` [b, l, h, n, d] ... `.params` are the blocks' parameters.
+    Memory: about 5·b·l·h·n² floats; 54 images of DeiT-Tiny are 1.8 GiB.
+    """
+    if score not in ("logit", "probability"):
+        raise ConfigError(f"score={score!r} is not one of 'logit', 'probability'")
+    batch = prepare(model, images)
+    targets = resolve_targets(model, target, len(batch))
+    model = model.at_size(batch.x.shape[1:3])
+    run = _compiled_trace(model.config, score)
+    parts = []
+    with jax.default_matmul_precision(model.precision):
+        for start in range(0, len(batch), batch_size):
+            rows = slice(start, start + batch_size)
+            parts.append(jax.device_get(run(model.params, batch.x[rows], targets[rows])))
+    stacked = jax.tree.map(lambda *each: np.concatenate(each), *parts)
+    return stacked._replace(params=model.params["blocks"])
+
+
+def _check_needs(model: Model, wanted: Request) -> None:
+    config = model.config
+    has = {"class_token": config.class_token, "head": config.num_classes > 0}
+    missing = sorted(need for need in wanted.method.needs if not has[need])
+    if missing:
+        raise ConfigError(
+            f"method {wanted.name!r} needs a model with {' and '.join(missing).replace('_', ' ')}; "
+            f"{model.name!r} has none"
+        )
+
+
+def _run(model, batch: Images, targets, requests, batch_size, seed, progress) -> dict[str, Any]:
+    """Equal batches through one compiled program; the last is padded so that its shape is not a new one."""
+    compilation_cache.enable()
+    run = compiled(model.config, requests)
+    size = min(batch_size, len(batch))
+    seeds = batch.seeds()
+    pending = []
+    with jax.default_matmul_precision(model.precision):
+        for start in range(0, len(batch), size):
+            rows = np.minimum(np.arange(start, start + size), len(batch) - 1)
+            out = run(model.params, batch.x[rows], targets[rows], seeds[rows], np.uint32(seed))
+            pending.append(jax.tree.map(lambda a, n=min(size, len(batch) - start): np.asarray(a)[:n], out))
+            if progress is not None:
+                progress(min(size, len(batch) - start))
+    logits, target, maps = jax.tree.map(lambda *each: np.concatenate(each), *pending)
+    return {"logits": logits, "target": target, "maps": maps}
+
+
+@lru_cache(maxsize=64)
+def compiled(config: ViTConfig, requests: tuple[Request, ...]):
+    """jit(vmap) of all requests: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps)."""
+
+    def one(params, image, target, image_seed, seed):
+        dtype = params["pos_embed"].dtype
+        image = image.astype(dtype)
+        folds = [each.method.fold(config, **dict(each.options)) for each in requests if each.method.fold]
+        if folds:
+            logits, target, results = backward_fold(config, params, image, target, folds)
+        else:
+            logits = ViT(config).apply({"params": params}, image)
+            target, results = choose_target(logits, target), ()
+        from_sweep = iter(results)
+        key = jax.random.fold_in(jax.random.key(seed), image_seed)
+        maps = tuple(
+            next(from_sweep)
+            if each.method.fold
+            else each.method.explain(config, params, image, target, key=key, **dict(each.options))
+            for each in requests
+        )
+        out = accumulation_dtype(dtype)
+        return logits.astype(out), target, tuple(m.astype(out) for m in maps)
+
+    def batched(params, x, targets, seeds, seed):
+        TRACES[config, tuple(each.label for each in requests), x.shape] += 1
+        return jax.vmap(one, in_axes=(None, 0, 0, 0, None))(params, x, targets, seeds, seed)
+
+    return jax.jit(batched)
+
+
+@lru_cache(maxsize=8)
+def _compiled_trace(config: ViTConfig, score: Any):
+    def one(params, image, target):
+        image = jnp.asarray(image, params["pos_embed"].dtype)
+        return collect(config, params, image, target, score=score)[1]._replace(params=None)
+
+    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))

@@ -1,0 +1,221 @@
+"""The command line: one thin function per sub-command. Results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tqdm import tqdm
+
+from vitjax.errors import ConfigError, VitjaxError
+
+Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
+Pictures = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
+Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
+
+
+def explain(
+    images: Pictures,
+    out: Out,
+    model: str = "vitjax_scenes",
+    weights: str | None = None,
+    methods: Methods = ("rollout",),
+    target: str | None = None,
+    dtype: str = "float32",
+    batch_size: int = 16,
+    seed: int = 0,
+    pdf: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Heatmaps of photos: a strip (photo | map | overlay) per image and method, raw maps as .npz.
+
+    Args:
+        images: pictures to explain.
+        out: directory to write, new or empty.
+        model: name of a model, see `vitjax models`.
+        weights: checkpoint file, checkpoint directory or hub id; the model's default otherwise.
+        methods: names, "all", or with options as in rollout:head_fusion=max,discard_ratio=0.9
+        target: class number or name, or "top2"; the predicted class otherwise.
+        dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
+        batch_size: images per device call.
+        seed: of methods that draw random numbers.
+        pdf: also write vector PDFs.
+        overwrite: write into a directory that is not empty.
+    """
+    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
+    with _progress(len(run.explanations) * len(run.images), "pictures") as tick:
+        for each in run.explanations.values():
+            each.save(out, pdf=pdf, progress=tick)
+    run.finish("explain")
+
+
+def compare(
+    images: Pictures,
+    out: Out,
+    model: str = "vitjax_scenes",
+    weights: str | None = None,
+    methods: Methods = ("all",),
+    target: str | None = None,
+    dtype: str = "float32",
+    batch_size: int = 16,
+    seed: int = 0,
+    pdf: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Methods side by side: grid.png and a self-contained index.html. Arguments as for `explain`."""
+    from vitjax import plots
+    from vitjax.compare_page import write_page
+    from vitjax.explanation import comparison
+
+    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
+    print("drawing", file=sys.stderr)
+    plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
+    write_page(out / "index.html", f"{len(run.explanations)} methods, {run.model.name}", run.explanations)
+    for each in run.explanations.values():
+        each.save_arrays(out)
+    run.finish("compare")
+
+
+def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite: bool = False) -> None:
+    """See it work: the bundled model explains bundled scenes, scored against their true masks. No network.
+
+    Args:
+        out: directory to write, new or empty.
+        scenes: number of two-object scenes to draw.
+        scored: number of two-object scenes to score.
+        seed: of methods that draw random numbers.
+        overwrite: write into a directory that is not empty.
+    """
+    from vitjax.demo import run_demo
+
+    print(run_demo(out, scenes=scenes, scored=scored, seed=seed, overwrite=overwrite))
+
+
+def methods() -> None:
+    """Every explainer: name, level, cost in forwards (F) and backwards (B), options, citation."""
+    from vitjax.methods import METHODS
+
+    for name, method in METHODS.items():
+        options = ", ".join(f"{key}={value}" for key, value in method.options.items())
+        kind = "class-specific" if method.class_specific else "class-agnostic"
+        print(f"{name}\n  {method.title}: {kind}, {method.level} level, cost {method.cost}")
+        print(f"  options: {options or 'none'}\n  {method.cite}")
+
+
+def models() -> None:
+    """Every model: name, size, parameters."""
+    from vitjax.zoo import MODELS, parameter_count
+
+    for name, entry in MODELS.items():
+        config = entry.config
+        print(
+            f"{name:45s} {config.image_size[0]:4d} px  patch {config.patch_size:2d}  "
+            f"{parameter_count(config) / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
+        )
+
+
+def verify(
+    model: str = "deit_tiny_patch16_224",
+    weights: str | None = None,
+    against: str = "timm",
+    images: int = 4,
+    seed: int = 0,
+) -> None:
+    """Parity with PyTorch on the same weights: logits and every block. Exit code 1 beyond tolerance.
+
+    Args:
+        model: a timm name.
+        weights: checkpoint; random weights of the architecture where none is given.
+        against: "timm".
+        images: number of random inputs.
+        seed: of the inputs, and of random weights.
+    """
+    from weights_convert.check import verify_model
+
+    if against != "timm":
+        raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
+    report = verify_model(model, weights, images=images, seed=seed)
+    print(report)
+    if not report.passed:
+        raise SystemExit(1)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "explain": explain,
+    "compare": compare,
+    "methods": methods,
+    "models": models,
+    "verify": verify,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong arguments."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="vitjax", description="Explain Vision Transformers.", args=arguments
+        )
+    except VitjaxError as error:
+        print(f"vitjax: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def parse_method(text: str) -> dict[str, Any]:
+    """`rollout:head_fusion=max,discard_ratio=0.9` -> {"method": "rollout", "head_fusion": "max", ...}."""
+    import ast
+
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {"method": name}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"method {text!r}: option {part!r} is not of the form name=value")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite):
+    from vitjax.runs import explain_pictures
+
+    names = list(methods)
+    requests = [parse_method(name) for name in names]
+    wanted = None if target is None else int(target) if target.lstrip("-").isdigit() else target
+    return explain_pictures(
+        images,
+        out,
+        model=model,
+        weights=weights,
+        methods=requests,
+        target=wanted,
+        dtype=dtype,
+        batch_size=batch_size,
+        seed=seed,
+        overwrite=overwrite,
+        progress=_progress,
+    )
+
+
+class _progress:
+    """A tqdm bar on stderr as a context: yields a function that sets the number done."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.bar = tqdm(total=total, unit=" " + unit, file=sys.stderr)
+
+    def __enter__(self) -> Callable[[int], None]:
+        return lambda count: self.bar.update(count)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What `explain` returns: raw maps, and the pictures made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from vitjax import maps as map_functions
+from vitjax.images import Images
+from vitjax.model import Model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image as Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps of one method over a batch of images."""
+
+    maps: np.ndarray
+    """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
+    target: np.ndarray
+    """Explained class of each image, int32 [b]."""
+    logits: np.ndarray
+    """[b, k]"""
+    method: str
+    label: str
+    options: dict[str, Any]
+    level: str
+    images: Images
+    model: Model
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Predicted class of each image, int [b]."""
+        return self.logits.argmax(axis=-1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """softmax of the logits, [b, k]."""
+        shifted = self.logits - self.logits.max(axis=-1, keepdims=True)
+        exp = np.exp(shifted)
+        return exp / exp.sum(axis=-1, keepdims=True)
+
+    @property
+    def degenerate(self) -> np.ndarray:
+        """bool [b]: the map is constant (all zero, say) or not finite, and so says nothing about the image."""
+        return np.asarray([bool(map_functions.is_degenerate(each)) for each in self.maps])
+
+    def pixels(self) -> np.ndarray:
+        """[b, H, W]: upsampled bilinearly and min-max normalised to [0, 1] per image."""
+        size = self.images.pixels.shape[1:3]
+        return np.asarray(jax.vmap(lambda m: map_functions.to_pixels(m, size))(self.maps))
+
+    def overlay(self, index: int = 0) -> Picture:
+        """The map of image `index` over its photo, a PIL image at model resolution."""
+        from vitjax import plots
+
+        size = self.images.pixels.shape[1:3]
+        heat = np.asarray(map_functions.to_pixels(self.maps[index], size))
+        return plots.overlay(self.images.pixels[index], heat)
+
+    def caption(self, index: int) -> dict[str, Any]:
+        """Names and probabilities for picture titles: predicted and explained class."""
+        predicted, target = int(self.predicted[index]), int(self.target[index])
+        p = self.probabilities[index]
+        return {
+            "method": self.label,
+            "predicted": self.model.label(predicted),
+            "predicted_probability": float(p[predicted]),
+            "target": self.model.label(target),
+            "target_probability": float(p[target]),
+        }
+
+    def save_arrays(self, directory: str | Path) -> Path:
+        """Write `<label>.npz`: raw maps, target, logits and image ids."""
+        path = Path(directory) / f"{file_stem(self.label)}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            path, maps=self.maps, target=self.target, logits=self.logits, ids=np.asarray(self.images.ids)
+        )
+        return path
+
+    def save(
+        self, directory: str | Path, *, pdf: bool = False, progress: Callable[[int], None] | None = None
+    ) -> list[Path]:
+        """Write the arrays and one strip (photo | map | overlay) per image, `<image id>_<label>.png`.
+
+        Args:
+            pdf: also write each strip as a vector PDF.
+            progress: called with 1 after each picture.
+
+        Returns the files written.
+        """
+        from vitjax import plots
+
+        written = [self.save_arrays(directory)]
+        stem = file_stem(self.label)
+        for i, name in enumerate(self.images.ids):
+            figure = plots.strip(self.images.pixels[i], self.maps[i], **self.caption(i))
+            written += plots.save(figure, Path(directory) / f"{name}_{stem}.png", pdf=pdf)
+            if progress is not None:
+                progress(1)
+        return written
+
+
+def comparison(explanations: Mapping[str, Explanation]) -> Figure:
+    """Grid of images x methods as a figure; all explanations are of the same images and targets."""
+    from vitjax import plots
+
+    first = next(iter(explanations.values()))
+    captions = [first.caption(i) for i in range(len(first))]
+    return plots.comparison_grid(
+        list(first.images.pixels),
+        {label: list(each.maps) for label, each in explanations.items()},
+        row_labels=[f"{each['target']} ({100 * each['target_probability']:.0f} %)" for each in captions],
+    )
+
+
+def file_stem(label: str) -> str:
+    """A method label as a file name: "rollout(head_fusion=max)" -> "rollout_head_fusion-max"."""
+    return label.replace("(", "_").replace(")", "").replace(", ", "_").replace("=", "-").replace("/", "-")

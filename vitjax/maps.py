@@ -1,0 +1,123 @@
+"""From a row of relevance to a picture of it: token grid, pixel size, [0, 1]. No method does this itself.
+
+Every function takes ONE map, is pure and jit-able (`grid` and `size` are static), and keeps float64 where it
+is given; half precision and integers become float32. `jax.vmap` gives the batch.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vitjax.shapes import Array
+
+Map = Float[Array, "height width"]
+Size = tuple[int, int]
+
+ROUNDING = 4.0
+"""A map whose range is within this many ulps of its largest magnitude varies by rounding alone."""
+
+
+def _wide(x: Array) -> Array:
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def to_grid(row: Float[Array, " patches"], grid: Size) -> Map:
+    """The patches' relevance laid out as the image is: out[y, x] = row[y * width + x].
+
+    Args:
+        row: [patches], patch tokens only (class, distillation and register tokens cut off).
+        grid: (height, width) in patches.
+
+    Returns:
+        [height, width], same values and dtype.
+
+    Raises:
+        ValueError: row is not one axis of height * width values.
+    """
+    if row.shape != (grid[0] * grid[1],):
+        raise ValueError(f"a row of shape {row.shape} does not fill a {grid[0]} x {grid[1]} grid of patches")
+    return row.reshape(grid)
+
+
+def upsample(heat: Map, size: Size) -> Map:
+    """Bilinear resampling with half-pixel centres, the border clamped.
+
+    Output pixel i samples the input at (i + 1/2) * h/H - 1/2, as PyTorch's `interpolate(mode="bilinear",
+    align_corners=False)` does, upwards and (without smoothing first) downwards.
+
+    Args:
+        heat: [h, w], any range.
+        size: (H, W) in pixels.
+
+    Returns:
+        [H, W], float32 or float64, within the input's range. A NaN spreads only to the pixels it touches.
+
+    Raises:
+        ValueError: heat is not a non-empty [h, w], or size is not two positive numbers.
+    """
+    if heat.ndim != 2 or 0 in heat.shape:
+        raise ValueError(f"expected one map [h, w], got shape {heat.shape}")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}")
+    heat = _wide(heat)
+    # Gathers, not interpolation matrices: a matmul would be TF32 on GPUs and spread a NaN over the whole map.
+    for axis, pixels in enumerate(size):
+        cells = heat.shape[axis]
+        centres = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
+        low = np.floor(centres).astype(np.int32)
+        high = np.minimum(low + 1, cells - 1)
+        weight = jnp.asarray(centres - low, heat.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
+        below, above = jnp.take(heat, low, axis), jnp.take(heat, high, axis)
+        # In this form a constant map stays constant to the last bit, so it is still seen to be degenerate.
+        heat = below + weight * (above - below)
+    return heat
+
+
+def is_degenerate(heat: Map) -> Bool[Array, ""]:
+    """Whether the map prefers no place to any other: all zero, constant up to rounding, or not finite.
+
+    Args:
+        heat: [h, w], any range.
+
+    Returns:
+        Boolean scalar.
+    """
+    heat = _wide(heat)
+    rounding = ROUNDING * jnp.finfo(heat.dtype).eps * jnp.abs(heat).max()
+    return ~(jnp.isfinite(heat).all() & (heat.max() - heat.min() > rounding))
+
+
+def normalise(heat: Map) -> Map:
+    """Min-max scaling of one map: (x - min) / (max - min).
+
+    Args:
+        heat: [h, w], any range.
+
+    Returns:
+        [h, w] in [0, 1], float32 or float64, both ends attained. Zeros if the map `is_degenerate`; NaN
+        everywhere if that is because of a NaN or an infinity.
+    """
+    heat = _wide(heat)
+    low, high = heat.min(), heat.max()
+    flat = is_degenerate(heat)
+    scaled = (heat - low) / jnp.where(flat, 1, high - low)
+    return jnp.where(jnp.isfinite(low) & jnp.isfinite(high), jnp.where(flat, 0, scaled), jnp.nan)
+
+
+def to_pixels(heat: Map, size: Size) -> Map:
+    """The map H that metrics and overlays use: upsampled to pixels, then min-max scaled per image.
+
+    Args:
+        heat: [h, w] raw relevance on the token grid, or already [H, W].
+        size: (H, W) of the model's input in pixels.
+
+    Returns:
+        [H, W] in [0, 1]; zeros if degenerate, NaN if the map is not finite.
+
+    Raises:
+        ValueError: as `upsample`.
+    """
+    return normalise(upsample(heat, size))

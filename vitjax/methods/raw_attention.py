@@ -1,0 +1,40 @@
+"""Raw attention: the class token's attention in one block."""
+
+import jax.numpy as jnp
+
+from vitjax.methods.base import HeadFusion, Method, checked_layer, fuse_heads, patch_map
+from vitjax.trace import Fold
+from vitjax.vit import ViTConfig
+
+
+def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion = "mean") -> Fold:
+    """map = fuse_h(A_layer)[class, patches].
+
+    Args:
+        layer: block number; -1 is the last.
+        head_fusion: how heads become one.
+
+    Returns values >= 0 whose sum is 1 minus the weight the class token puts on prefix tokens. Class-agnostic.
+    A model without a class token is read by its mean over patch rows.
+
+    Cost: one forward. Differs from reference: nothing.
+
+    Example: `vitjax.explain(model, "cat.jpg", method="raw_attention", layer=5)`
+    """
+    chosen = checked_layer(config, layer, "layer")
+    readout = config.readout()
+    return Fold(
+        init=jnp.zeros_like(readout),
+        summarise=lambda trace: readout @ fuse_heads(trace.attention, head_fusion),
+        step=lambda row, seen, index: jnp.where(index == chosen, seen, row),
+        finish=lambda row: patch_map(config, row),
+    )
+
+
+METHOD = Method(
+    title="Raw attention",
+    cite="Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; the baseline of Chefer et al. 2021",
+    cost="1F",
+    fold=raw_attention,
+    class_specific=False,
+)

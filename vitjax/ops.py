@@ -1,0 +1,90 @@
+"""The primitives a transformer block is made of, as one table.
+
+The modules of `vitjax.vit` do arithmetic only through an `Ops`. Swapping the table swaps what the backward pass
+means: `GRADIENT` is ordinary mathematics, the tables in `vitjax.rules` make the cotangent a relevance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Ops(NamedTuple):
+    """One entry per primitive. Every value on the path from pixels to logits goes through exactly one of them."""
+
+    linear: Callable[[Array, Array, Array | None], Array]
+    """(x [..., i], kernel [i, o], bias [o] or None) -> [..., o]"""
+    matmul: Callable[[Array, Array], Array]
+    """(a [h, n, i], b [h, i, m]) -> [h, n, m]; both factors depend on the input"""
+    softmax: Callable[[Array], Array]
+    """over the last axis"""
+    activation: Callable[[Array, str], Array]
+    """(x, "gelu" | "quick_gelu" | "silu") -> elementwise"""
+    layernorm: Callable[[Array, Array, Array, float], Array]
+    """(x [..., c], scale [c], bias [c], eps) over the last axis"""
+    add: Callable[[Array, Array], Array]
+    multiply: Callable[[Array, Array], Array]
+    """elementwise, both factors depend on the input (the gate of SwiGLU)"""
+    scale: Callable[[Array, Any], Array]
+    """(x, constant or parameter that broadcasts): 1/sqrt(d) of the scores, LayerScale"""
+    fork: Callable[[Array], tuple[Array, Array]]
+    """a value that is used twice: the entry of a residual branch"""
+    split: Callable[[Array], tuple[Array, Array, Array]]
+    """(qkv [n, 3, h, d]) -> three [h, n, d]"""
+    pool: Callable[[Array, Array], Array]
+    """(tokens [n, c], weights [n]) -> [c]: class-token selection or the mean over patches"""
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
+    y = x @ kernel
+    return y if bias is None else y + bias
+
+
+def _softmax(x: Array) -> Array:
+    return jax.nn.softmax(_at_least_float32(x), axis=-1).astype(x.dtype)
+
+
+def _activation(x: Array, kind: str) -> Array:
+    if kind == "gelu":  # the exact one: jax's default is the tanh approximation, checkpoints use erf
+        return jax.nn.gelu(x, approximate=False)
+    if kind == "quick_gelu":
+        return x * jax.nn.sigmoid(1.702 * x)
+    return jax.nn.silu(x)
+
+
+def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
+    wide = _at_least_float32(x)
+    centred = wide - wide.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype) * scale + bias
+
+
+def _split(qkv: Array) -> tuple[Array, Array, Array]:
+    q, k, v = (qkv[:, i].transpose(1, 0, 2) for i in range(3))
+    return q, k, v
+
+
+GRADIENT = Ops(
+    linear=_linear,
+    matmul=jnp.matmul,
+    softmax=_softmax,
+    activation=_activation,
+    layernorm=_layernorm,
+    add=jnp.add,
+    multiply=jnp.multiply,
+    scale=lambda x, factor: x * factor,
+    fork=lambda x: (x, x),
+    split=_split,
+    pool=lambda tokens, weights: weights @ tokens,
+)
+"""Ordinary mathematics: differentiating through this table gives gradients."""

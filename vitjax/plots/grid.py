@@ -1,0 +1,114 @@
+"""Many methods on many images, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitjax.plots.heated import heated
+from vitjax.plots.overlay import as_photo, overlay
+from vitjax.plots.page import INK, LINE, MARGIN, MUTED, fit, page, picture, snap, text_width, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METHODS_PER_PANEL = 8
+PAGE_RATIO = 0.8  # width / height to aim at
+SIDE, GAP = 1.08, 0.06  # of a cell, and between cells
+BESIDE, BELOW = 0.34, 0.22  # between panels
+LEGEND = 0.3
+LABEL_WIDTH = 1.14
+SIZE = 7.0
+LINE_HEIGHT = SIZE * LINE / 72
+
+
+def comparison_grid(
+    photos: Sequence[np.ndarray],
+    maps: Mapping[str, Sequence[np.ndarray]],
+    *,
+    row_labels: Sequence[str] | None = None,
+) -> Figure:
+    """Images down, methods across: the photo, then the overlay of each map, min-max scaled per image.
+
+    More than eight methods continue in further panels, which together come near to an upright page.
+
+    Args:
+        photos: uint8 [H, W, 3] each, all of one size.
+        maps: method label -> raw maps [h, w] or [H, W], one per photo.
+        row_labels: one per photo; wrapped to four lines, line breaks kept.
+
+    Returns:
+        Figure with one colour bar from 0 to 1. Maps that say nothing are stamped as degenerate or
+        not finite.
+
+    Raises:
+        ValueError: nothing to draw, photos of different sizes, or lists of different lengths.
+    """
+    photos = [as_photo(photo) for photo in photos]
+    if not photos or not maps:
+        raise ValueError("a comparison needs at least one photo and one method")
+    sizes = sorted({photo.shape[:2] for photo in photos})
+    if len(sizes) > 1:
+        raise ValueError(f"photos differ in size: {sizes}")
+    for label, group in (*maps.items(), ("row_labels", photos if row_labels is None else row_labels)):
+        if len(group) != len(photos):
+            raise ValueError(f"{label}: {len(group)} for {len(photos)} photos")
+
+    ratio = sizes[0][1] / sizes[0][0]
+    cell_h = snap(SIDE / max(1.0, ratio))
+    cell_w = snap(SIDE * min(1.0, ratio))
+    headers = [fit(label, cell_w, SIZE, lines=3) for label in maps]
+    names = [fit(label, LABEL_WIDTH, SIZE, lines=4) for label in row_labels or ()]
+    indent = snap(
+        max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1
+    )
+
+    panels = -(-len(maps) // METHODS_PER_PANEL)
+    columns = -(-len(maps) // panels)
+    panel_w = indent + (columns + 1) * (cell_w + GAP) - GAP
+    body = len(photos) * (cell_h + GAP) - GAP
+
+    def misfit(down: int) -> float:
+        height = down * (body + LINE_HEIGHT + BELOW)
+        return abs(np.log(-(-panels // down) * (panel_w + BESIDE) / height / PAGE_RATIO))
+
+    across = -(-panels // min(range(1, panels + 1), key=misfit))
+    in_row = across * columns
+    rows = [headers[i : i + in_row] for i in range(0, len(headers), in_row)]
+    heads = [snap(0.06 + LINE_HEIGHT * (1 + max(text.count("\n") for text in row))) for row in rows]
+    width = max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + 2.3)
+    foot = MARGIN + sum(heads) + len(heads) * (body + BELOW)
+    figure, axes = page(width, foot + LEGEND + MARGIN)
+
+    labels = list(maps)
+    for panel in range(panels):
+        left = MARGIN + panel % across * (panel_w + BESIDE)
+        above = panel // across
+        top = MARGIN + sum(heads[: above + 1]) + above * (body + BELOW)
+        shown = slice(panel * columns, (panel + 1) * columns)
+        xs = [left + indent + i * (cell_w + GAP) for i in range(len(labels[shown]) + 1)]
+        for x, text in zip(xs, ["photo", *headers[shown]], strict=True):
+            color = MUTED if x == xs[0] else INK
+            write(axes, x + cell_w / 2, top - 0.08, text, size=SIZE, color=color, ha="center", at="last")
+        for row, photo in enumerate(photos):
+            y = top + row * (cell_h + GAP)
+            if names:
+                write(axes, xs[0] - 0.1, y + cell_h / 2, names[row], size=SIZE, ha="right", at="middle")
+            picture(axes, photo, (xs[0], y, cell_w, cell_h))
+            for x, label in zip(xs[1:], labels[shown], strict=True):
+                heated(axes, photo, np.asarray(maps[label][row], np.float32), (x, y, cell_w, cell_h), size=6)
+    legend(axes, MARGIN + indent, foot)
+    return figure
+
+
+def legend(axes: Axes, x: float, y: float) -> None:
+    """The colours of the overlays, as they come out over a mid-grey photo, from 0 to 1."""
+    ramp = np.tile(np.linspace(0, 1, 256), (8, 1))
+    colours = np.asarray(overlay(np.full((8, 256, 3), 128, np.uint8), ramp))
+    write(axes, x, y + 0.06, "0", size=SIZE, color=MUTED, at="middle")
+    picture(axes, colours, (x + 0.12, y, 1.5, 0.12))
+    write(axes, x + 1.68, y + 0.06, "1", size=SIZE, color=MUTED, at="middle")
+    write(axes, x, y + 0.28, "relevance, min–max scaled per image", size=SIZE, color=MUTED)

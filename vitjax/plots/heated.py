@@ -1,0 +1,65 @@
+"""One cell of a figure: a raw map over its photo, or the reason why there is nothing to see."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from vitjax import maps
+from vitjax.plots.overlay import dimmed, overlay
+from vitjax.plots.page import Box, picture, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@partial(jax.jit, static_argnums=1)
+def to_pixels(raw: jax.Array, size: tuple[int, int]) -> jax.Array:
+    return maps.to_pixels(raw, size)
+
+
+@partial(jax.jit, static_argnums=1)
+def upsample(raw: jax.Array, size: tuple[int, int]) -> jax.Array:
+    return maps.upsample(raw, size)
+
+
+is_degenerate = jax.jit(maps.is_degenerate)
+
+
+def flaw(raw: np.ndarray) -> str | None:
+    """Why a map says nothing, in a word or two; None if it says something."""
+    if not np.isfinite(raw).all():
+        return "not finite"
+    return "degenerate" if is_degenerate(raw) else None
+
+
+def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
+    """White words on a dark plate in the middle of the box."""
+    x, y, width, height = box
+    write(
+        axes,
+        x + width / 2,
+        y + height / 2,
+        text,
+        size=size,
+        color="white",
+        ha="center",
+        at="middle",
+        plate=True,
+    )
+
+
+def heated(
+    axes: Axes, photo: np.ndarray, raw: np.ndarray, box: Box, *, size: float, signed: bool = False
+) -> None:
+    """The overlay of a raw map in its box, or the muted photo stamped with the reason why there is none."""
+    if reason := flaw(raw):
+        picture(axes, dimmed(photo).astype(np.uint8), box)
+        stamp(axes, box, reason, size=size)
+        return
+    pixels = photo.shape[:2]
+    heat = upsample(raw, pixels) / np.abs(raw).max() if signed else to_pixels(raw, pixels)
+    picture(axes, np.asarray(overlay(photo, np.asarray(heat), signed=signed)), box)

@@ -1,0 +1,90 @@
+"""The attention that explanations start from: every head of every block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from vitjax import maps
+from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
+from vitjax.plots.page import INK, MARGIN, MUTED, fit, page, picture, snap, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+normalise_all = jax.jit(jax.vmap(jax.vmap(maps.normalise)))
+
+
+def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid: tuple[int, int]) -> Figure:
+    """What the class token attends to: blocks down, heads across, the mean over heads at the end.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        attention: [l, h, n, m] after softmax, prefix tokens first.
+        prefix: number of tokens before the patches; the first is the class token. With 0 the mean over all
+            query tokens is shown instead.
+        grid: (height, width) in patches.
+
+    Returns:
+        Figure with l x (h + 1) maps, each scaled to its own minimum and maximum over the patches.
+
+    Raises:
+        ValueError: the number of tokens is not prefix + patches.
+    """
+    photo, attention = as_photo(photo), np.asarray(attention)
+    tokens = prefix + grid[0] * grid[1]
+    if attention.ndim != 4 or attention.shape[2:] != (tokens, tokens):
+        raise ValueError(
+            f"attention must be [l, h, {tokens}, {tokens}] for {prefix} prefix tokens and "
+            f"{grid[0]} x {grid[1]} patches, got {list(attention.shape)}"
+        )
+    rows = (attention[:, :, 0] if prefix else attention.mean(axis=2))[..., prefix:].astype(np.float32)
+    rows = np.concatenate([rows, rows.mean(axis=1, keepdims=True)], axis=1)
+    layers, columns = rows.shape[:2]
+    scaled = np.asarray(normalise_all(rows.reshape(layers, columns, *grid)))
+
+    cell_h = 0.56 if grid[0] >= grid[1] else snap(0.56 * grid[0] / grid[1])
+    cell_w = snap(cell_h * grid[1] / grid[0])
+    gap, apart, label = 0.04, 0.14, 0.62
+    head, names = 1.32, 0.22
+    width = max(2 * MARGIN + label + columns * (cell_w + gap) + apart, 5.2)
+    figure, axes = page(width, 2 * MARGIN + head + names + layers * (cell_h + gap))
+
+    tall = 1.14
+    wide = snap(tall * photo.shape[1] / photo.shape[0])
+    picture(axes, photo, (MARGIN, MARGIN, wide, tall))
+    x = MARGIN + wide + 0.18
+    room = width - MARGIN - x
+    query = "Class-token attention" if prefix else "Attention, mean over query tokens"
+    write(axes, x, MARGIN + 0.15, fit(query, room, 12, bold=True), size=12, bold=True)
+    explanation = (
+        f"{layers} blocks (down, 0 next to the pixels) × {columns - 1} heads (across), "
+        f"over {grid[0]} × {grid[1]} patches. Each map is scaled to its own minimum and maximum."
+    )
+    write(axes, x, MARGIN + 0.4, fit(explanation, room, 8, lines=4), size=8, color=MUTED)
+    ramp = (snap(x + 0.3), snap(MARGIN + tall - 0.12), 1.2, 0.12)
+    picture(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+    middle = MARGIN + tall - 0.06
+    write(axes, ramp[0] - 0.06, middle, "min", size=7, color=MUTED, ha="right", at="middle")
+    write(axes, ramp[0] + 1.26, middle, "max", size=7, color=MUTED, at="middle")
+
+    top = MARGIN + head + names
+    for column in range(columns):
+        mean = column == columns - 1
+        x = snap(MARGIN + label + column * (cell_w + gap) + (apart if mean else 0))
+        text = "mean" if mean else f"head {column}" if column == 0 else str(column)
+        color = INK if mean else MUTED
+        write(axes, x + cell_w / 2, top - 0.06, text, size=7, color=color, ha="center", at="last")
+        for layer in range(layers):
+            y = snap(top + layer * (cell_h + gap))
+            cell = (x, y, cell_w, cell_h)
+            data = np.ma.masked_invalid(scaled[layer, column])
+            picture(axes, data, cell, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+            if column == 0:
+                text = f"block {layer}" if layer == 0 else str(layer)
+                place = MARGIN + label - 0.08
+                write(axes, place, y + cell_h / 2, text, size=7, color=MUTED, ha="right", at="middle")
+    return figure

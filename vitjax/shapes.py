@@ -1,0 +1,33 @@
+"""Array types by shape. One letter per axis, the same in every signature and einsum of the project.
+
+    b image   l layer   h head   n query token   m key token   d head dim   c width   k class
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Array, Float, Int, PyTree
+
+Image = Float[Array, "height width 3"]  # normalised pixels
+Tokens = Float[Array, "n c"]
+Heads = Float[Array, "h n d"]
+Attention = Float[Array, "h n m"]  # after softmax: every row sums to 1
+Square = Float[Array, "n m"]
+Row = Float[Array, " n"]  # one token's row of a square
+Logits = Float[Array, " k"]
+Scalar = Float[Array, ""]
+Target = Int[Array, ""]
+Params = PyTree[Float[Array, "..."]]
+
+__all__ = [
+    "Array",
+    "Attention",
+    "Heads",
+    "Image",
+    "Logits",
+    "Params",
+    "Row",
+    "Scalar",
+    "Square",
+    "Target",
+    "Tokens",
+]

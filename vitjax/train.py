@@ -1,0 +1,289 @@
+"""Training on any source of batches: AdamW, warm-up and cosine, resumable to the same result.
+
+python -m vitjax.train scenes -o runs/scenes                    # the bundled checkpoint, from nothing
+python -m vitjax.train evaluate --weights FILE.safetensors      # what it can do on 10,000 unseen scenes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from vitjax.errors import ConfigError, WeightsError
+from vitjax.shapes import Params
+from vitjax.vit import ViT, ViTConfig
+
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """images: float32 [b, H, W, 3], preprocessed. labels: int [b]. present: float32 [b, k] or None."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    present: np.ndarray | None = None
+
+
+Source = Callable[[int, int], Batch]
+"""(step, batch size) -> the batch of that step. Pure, so that a run can stop and continue anywhere."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything of a run but the model and the data."""
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3  # at its peak
+    warmup_steps: int = 300
+    weight_decay: float = 0.05  # on kernels only
+    beta2: float = 0.98
+    clip_norm: float = 1.0
+    presence_weight: float = 3.0  # of the sigmoid loss, for sources that say which classes are present
+    flip: bool = True  # mirror left-right, half of the images
+    shift: int = 2  # pixels, at most, each way
+    jitter: float = 0.1  # spread of the gain and offset of each colour channel, in preprocessed units
+    checkpoint_every: int = 250
+    seed: int = 0  # of initial parameters and augmentation
+
+
+class State(NamedTuple):
+    params: Params
+    opt_state: Any
+    step: jax.Array
+
+
+def train(
+    config: ViTConfig,
+    source: Source,
+    train_config: TrainConfig,
+    out: str | Path,
+    params: Params | None = None,
+) -> Params:
+    """Fit a ViT by softmax cross-entropy on `labels`, and a sigmoid loss on `present` if the source has it.
+
+    loss = CE(softmax(z), label) + presence_weight * mean_k BCE(sigmoid(z_k), present_k), of the same logits.
+
+    Args:
+      config: the architecture. source: see `Source`. train_config: the recipe.
+      out: directory of checkpoints and of `log.jsonl`. If it holds checkpoints of the same recipe, training
+        continues from the last one, and the result equals that of an uninterrupted run on the same devices.
+      params: where to start; None draws them from the seed.
+    Returns: the final parameters, on the host.
+    Raises: ConfigError if `out` holds another recipe's run, or the batch does not divide over the devices;
+      WeightsError if a checkpoint was altered; FloatingPointError if the loss is not finite.
+    Cost: a forward and a backward of every image; batches are made ahead of time in a background thread.
+    """
+    out = Path(out).absolute()
+    devices = jax.device_count()
+    if train_config.batch_size % devices:
+        raise ConfigError(f"batch size {train_config.batch_size} does not divide over {devices} devices")
+    mesh = jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,))
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+
+    module = ViT(config)
+    if params is None:
+        params = initial_params(config, train_config.seed)
+    optimizer = make_optimizer(train_config)
+    state = State(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32))
+    with _Checkpoints(out, config, train_config) as checkpoints:
+        # Updates overwrite the state in place, which must not reach the caller's own arrays.
+        state = jax.device_put(checkpoints.restore(state), everywhere, may_alias=False)
+        update = jax.jit(_make_update(module, optimizer, train_config), donate_argnums=0)
+        recent: list[dict[str, jax.Array]] = []
+        first = int(state.step)
+        for step, batch in _made_ahead(source, first, train_config):
+            state, metrics = update(state, jax.device_put(batch, split))
+            recent.append(metrics)
+            # Dispatch is asynchronous: without a bound the whole data set would queue up in memory.
+            jax.block_until_ready(recent[-2:][0])
+            done = step + 1
+            if done % train_config.checkpoint_every == 0 or done == train_config.steps:
+                means = {k: float(np.mean([m[k] for m in recent])) for k in metrics}
+                recent.clear()
+                if not np.isfinite(means["loss"]):
+                    raise FloatingPointError(
+                        f"the loss is {means['loss']} at step {done}: lower the learning rate"
+                    )
+                checkpoints.save(done, state, means)
+        return jax.device_get(state.params)
+
+
+def initial_params(config: ViTConfig, seed: int) -> Params:
+    """Parameters to train from nothing: flax's draw, with the patch positions as two-dimensional sinusoids.
+
+    Rows and columns are told apart from the first step on, which a small model on a short budget would
+    otherwise spend much of it to learn (Beyer et al. 2022, "Better plain ViT baselines").
+    """
+    blank = jnp.zeros((*config.image_size, 3))
+    params = jax.jit(ViT(config).init)(jax.random.key(seed), blank)["params"]
+    (down, across), waves = config.grid, config.width // 4
+    frequency = 100.0 ** (-jnp.arange(waves) / max(waves - 1, 1))
+    rows, columns = jnp.mgrid[:down, :across].reshape(2, -1, 1) * frequency
+    sinusoids = jnp.concatenate([f(place) for place in (rows, columns) for f in (jnp.sin, jnp.cos)], -1)
+    table = params["pos_embed"]
+    table = table.at[-down * across :, : 4 * waves].set(0.5 * sinusoids)
+    return {**params, "pos_embed": table}
+
+
+def make_optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
+    """Gradient clipping, AdamW with decay on kernels only, linear warm-up and cosine to 1 % of the peak."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, cfg.learning_rate, min(cfg.warmup_steps, cfg.steps // 2), cfg.steps, 0.01 * cfg.learning_rate
+    )
+
+    def kernels(params: Params) -> Params:
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(cfg.clip_norm),
+        optax.adamw(schedule, b2=cfg.beta2, weight_decay=cfg.weight_decay, mask=kernels),
+    )
+
+
+def losses(logits: jax.Array, batch: Batch, presence_weight: float) -> dict[str, jax.Array]:
+    """Mean losses of logits [b, k], and the share of images whose arg-max is the label."""
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+    found = {"loss": cross_entropy, "accuracy": (logits.argmax(-1) == batch.labels).mean()}
+    if batch.present is not None:
+        found["presence"] = optax.sigmoid_binary_cross_entropy(logits, batch.present).mean()
+        found["loss"] += presence_weight * found["presence"]
+    return found
+
+
+def augment(images: jax.Array, key: jax.Array, cfg: TrainConfig) -> jax.Array:
+    """Mirror, shift (edges repeated) and colour-jitter images [b, H, W, 3], each on its own."""
+
+    def one(image: jax.Array, key: jax.Array) -> jax.Array:
+        mirror, place, gain, offset = jax.random.split(key, 4)
+        if cfg.flip:
+            image = jnp.where(jax.random.bernoulli(mirror), image[:, ::-1], image)
+        if cfg.shift:
+            padded = jnp.pad(image, ((cfg.shift,) * 2, (cfg.shift,) * 2, (0, 0)), mode="edge")
+            row, column = jax.random.randint(place, (2,), 0, 2 * cfg.shift + 1)
+            image = jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+        if cfg.jitter:
+            gains, offsets = (
+                jax.random.uniform(k, (3,), minval=-cfg.jitter, maxval=cfg.jitter) for k in (gain, offset)
+            )
+            image = image * (1 + gains) + offsets
+        return image
+
+    return jax.vmap(one)(images, jax.random.split(key, len(images)))
+
+
+def _make_update(module: ViT, optimizer: optax.GradientTransformation, cfg: TrainConfig) -> Callable:
+    def loss_of(params: Params, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logits = jax.vmap(lambda image: module.apply({"params": params}, image))(batch.images)
+        found = losses(logits, batch, cfg.presence_weight)
+        return found["loss"], found
+
+    def update(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        # The key depends on the step alone, so a continued run augments as an uninterrupted one.
+        key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step)
+        batch = batch._replace(images=augment(batch.images, key, cfg))
+        gradients, found = jax.grad(loss_of, has_aux=True)(state.params, batch)
+        changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        return State(optax.apply_updates(state.params, changes), opt_state, state.step + 1), found
+
+    return update
+
+
+def _made_ahead(source: Source, first: int, cfg: TrainConfig, ahead: int = 8) -> Iterator[tuple[int, Batch]]:
+    """(step, batch) in order, with up to `ahead` batches made by a background thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        waiting: deque[tuple[int, Future]] = deque()
+        try:
+            for step in range(first, cfg.steps):
+                waiting.append((step, pool.submit(source, step, cfg.batch_size)))
+                if len(waiting) > ahead:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Checkpoints:
+    """Orbax checkpoints under `out/checkpoints`, each with a digest, and one line of metrics per save.
+
+    Orbax hands back altered bytes without complaint; the digest of every restored array is checked.
+    """
+
+    def __init__(self, out: Path, config: ViTConfig, cfg: TrainConfig):
+        recipe = {"model": asdict(config), "training": asdict(cfg)}
+        recipe = json.loads(json.dumps(recipe))  # as it reads back: tuples are lists
+        out.mkdir(parents=True, exist_ok=True)
+        file = out / "recipe.json"
+        if file.exists() and json.loads(file.read_text()) != recipe:
+            raise ConfigError(
+                f"{out} holds a run of another recipe (see {file.name}); choose another directory"
+            )
+        file.write_text(json.dumps(recipe, indent=1))
+        self.log_file = out / "log.jsonl"
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self.manager = ocp.CheckpointManager(out / "checkpoints", options=options)
+
+    def __enter__(self) -> _Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.manager.close()
+
+    def restore(self, fresh: State) -> State:
+        """The last saved state, or `fresh` if there is none."""
+        step = self.manager.latest_step()
+        if step is None:
+            return fresh
+        found = self.manager.restore(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(fresh), digest=ocp.args.JsonRestore()),
+        )
+        if found["digest"]["sha256"] != digest(found["state"]):
+            raise WeightsError(
+                f"checkpoint {self.manager.directory / str(step)} was altered: its digest differs"
+            )
+        log.info("continuing from step %d", step)
+        return found["state"]
+
+    def save(self, step: int, state: State, means: dict[str, float]) -> None:
+        state = jax.device_get(state)
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), digest=ocp.args.JsonSave({"sha256": digest(state)})
+            ),
+        )
+        with self.log_file.open("a") as lines:
+            lines.write(json.dumps({"step": step, **means}) + "\n")
+        log.info("step %d  %s", step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 over every array of a tree, in the tree's own order."""
+    total = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return total.hexdigest()
+
+
+if __name__ == "__main__":
+    from vitjax.train_scenes import main
+
+    main()

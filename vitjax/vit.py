@@ -1,0 +1,288 @@
+"""The Vision Transformer, for ONE image; batches are `jax.vmap`.
+
+Parameters carry timm's names (`blocks.attn.qkv`, `norm1`, `mlp.fc1`, `head` ...), with a leading layer axis under
+`blocks`. Intermediates are named where they are born (`sow`), and the two arrays that explainers differentiate by
+are open to perturbation (`perturb`): the scaled scores before the softmax and the attention after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vitjax.errors import ConfigError
+from vitjax.ops import GRADIENT, Ops
+from vitjax.shapes import Image, Logits, Row, Tokens
+
+COLLECTIONS = {"params": 0, "intermediates": 0, "perturbations": 0}
+"""Every collection of a scanned block. One left out makes its gradients vanish without an error."""
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Architecture of a Vision Transformer; hashable, so it is a static argument of every compiled function.
+
+    Sizes are (height, width) in pixels. `mlp_dim` is the hidden width after the gate (SwiGLU) or GELU.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    patch_size: int = 16
+    image_size: tuple[int, int] = (224, 224)
+    num_classes: int = 1000  # 0: no head, the logits are the pooled features
+    class_token: bool = True
+    distilled: bool = False  # second prefix token with a head of its own; logits are the mean of both heads
+    registers: int = 0
+    pool: Literal["token", "avg"] = "token"
+    fc_norm: bool = False  # the final norm comes after pooling and is called fc_norm
+    pre_norm: bool = False
+    qkv_bias: bool = True
+    patch_bias: bool = True
+    position_on_prefix: bool = True  # False: positions are added to the patches only
+    layer_scale: bool = False
+    mlp: Literal["gelu", "quick_gelu", "swiglu"] = "gelu"
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
+        for side, name in zip(self.image_size, ("height", "width"), strict=True):
+            if side % self.patch_size or side < self.patch_size:
+                raise ConfigError(f"image {name} {side} is not a multiple of the patch size {self.patch_size}")
+        if self.pool == "token" and not self.class_token:
+            raise ConfigError("pool='token' needs class_token=True; a model without a class token pools by 'avg'")
+        if self.distilled and not self.class_token:
+            raise ConfigError("distilled=True needs class_token=True")
+
+    @cached_property
+    def grid(self) -> tuple[int, int]:
+        """Patches (down, across)."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the patches: class, distillation, registers."""
+        return int(self.class_token) + int(self.distilled) + self.registers
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, n."""
+        return self.prefix + self.grid[0] * self.grid[1]
+
+    @property
+    def position_tokens(self) -> int:
+        """Rows of the position embedding."""
+        return self.tokens if self.position_on_prefix else self.tokens - self.prefix
+
+    def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
+        """The same architecture at another image size (pixels)."""
+        return replace(self, image_size=tuple(image_size))
+
+    def readout(self) -> Row:
+        """Weights [n] by which the head pools tokens, and so the row every row-recurrence starts from.
+
+        The class token's unit vector, or 1/patches on each patch for average-pooled models. A distilled model
+        averages two heads; its row is the class token's.
+        """
+        if self.pool == "token":
+            return jnp.zeros(self.tokens).at[0].set(1.0)
+        patches = self.tokens - self.prefix
+        return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
+
+
+class Linear(nn.Module):
+    features: int
+    ops: Ops
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        return self.ops.linear(x, kernel, bias)
+
+
+class LayerNorm(nn.Module):
+    eps: float
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return self.ops.layernorm(x, scale, bias, self.eps)
+
+
+class LayerScale(nn.Module):
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, x):
+        return self.ops.scale(x, self.param("gamma", nn.initializers.constant(1e-5), (x.shape[-1],)))
+
+
+class Observed(nn.Module):
+    """A module that can be looked into."""
+
+    def watch(self, name, value):
+        """Sow `value` bare (flax would wrap it in a tuple)."""
+        self.sow("intermediates", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+
+    def is_observed(self) -> bool:
+        """Whether the caller asked for intermediates or gradients by them."""
+        return self.is_mutable_collection("intermediates") or self.scope.has_variable("perturbations", "attention")
+
+
+class Attention(Observed):
+    """Multi-head self-attention. Sows `scores` and `attention` [h, n, m] and `values` [h, n, d]."""
+
+    config: ViTConfig
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        n, c = x.shape
+        d = c // self.config.heads
+        qkv = Linear(3 * c, self.ops, self.config.qkv_bias, name="qkv")(x).reshape(n, 3, self.config.heads, d)
+        if self.ops is GRADIENT and not self.is_observed() and not self.is_initializing():
+            context = jax.nn.dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2])  # [n, h, d]
+        else:
+            q, k, v = self.ops.split(qkv)
+            scores = self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
+            scores = self.perturb("scores", scores)
+            attention = self.perturb("attention", self.ops.softmax(scores))
+            self.watch("scores", scores)
+            self.watch("attention", attention)
+            self.watch("values", v)
+            context = self.ops.matmul(attention, v).transpose(1, 0, 2)
+        return Linear(c, self.ops, name="proj")(context.reshape(n, c))
+
+
+class Mlp(nn.Module):
+    config: ViTConfig
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        kind, hidden = self.config.mlp, self.config.mlp_dim
+        if kind == "swiglu":
+            x = Linear(2 * hidden, self.ops, name="fc1")(x)
+            x = self.ops.multiply(self.ops.activation(x[..., :hidden], "silu"), x[..., hidden:])
+        else:
+            x = self.ops.activation(Linear(hidden, self.ops, name="fc1")(x), kind)
+        return Linear(self.config.width, self.ops, name="fc2")(x)
+
+
+class Block(Observed):
+    """Pre-norm transformer block. Sows its `input`, `middle` (after attention) and `output` tokens [n, c]."""
+
+    config: ViTConfig
+    ops: Ops = GRADIENT
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        cfg, ops = self.config, self.ops
+
+        def residual(x, number, layer):
+            skip, branch = ops.fork(x)
+            branch = layer(LayerNorm(cfg.norm_eps, ops, name=f"norm{number}")(branch))
+            if cfg.layer_scale:
+                branch = LayerScale(ops, name=f"ls{number}")(branch)
+            return ops.add(skip, branch)
+
+        self.watch("input", x)
+        x = residual(x, 1, Attention(cfg, ops, name="attn"))
+        self.watch("middle", x)
+        x = residual(x, 2, Mlp(cfg, ops, name="mlp"))
+        self.watch("output", x)
+        return x
+
+
+class ViT(nn.Module):
+    """The whole model: image -> `embed` -> blocks -> `classify` -> logits.
+
+    The three stages are methods of their own, so that a fold can run the blocks itself.
+    """
+
+    config: ViTConfig
+    ops: Ops = GRADIENT
+
+    def setup(self):
+        cfg = self.config
+        small = nn.initializers.normal(0.02)
+        self.patch_embed = PatchEmbed(cfg, self.ops)
+        if cfg.class_token:
+            self.cls_token = self.param("cls_token", small, (1, cfg.width))
+        if cfg.distilled:
+            self.dist_token = self.param("dist_token", small, (1, cfg.width))
+        if cfg.registers:
+            self.reg_token = self.param("reg_token", small, (cfg.registers, cfg.width))
+        self.pos_embed = self.param("pos_embed", small, (cfg.position_tokens, cfg.width))
+        if cfg.pre_norm:
+            self.norm_pre = LayerNorm(cfg.norm_eps, self.ops)
+        self.blocks = Block(cfg, self.ops)
+        final = LayerNorm(cfg.norm_eps, self.ops, name="fc_norm" if cfg.fc_norm else "norm")
+        self.final_norm = final
+        if cfg.num_classes:
+            self.head = Linear(cfg.num_classes, self.ops)
+            if cfg.distilled:
+                self.head_dist = Linear(cfg.num_classes, self.ops)
+
+    def embed(self, image: Image) -> Tokens:
+        """Tokens that enter block 0."""
+        cfg = self.config
+        patches = self.patch_embed(image)
+        names = ("cls_token", "dist_token", "reg_token")
+        present = (cfg.class_token, cfg.distilled, bool(cfg.registers))
+        prefix = [getattr(self, name) for name, there in zip(names, present, strict=True) if there]
+        if cfg.position_on_prefix:
+            tokens = self.ops.add(jnp.concatenate([*prefix, patches]), self.pos_embed)
+        else:
+            tokens = jnp.concatenate([*prefix, self.ops.add(patches, self.pos_embed)])
+        return self.norm_pre(tokens) if cfg.pre_norm else tokens
+
+    def classify(self, tokens: Tokens) -> Logits:
+        """Logits of the tokens that leave a block; the pooled features [c] where there is no head."""
+        cfg = self.config
+        if cfg.distilled:
+            rows = jnp.eye(2, cfg.tokens, dtype=tokens.dtype)
+            both = [self.final_norm(self.ops.pool(tokens, row)) for row in rows]
+            if cfg.num_classes:
+                both = [self.head(both[0]), self.head_dist(both[1])]
+            return self.ops.scale(self.ops.add(*both), 0.5)
+        weights = cfg.readout().astype(tokens.dtype)
+        if cfg.pool == "avg" and not cfg.fc_norm:
+            features = self.ops.pool(self.final_norm(tokens), weights)
+        else:  # the norm works on each token alone, so selecting the class token first is the same and cheaper
+            features = self.final_norm(self.ops.pool(tokens, weights))
+        return self.head(features) if cfg.num_classes else features
+
+    def __call__(self, image: Image) -> Logits:
+        through_layers = nn.scan(
+            lambda block, x: (block(x), None),
+            variable_axes=COLLECTIONS,
+            split_rngs={"params": True},
+            length=self.config.depth,
+        )
+        tokens, _ = through_layers(self.blocks, self.embed(image))
+        return self.classify(tokens)
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches, row by row, through one linear map (a convolution with stride = kernel size)."""
+
+    config: ViTConfig
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, image: Image) -> Tokens:
+        (down, across), p = self.config.grid, self.config.patch_size
+        patches = image.reshape(down, p, across, p, 3).transpose(0, 2, 1, 3, 4).reshape(down * across, p * p * 3)
+        return Linear(self.config.width, self.ops, self.config.patch_bias, name="proj")(patches)

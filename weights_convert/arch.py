@@ -1,0 +1,82 @@
+"""Which architecture a state dict belongs to: ours by its shapes, others by their telling keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from vitjax.vit import ViTConfig
+
+FOREIGN = {
+    r"^layers\.\d+\.blocks\.\d+\..*relative_position_bias_table": ("Swin", "attention in shifted windows"),
+    r"^layers\.\d+\.blocks\.\d+\.": ("Swin or another hierarchical transformer", "stages of different width"),
+    r"^(blocks\.\d+\.attn\.(relative_position_bias_table|q_bias)|rel_pos_bias\.)": (
+        "BEiT",
+        "a relative position bias inside the attention",
+    ),
+    r"\.attn\.q_norm\.": ("a ViT with qk_norm", "normalised queries and keys"),
+    r"\.attn\.gate\.": ("a ViT with gated attention", "a gate on the attention output"),
+    r"\.attn\.norm\.": ("a ViT with scale_attn_norm", "a norm on the attention output"),
+    r"\.mlp\.norm\.": ("a ViT with scale_mlp_norm", "a norm inside the MLP"),
+    r"^blocks\.\d+\.attns\.": ("a ViT with parallel blocks", "several attentions side by side"),
+    r"^blocks\.\d+\.in_proj\.": ("a ViT with parallel scaling blocks", "attention and MLP in one projection"),
+    r"(^|\.)rope\.|^freqs|\.rel_pos\.": (
+        "a ViT with relative or rotary positions",
+        "positions in the attention",
+    ),
+    r"^attn_pool\.": ("a ViT with attention pooling", "a head that is itself an attention layer"),
+    r"\.mlp\.fc1_g\.": ("a ViT with unpacked SwiGLU", "separate gate weights"),
+    r"^blocks_token_only\.": ("CaiT", "class attention in layers of its own"),
+    r"^(module\.)?visual\.": ("an OpenAI or OpenCLIP checkpoint", "an image and a text tower"),
+    r"^decoder_(blocks|embed)\b": ("a masked autoencoder", "a decoder"),
+    r"^(module\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
+    r"^(stages|features|stem)\.": ("a convolutional network", "convolutional stages"),
+}
+"""A key's pattern -> (the architecture that has it, what vitjax's ViT does not have). First match counts."""
+
+
+def foreign(keys: Mapping[str, object]) -> str | None:
+    """`these are weights of Swin (attention in shifted windows), ...`, or None for a plain ViT."""
+    for pattern, (name, reason) in FOREIGN.items():
+        hit = next((key for key in keys if re.search(pattern, key)), None)
+        if hit:
+            return f"these are weights of {name} ({reason}; key {hit!r}), which vitjax does not support"
+    return None
+
+
+def described(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What a timm-named ViT state dict is, from its shapes: `width 384, depth 12, patch 16, ...`, or None."""
+    kernel = shapes.get("patch_embed.proj.weight")
+    if kernel is None or len(kernel) != 4:
+        return None
+    depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
+    rows = shapes.get("pos_embed", (1, 0, 0))[1]
+    classes = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    return _words(kernel[0], depth, kernel[-1], rows, classes)
+
+
+def summary(config: ViTConfig) -> str:
+    """The same words for a configuration."""
+    return _words(config.width, config.depth, config.patch_size, config.position_tokens, config.num_classes)
+
+
+def _words(width: int, depth: int, patch: int, rows: int, classes: int) -> str:
+    head = f"{classes} classes" if classes else "no head"
+    return f"width {width}, depth {depth}, patch {patch}, {rows} positions, {head}"
+
+
+def names_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Zoo names whose state dict has exactly these shapes, but for the number of classes."""
+    from vitjax.families import ZOO
+    from weights_convert.keys import state_shapes
+
+    words = described(shapes)
+    if words is None:
+        return []
+
+    def body(of: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        return {key: tuple(shape) for key, shape in of.items() if not key.startswith("head")}
+
+    bare = words.rsplit(", ", 1)[0]
+    similar = (name for name, entry in ZOO.items() if summary(entry.config).startswith(bare))
+    return [name for name in similar if body(state_shapes(ZOO[name].config)) == body(shapes)]

@@ -1,0 +1,166 @@
+"""Our own checkpoint: a directory with orbax arrays and a manifest that says what they are.
+
+    DIR/arrays/         the parameters, an orbax PyTree
+    DIR/manifest.json   arch, config, source and its digest, sha256 of each array and file, versions
+
+Orbax restores a flipped bit without complaint, so every file and array is checked against the manifest, and
+the manifest against itself. It is written last: a directory without it is an interrupted conversion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitjax.errors import ConfigError, WeightsError
+from vitjax.vit import ViTConfig
+from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
+from weights_convert.load import digests
+
+MANIFEST, ARRAYS = "manifest.json", "arrays"
+FORMAT = 1
+_PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `read_checkpoint` returns; `params` are numpy arrays."""
+
+    arch: str
+    config: ViTConfig
+    params: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def prepare_directory(out: str | Path) -> Path:
+    """Make the output directory. Raises ConfigError if it has content or cannot be made."""
+    out = Path(out).absolute()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise ConfigError(f"{out}: output directory is not empty; choose another")
+        probe = out / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be an output directory: {error.strerror}") from error
+    return out
+
+
+def write_checkpoint(
+    out: str | Path, params: Any, config: ViTConfig, arch: str, source: Mapping[str, str]
+) -> Path:
+    """Write parameters to an empty directory; `source` records where they are from ({"path", "sha256"})."""
+    import orbax.checkpoint as ocp
+
+    out = prepare_directory(out)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(out / ARRAYS, _as_numpy(params))
+    manifest = {
+        "format": FORMAT,
+        "arch": arch,
+        "config": asdict(config),
+        "source": dict(source),
+        "sha256": digests(params),
+        "files": _file_digests(out / ARRAYS),
+        "versions": _versions(),
+    }
+    manifest["seal"] = _seal(manifest)
+    unfinished = out / f"{MANIFEST}.tmp"
+    unfinished.write_text(json.dumps(manifest, indent=1))
+    unfinished.replace(out / MANIFEST)
+    return out
+
+
+def read_manifest(directory: str | Path) -> dict[str, Any]:
+    """The manifest of a checkpoint directory, checked against its own seal."""
+    file = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{directory}: no {MANIFEST}; not a directory that weights_convert wrote, or not finished"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: damaged manifest: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
+        raise WeightsError(f"{file}: damaged manifest: its sha256 seal does not match its content")
+    if manifest["format"] != FORMAT:
+        raise WeightsError(f"{file}: format {manifest['format']}, this vitjax reads format {FORMAT}")
+    return manifest
+
+
+def read_checkpoint(directory: str | Path) -> Checkpoint:
+    """Read and verify a checkpoint directory.
+
+    Raises WeightsError: unfinished, or a file or array whose sha256 is not the manifest's.
+    """
+    import orbax.checkpoint as ocp
+
+    directory = Path(directory).absolute()
+    manifest = read_manifest(directory)
+    config = config_from(manifest["config"], str(directory / MANIFEST))
+    _check_same(directory / ARRAYS, manifest["files"], _file_digests(directory / ARRAYS))
+    as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in manifest["sha256"]}
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            params = checkpointer.restore(directory / ARRAYS, restore_args=unflatten(as_numpy))
+    except Exception as error:  # the files are as written, so this orbax cannot read what another one wrote
+        cause = " ".join(str(error).split())[:300]
+        versions = manifest["versions"]
+        raise WeightsError(
+            f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}"
+        ) from error
+    _check_same(directory, manifest["sha256"], digests(params))
+    shapes = {path: array.shape for path, array in flatten(params).items()}
+    if problems := differences(shapes, parameter_shapes(config)):
+        raise WeightsError("\n  ".join([f"{directory}: arrays do not fit the manifest's config:", *problems]))
+    return Checkpoint(manifest["arch"], config, params, manifest)
+
+
+def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
+    """`dataclasses.asdict(config)` as JSON reads it back -> ViTConfig."""
+    try:
+        return ViTConfig(**{**fields, "image_size": tuple(fields["image_size"])})
+    except (TypeError, KeyError, ConfigError) as error:
+        raise WeightsError(f"{source}: not a ViT configuration: {error}") from error
+
+
+def _check_same(where: Path, written: Mapping[str, str], found: Mapping[str, str]) -> None:
+    altered = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
+    if altered:
+        raise WeightsError(f"{where}: damaged: sha256 differs from the manifest for {', '.join(altered)}")
+
+
+def _file_digests(directory: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            found[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _as_numpy(params: Any) -> Any:
+    return {k: _as_numpy(v) for k, v in params.items()} if isinstance(params, Mapping) else np.asarray(params)
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree
+            found[package] = "source"
+    return found

@@ -1,0 +1,162 @@
+"""A live timm module -> configuration, and back. Read from the module's attributes, never from its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitjax.errors import WeightsError
+from vitjax.vit import ViTConfig
+
+_CLASSES = {
+    ("timm.models.vision_transformer", "VisionTransformer"),
+    ("timm.models.deit", "VisionTransformerDistilled"),
+}
+_ACTIVATIONS = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+
+
+def config_of(module: Any) -> ViTConfig:
+    """The configuration that computes what a timm VisionTransformer[Distilled] computes in eval mode.
+
+    Raises WeightsError naming the architecture and the first thing about it that vitjax does not have.
+    """
+    kind = type(module)
+    if (kind.__module__, kind.__name__) not in _CLASSES:
+        raise WeightsError(
+            f"{kind.__module__}.{kind.__name__} is not supported: it computes something else than timm's "
+            "VisionTransformer and VisionTransformerDistilled (ViT, DeiT, DeiT-III, DINOv2, CLIP towers)"
+        )
+    for reason, present in _oddities(module).items():
+        if present:
+            raise WeightsError(f"this {kind.__name__} is not supported: {reason}")
+    block, patches = module.blocks[0], module.patch_embed
+    fc_norm = not _is_identity(module.fc_norm)
+    final = module.fc_norm if fc_norm else module.norm
+    return ViTConfig(
+        width=module.embed_dim,
+        depth=len(module.blocks),
+        heads=block.attn.num_heads,
+        mlp_dim=block.mlp.fc2.in_features,
+        patch_size=patches.patch_size[0],
+        image_size=tuple(patches.img_size),
+        num_classes=0 if _is_identity(module.head) else module.head.out_features,
+        class_token=module.cls_token is not None,
+        distilled=_is_distilled(module),
+        registers=0 if module.reg_token is None else module.reg_token.shape[1],
+        pool=module.global_pool,
+        fc_norm=fc_norm,
+        pre_norm=not _is_identity(module.norm_pre),
+        qkv_bias=block.attn.qkv.bias is not None,
+        patch_bias=patches.proj.bias is not None,
+        position_on_prefix=not module.no_embed_class,
+        layer_scale=not _is_identity(block.ls1),
+        mlp="swiglu" if _is_swiglu(block.mlp) else _ACTIVATIONS[type(block.mlp.act).__name__],
+        norm_eps=final.eps,
+    )
+
+
+def timm_arguments(config: ViTConfig) -> dict[str, Any]:
+    """Keyword arguments with which timm's VisionTransformer[Distilled] has this architecture."""
+    from functools import partial
+
+    from timm.layers import LayerNorm, Mlp, QuickGELU, SwiGLUPacked
+    from torch import nn
+
+    swiglu = config.mlp == "swiglu"
+    arguments = {
+        "img_size": config.image_size,
+        "patch_size": config.patch_size,
+        "num_classes": config.num_classes,
+        "global_pool": config.pool,
+        "embed_dim": config.width,
+        "depth": config.depth,
+        "num_heads": config.heads,
+        "mlp_ratio": (1 + swiglu) * config.mlp_dim / config.width,
+        "qkv_bias": config.qkv_bias,
+        "init_values": 1e-5 if config.layer_scale else None,
+        "class_token": config.class_token,
+        "no_embed_class": not config.position_on_prefix,
+        "reg_tokens": config.registers,
+        "pre_norm": config.pre_norm,
+        "fc_norm": config.fc_norm,
+        "norm_layer": partial(LayerNorm, eps=config.norm_eps),
+        "act_layer": {"gelu": nn.GELU, "quick_gelu": QuickGELU, "swiglu": nn.SiLU}[config.mlp],
+        "mlp_layer": SwiGLUPacked if swiglu else Mlp,
+    }
+    if config.patch_bias == config.pre_norm:
+        raise WeightsError(
+            "timm has a patch bias exactly where there is no pre_norm; this configuration differs"
+        )
+    return arguments
+
+
+def _oddities(module: Any) -> dict[str, bool]:
+    """Reason -> whether it holds, for everything that a VisionTransformer can be and ViTConfig cannot say."""
+    patches, blocks, distilled = module.patch_embed, list(module.blocks), _is_distilled(module)
+    first = blocks[0]
+    plain = {
+        "no position embedding": module.pos_embed is None,
+        f"global_pool={module.global_pool!r} (only 'token' and 'avg')": module.global_pool
+        not in ("token", "avg"),
+        "average pooling includes the prefix tokens": module.global_pool == "avg"
+        and module.pool_include_prefix,
+        "a distilled model with pool_include_prefix, registers or no_embed_class": distilled
+        and (module.num_reg_tokens > 0 or module.no_embed_class),
+        f"patch embedding {_name(patches)}": _name(patches) != "PatchEmbed",
+        f"{module.in_chans} input channels, not 3": module.in_chans != 3,
+        "a norm inside the patch embedding": not _is_identity(getattr(patches, "norm", None)),
+        "patches that are not square": patches.patch_size[0] != patches.patch_size[-1],
+        "no final norm": _is_identity(module.norm) and _is_identity(module.fc_norm),
+        "two final norms": not (_is_identity(module.norm) or _is_identity(module.fc_norm)),
+        f"blocks of type {_name(first)} (parallel or post-norm)": any(_name(b) != "Block" for b in blocks),
+    }
+    if any(plain.values()):
+        return plain
+    attn, mlp = first.attn, first.mlp
+    norms = [module.norm_pre, module.norm, module.fc_norm, *(n for b in blocks for n in (b.norm1, b.norm2))]
+    norms = [norm for norm in norms if not _is_identity(norm)]
+    return {
+        f"attention of type {_name(attn)}": any(_name(b.attn) != "Attention" for b in blocks),
+        "qk_norm: normalised queries and keys": not _is_identity(getattr(attn, "q_norm", None)),
+        "scale_attn_norm: a norm on the attention output": not _is_identity(getattr(attn, "norm", None)),
+        "gated attention": getattr(attn, "gate", None) is not None,
+        "attention narrower or wider than the tokens": attn.qkv.out_features != 3 * module.embed_dim,
+        "projections without bias": attn.proj.bias is None or mlp.fc2.bias is None or mlp.fc1.bias is None
+        if hasattr(mlp, "fc1")
+        else False,
+        f"MLP of type {_name(mlp)}": not (_name(mlp) == "Mlp" or _is_swiglu(mlp)),
+        "scale_mlp_norm: a norm inside the MLP": not _is_identity(getattr(mlp, "norm", None)),
+        f"activation {_name(mlp.act)}": not (_is_swiglu(mlp) or _plain_activation(mlp.act)),
+        "LayerScale in one half of a block only": _is_identity(first.ls1) != _is_identity(first.ls2),
+        "norms that are not LayerNorm with scale and bias": any(not _is_layernorm(norm) for norm in norms),
+        "norms with different epsilons": len({getattr(norm, "eps", None) for norm in norms}) > 1,
+        "blocks that differ from each other": len({_signature(b) for b in blocks}) > 1,
+    }
+
+
+def _name(module: Any) -> str:
+    return type(module).__name__
+
+
+def _is_identity(module: Any) -> bool:
+    return module is None or _name(module) == "Identity"
+
+
+def _is_distilled(module: Any) -> bool:
+    return _name(module) == "VisionTransformerDistilled"
+
+
+def _is_swiglu(mlp: Any) -> bool:
+    return _name(mlp) == "GluMlp" and not mlp.gate_last and _name(mlp.act) == "SiLU"
+
+
+def _plain_activation(act: Any) -> bool:
+    return _name(act) in _ACTIVATIONS and getattr(act, "approximate", "none") == "none"
+
+
+def _is_layernorm(norm: Any) -> bool:
+    return _name(norm) == "LayerNorm" and norm.weight is not None and norm.bias is not None
+
+
+def _signature(block: Any) -> tuple[Any, ...]:
+    shapes = tuple((key, tuple(value.shape)) for key, value in block.state_dict().items())
+    return block.attn.num_heads, _name(block.mlp), _name(block.mlp.act), shapes
