@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,15 @@ CASES = [
     {"method": "transformer_mm", "score": "probability", "start_layer": 1},
 ]
 
-_TINY = dict(width=24, depth=3, heads=3, mlp_dim=40, patch_size=8, image_size=(32, 32), num_classes=7)
+_TINY: dict[str, Any] = {
+    "width": 24,
+    "depth": 3,
+    "heads": 3,
+    "mlp_dim": 40,
+    "patch_size": 8,
+    "image_size": (32, 32),
+    "num_classes": 7,
+}
 
 CONFIGS = {
     "plain": ViTConfig(**_TINY),

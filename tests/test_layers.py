@@ -15,6 +15,7 @@ ORDER = [
     "data.geometry",
     "data.image",
     "data.labels",
+    "positions",
     "families",
     "model",
     "zoo",
@@ -77,23 +78,17 @@ def imported(path: Path):
                     yield alias.name.removeprefix("vitjax.")
 
 
-@pytest.mark.parametrize(
-    ("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_go_one_way(name, path):
     for other in imported(path):
         assert other, f"vitjax.{name} imports from the package root"
         if (name.split(".")[0], other.split(".")[0]) in LAZY:
             continue
         same_room = name.split(".")[0] == other.split(".")[0] and rank(name) == rank(other)
-        assert same_room or rank(other) < rank(name), (
-            f"vitjax.{name} imports vitjax.{other}, which stands above it"
-        )
+        assert same_room or rank(other) < rank(name), f"vitjax.{name} imports vitjax.{other}, which stands above it"
 
 
-@pytest.mark.parametrize(
-    ("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_files_are_small(name, path):
     assert len(path.read_text().splitlines()) <= 400
 

@@ -83,9 +83,7 @@ class TestOverlay:
 
     def test_sign_is_told_by_colour(self):
         grey = np.full((1, 3, 3), 128, np.uint8)
-        against, neither, in_favour = np.asarray(
-            plots.overlay(grey, np.array([[-1.0, 0, 1]]), signed=True), int
-        )[0]
+        against, neither, in_favour = np.asarray(plots.overlay(grey, np.array([[-1.0, 0, 1]]), signed=True), int)[0]
         assert against[2] > against[0] + 80 and in_favour[0] > in_favour[2] + 80
         assert np.ptp(neither) == 0
 
@@ -173,9 +171,7 @@ class TestStrip:
         ],
     )
     def test_the_bar_is_in_raw_values(self, raw, power, ticks):
-        words = {
-            t.get_text() for t in texts(plots.strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))
-        }
+        words = {t.get_text() for t in texts(plots.strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))}
         if power:
             assert power in words
         else:
@@ -207,16 +203,13 @@ class TestGrid:
     def test_pictures_and_text(self, images, methods, labelled):
         photos = [photo(seed=i) for i in range(images)]
         maps = {
-            f"a_method_{m}(with={m}, long_options=True)": [blob(seed=i) for i in range(images)]
-            for m in range(methods)
+            f"a_method_{m}(with={m}, long_options=True)": [blob(seed=i) for i in range(images)] for m in range(methods)
         }
         labels = [f"{LONG}\n99.9 %"] * images if labelled else None
         figure = plots.comparison_grid(photos, maps, row_labels=labels)
         panels = -(-methods // 8)
         assert len(figure.axes) == 1
-        assert (
-            len(figure.axes[0].images) == images * (methods + panels) + 1
-        )  # photos again in each panel; legend
+        assert len(figure.axes[0].images) == images * (methods + panels) + 1  # photos again in each panel; legend
         assert_no_text_collides(figure)
 
     @pytest.mark.parametrize("shape", [(96, 48), (48, 96)])
@@ -302,9 +295,7 @@ class TestSave:
         there = tmp_path / "there" / "a.png"
         # Another hash seed shuffles sets: nothing in a file may depend on their order.
         environment = os.environ | {"PYTHONHASHSEED": "7"}
-        subprocess.run(
-            [sys.executable, "-c", code, str(there)], check=True, env=environment, cwd=Path(__file__).parent
-        )
+        subprocess.run([sys.executable, "-c", code, str(there)], check=True, env=environment, cwd=Path(__file__).parent)
         for ours in plots.save(self.figure(), tmp_path / "here" / "a.png", pdf=True):
             assert ours.read_bytes() == there.with_name(ours.name).read_bytes()
 

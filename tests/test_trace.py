@@ -54,7 +54,7 @@ def test_attention_is_a_distribution_and_layers_chain():
     model = tiny_model("registers")
     trace = vitjax.trace(model, tiny_images(model, 1))
     np.testing.assert_allclose(trace.attention.sum(-1), 1, atol=1e-6)
-    np.testing.assert_array_equal(trace.index[0], [0, 1, 2])
+    np.testing.assert_array_equal(trace.layer[0], [0, 1, 2])
     np.testing.assert_allclose(trace.tokens[:, 1:], trace.output[:, :-1], atol=1e-6)
     np.testing.assert_allclose(trace.tokens_grad[:, 1:], trace.output_grad[:, :-1], atol=1e-6)
 
@@ -88,9 +88,7 @@ def test_memory_of_the_fold_is_flat_in_depth():
         shapes = jax.eval_shape(ViT(config).init, jax.random.key(0), jnp.zeros((128, 128, 3)))["params"]
 
         def run(params, image):
-            return backward_fold(
-                config, params, image, jnp.int32(0), [METHODS["transformer_mm"].fold(config)]
-            )
+            return backward_fold(config, params, image, jnp.int32(0), [METHODS["transformer_mm"].fold(config)])
 
         image = jax.ShapeDtypeStruct((128, 128, 3), jnp.float32)
         return jax.jit(run).lower(shapes, image).compile().memory_analysis().temp_size_in_bytes

@@ -137,9 +137,7 @@ def test_saved_weights_load_as_the_bundled_model(tmp_path):
     save(params, path, {"config": asdict(CONFIG), "classes": CLASSES, **half})
     model = vitjax.load(BUNDLED, weights=path)
     assert model.config == CONFIG and model.labels.names == CLASSES
-    jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(np.float16(a), np.float16(b)), params, model.params
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.float16(a), np.float16(b)), params, model.params)
 
 
 @pytest.fixture
@@ -156,9 +154,7 @@ def folder(tmp_path) -> Path:
 
 def test_finetune_with_a_new_head(folder, tmp_path):
     start = Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16)))
-    cfg = TrainConfig(
-        steps=40, batch_size=8, learning_rate=1e-2, warmup_steps=5, checkpoint_every=40, shift=1
-    )
+    cfg = TrainConfig(steps=40, batch_size=8, learning_rate=1e-2, warmup_steps=5, checkpoint_every=40, shift=1)
     tuned = finetune(start, folder, cfg, tmp_path / "run")
     assert tuned.config.num_classes == 2 and tuned.labels.names == ("blue", "red")
     pictures = sorted(folder.glob("*/*.png"))
@@ -176,9 +172,7 @@ def test_a_new_head_starts_from_zeros_and_keeps_the_body():
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(ImageError, match="no pictures"):
-        finetune(
-            Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16))), tmp_path, RUN, tmp_path / "run"
-        )
+        finetune(Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16))), tmp_path, RUN, tmp_path / "run")
 
 
 @bundled

@@ -1,12 +1,9 @@
 """Checkpoints: every format gives the same weights, and nothing damaged, unsafe or foreign gets through."""
 
-import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict
 
 import jax
 import numpy as np
@@ -14,25 +11,16 @@ import pytest
 from safetensors.numpy import save_file
 
 import vitjax
-from tests.conftest import SHARED, needs_shared
-from tests.timm_peers import build, timm, torch
-from vitjax.errors import ConfigError, UnknownNameError, WeightsError
-from vitjax.families import ZOO, Entry
-from weights_convert import __main__ as cli
-from weights_convert import checkpoint, huggingface, keys, source
-from weights_convert.live import config_of
-from weights_convert.load import digest, digests, params_of, read_state
-
-ARCH = "tiny_test"
+from tests.timm_peers import ARCH, build, named_in_zoo, timm, torch
+from vitjax.errors import ConfigError, WeightsError
+from vitjax.families import ZOO
+from weights_convert import keys
+from weights_convert.load import params_of, read_state
 
 
 @pytest.fixture
 def module(monkeypatch):
-    """A tiny timm module whose architecture has a name in the zoo during the test."""
-    module = build(embed_dim=16, depth=2, num_heads=2, num_classes=1000)
-    preprocessing = ZOO["deit_tiny_patch16_224"].preprocessing
-    monkeypatch.setitem(ZOO, ARCH, Entry(config_of(module), preprocessing, "timm/tiny_test.none"))
-    return module
+    return named_in_zoo(monkeypatch)
 
 
 @pytest.fixture
@@ -84,66 +72,18 @@ def test_half_precision_checkpoints_become_float32(state, tmp_path):
     assert vitjax.load(ARCH, weights=tmp_path / "b.pth", dtype="bfloat16").dtype == jax.numpy.bfloat16
 
 
-def test_checkpoint_directory_round_trip(module, state, file, tmp_path):
-    expected = vitjax.from_timm(module)
-    out = checkpoint.write_checkpoint(
-        tmp_path / "made" / "out", expected.params, expected.config, ARCH, {"path": "here", "sha256": "0"}
-    )
-    model = vitjax.load(ARCH, weights=out)
-    assert same(model, expected)
-    assert model.weights["format"] == "orbax" and model.weights["sha256"] == expected.weights["sha256"]
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["arch"] == ARCH and manifest["source"] == {"path": "here", "sha256": "0"}
-    assert digest(manifest["sha256"]) == expected.weights["sha256"] and "jax" in manifest["versions"]
+def test_bundled_model_is_described_by_its_own_header(tmp_path, module, file):
+    from vitjax.train_scenes import save
 
-
-def huggingface_state(state, root):
-    """A timm state dict under Hugging Face's names, by hand and not through our map."""
-    parts = {
-        "norm1": "layernorm_before",
-        "norm2": "layernorm_after",
-        "attn.proj": "attention.output.dense",
-        "mlp.fc1": "intermediate.dense",
-        "mlp.fc2": "output.dense",
-    }
-    fixed = {
-        "cls_token": f"{root}.embeddings.cls_token",
-        "dist_token": f"{root}.embeddings.distillation_token",
-        "pos_embed": f"{root}.embeddings.position_embeddings",
-        "patch_embed.proj": f"{root}.embeddings.patch_embeddings.projection",
-        "norm": f"{root}.layernorm",
-        "head": "cls_classifier" if root == "deit" else "classifier",
-        "head_dist": "distillation_classifier",
-    }
-    found = {}
-    for key, array in state.items():
-        stem, _, kind = key.rpartition(".") if "." in key else (key, "", "")
-        if not stem.startswith("blocks."):
-            found[fixed[stem] + (f".{kind}" if kind else "")] = array
-            continue
-        _, layer, part = stem.split(".", 2)
-        prefix = f"{root}.encoder.layer.{layer}"
-        if part == "attn.qkv":
-            for name, values in zip(("query", "key", "value"), np.split(array, 3), strict=True):
-                found[f"{prefix}.attention.attention.{name}.{kind}"] = np.ascontiguousarray(values)
-        else:
-            found[f"{prefix}.{parts[part]}.{kind}"] = array
-    return found
-
-
-@pytest.mark.parametrize("root", ["vit", "deit"])
-def test_huggingface_names(root):
-    module = build(distilled=root == "deit", norm_layer=partial(torch.nn.LayerNorm, eps=1e-12))
-    config = config_of(module)
-    state = {key: value.detach().numpy() for key, value in module.state_dict().items()}
-    theirs = huggingface_state(state, root) | {f"{root}.pooler.dense.weight": np.ones((2, 2), np.float32)}
-    found, params = params_of(theirs, replace(config, norm_eps=1e-6), "test")
-    assert found == config and found.norm_eps == 1e-12
-    ours = keys.to_params(state, config)
-    assert digests(params) == digests(ours)
-    back = keys.to_state(params, huggingface.key_map(theirs))
-    assert all(np.array_equal(back[key], theirs[key]) for key in back)
-    assert theirs.keys() - back.keys() == {f"{root}.pooler.dense.weight"}
+    expected = vitjax.from_timm(build(img_size=64, patch_size=8, num_classes=2))
+    header = {"config": asdict(expected.config), "classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.25] * 3}
+    save(jax.device_get(expected.params), tmp_path / "scenes.safetensors", header | {"note": "any text"})
+    model = vitjax.load("vitjax_scenes", weights=tmp_path / "scenes.safetensors")
+    assert model.config == expected.config and model.labels.names == ("a", "b")
+    assert model.preprocessing.size == (64, 64) and model.preprocessing.std == (0.25,) * 3
+    np.testing.assert_allclose(model.params["pos_embed"], expected.params["pos_embed"], rtol=1e-3)
+    with pytest.raises(WeightsError, match="header is not that of a vitjax_scenes file: 'config'"):
+        vitjax.load("vitjax_scenes", weights=file)
 
 
 # ---- row 16: keys that do not fit
@@ -261,57 +201,6 @@ def test_paths_that_are_not_there(module, file):
         vitjax.load(ARCH, weights=file.with_suffix(".zip"))
 
 
-# ---- row 20: our own checkpoint, damaged
-
-
-@pytest.fixture
-def directory(module, tmp_path):
-    model = vitjax.from_timm(module)
-    return checkpoint.write_checkpoint(tmp_path / "out", model.params, model.config, ARCH, {})
-
-
-def test_flipped_bits_are_found(directory):
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    assert max(path.stat().st_size for path in files) > 100_000  # the arrays are among them
-    for path in files:
-        content = path.read_bytes()
-        for place in np.linspace(0, len(content) - 1, 7).astype(int):
-            flipped = bytearray(content)
-            flipped[place] ^= 4
-            path.write_bytes(flipped)
-            with pytest.raises(WeightsError, match="damaged"):
-                checkpoint.read_checkpoint(directory)
-        path.write_bytes(content)
-    checkpoint.read_checkpoint(directory)
-
-
-def test_altered_array_is_found_by_its_sha256(directory, module):
-    import orbax.checkpoint as ocp
-
-    params = vitjax.from_timm(module).params
-    params["norm"]["bias"] = params["norm"]["bias"].at[3].add(1e-6)
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(directory / "arrays", params, force=True)
-    with pytest.raises(WeightsError, match=r"sha256 differs from the manifest for .*ocdbt"):
-        vitjax.load(ARCH, weights=directory)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] = checkpoint._file_digests(directory / "arrays")
-    manifest["seal"] = checkpoint._seal(manifest)
-    (directory / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(WeightsError, match=r"sha256 differs from the manifest for norm.bias$"):
-        vitjax.load(ARCH, weights=directory)
-
-
-def test_unfinished_or_other_directories(directory, module):
-    with pytest.raises(WeightsError, match=f"holds {ARCH}, not deit_tiny_patch16_224"):
-        vitjax.load("deit_tiny_patch16_224", weights=directory)
-    with pytest.raises(WeightsError, match=r"1000 classes; asked for .* 7 classes"):
-        vitjax.load(ARCH, weights=directory, num_classes=7)
-    (directory / "manifest.json").unlink()
-    with pytest.raises(WeightsError, match=r"no manifest.json"):
-        vitjax.load(ARCH, weights=directory)
-
-
 # ---- row 21: another architecture
 
 
@@ -325,10 +214,7 @@ def test_weights_of_another_size_are_named():
         params_of(state, ZOO["vit_small_patch32_224"].config, "s16.safetensors")
     text = str(caught.value)
     assert "patch_embed.proj.weight is [384, 3, 16, 16], needs [384, 3, 32, 32]" in text
-    assert (
-        "the weights are like vit_small_patch16_224, deit_small_patch16_224: width 384, depth 12, patch 16"
-        in text
-    )
+    assert "the weights are like vit_small_patch16_224, deit_small_patch16_224: width 384, depth 12, patch 16" in text
     assert "the model asked for: width 384, depth 12, patch 32" in text
 
 
@@ -349,9 +235,7 @@ def test_foreign_state_dicts_are_named(name, called):
     with torch.device("meta"):
         theirs = timm.create_model(name).state_dict()
     with pytest.raises(WeightsError, match=f"weights of .*{called}.*does not support"):
-        params_of(
-            empty_state({k: v.shape for k, v in theirs.items()}), ZOO["deit_base_patch16_224"].config, name
-        )
+        params_of(empty_state({k: v.shape for k, v in theirs.items()}), ZOO["deit_base_patch16_224"].config, name)
 
 
 # ---- row 24: image sizes
@@ -402,54 +286,6 @@ def test_cached_hub_file_needs_no_network(module, file, offline):
 def test_names_without_default_weights_say_so():
     with pytest.raises(WeightsError, match="no default weights"):
         vitjax.load("vit_base_patch16_gap_224")
-
-
-# ---- the command line
-
-
-def test_convert_and_verify(module, file, tmp_path, capsys):
-    assert cli.convert(str(file), arch=ARCH, out=tmp_path / "out", verify=True) == 0
-    printed = capsys.readouterr().out
-    assert "max |Δlogit|" in printed and "block 1" in printed and "passed" in printed
-    manifest = checkpoint.read_manifest(tmp_path / "out")
-    assert manifest["source"]["path"] == str(file) and len(manifest["source"]["sha256"]) == 64
-
-
-def test_verify_fails_beyond_tolerance(module, file, tmp_path, capsys, monkeypatch):
-    from weights_convert import check
-
-    exact = check.timm_peer
-
-    def other(config, state, arch):
-        return exact(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch)
-
-    monkeypatch.setattr(check, "timm_peer", other)
-    assert cli.convert(str(file), arch=ARCH, out=tmp_path / "out", verify=True) == 1
-    assert "FAILED" in capsys.readouterr().out
-
-
-def test_output_directory_is_checked_before_anything_is_read(module, file, tmp_path):
-    with pytest.raises(ConfigError, match="not empty"):  # and not: no such file
-        cli.convert("missing.safetensors", arch=ARCH, out=tmp_path)
-    with pytest.raises(ConfigError, match="cannot be an output directory"):
-        cli.convert(str(file), arch=ARCH, out=file / "below")
-    with pytest.raises(UnknownNameError, match="did you mean"):
-        cli.convert(str(file), arch="deit_tiny_patch_224", out=tmp_path / "new")
-
-
-@needs_shared
-@pytest.mark.slow
-def test_command_line_on_real_weights(tmp_path):
-    weights = SHARED / "data" / "deit_tiny_patch16_224.safetensors"
-    arguments = [str(weights), "--arch", "deit_tiny_patch16_224", "-o", str(tmp_path / "out"), "--verify"]
-    command = [sys.executable, "-m", "weights_convert"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=root)
-    assert done.returncode == 0, done.stderr
-    assert "5,717,416 parameters" in done.stdout and "block 11" in done.stdout and "passed" in done.stdout
-    again = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=root)
-    assert again.returncode == 2 and again.stderr.startswith("error: ") and "not empty" in again.stderr
-    assert source.locate(tmp_path / "out")[1] == "orbax"
 
 
 def test_heavy_packages_are_imported_only_when_needed():

@@ -12,6 +12,7 @@ from vitjax import families, zoo
 from vitjax.data.image import Preprocessing
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
 from vitjax.families import ZOO
+from vitjax.positions import resample_positions
 from vitjax.vit import ViT, ViTConfig
 from weights_convert.check import compare, timm_peer
 from weights_convert.keys import parameter_shapes, state_shapes, to_params, to_state
@@ -178,15 +179,13 @@ def test_blocks_that_differ_are_refused():
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 @pytest.mark.parametrize("sizes", [((224, 224), (384, 384)), ((224, 224), (96, 96)), ((96, 160), (240, 80))])
 def test_positions_are_resampled_as_timm_does(sizes, prefix):
-    old = ViTConfig(
-        8, 1, 1, 8, image_size=sizes[0], registers=max(prefix - 1, 0), position_on_prefix=prefix > 0
-    )
+    old = ViTConfig(8, 1, 1, 8, image_size=sizes[0], registers=max(prefix - 1, 0), position_on_prefix=prefix > 0)
     new = old.at_size(sizes[1])
     table = np.random.default_rng(0).normal(size=(old.position_tokens, 8)).astype(np.float32)
     theirs = timm.layers.resample_abs_pos_embed(
         torch.from_numpy(table)[None], list(new.grid), list(old.grid), num_prefix_tokens=prefix
     )
-    ours = zoo.resample_positions(jnp.asarray(table), old, new)
+    ours = resample_positions(jnp.asarray(table), old, new)
     assert ours.shape == (new.position_tokens, 8)
     np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-5)
 
@@ -194,7 +193,7 @@ def test_positions_are_resampled_as_timm_does(sizes, prefix):
 def test_unchanged_grid_keeps_the_table():
     config = ViTConfig(8, 1, 1, 8, image_size=(32, 48))
     table = jnp.ones((config.position_tokens, 8))
-    assert zoo.resample_positions(table, config, config) is table
+    assert resample_positions(table, config, config) is table
 
 
 def test_another_image_size_equals_timms_dynamic_size():

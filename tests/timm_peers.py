@@ -14,6 +14,9 @@ from timm.layers import LayerNorm, QuickGELU, SwiGLUPacked  # noqa: E402
 from timm.models.deit import VisionTransformerDistilled  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
+from vitjax.families import ZOO, Entry  # noqa: E402
+from weights_convert.live import config_of  # noqa: E402
+
 TINY = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_classes": 10}
 _DINO = {"init_values": 1e-5, "img_size": 42, "patch_size": 14, "num_classes": 0}
 
@@ -84,6 +87,17 @@ def randomise(module, seed: int = 0):
             if name.endswith("gamma") or (parameter.ndim == 1 and name.endswith("weight")):
                 values += 1.0
             parameter.copy_(torch.from_numpy(values))
+    return module
+
+
+ARCH = "tiny_test"
+
+
+def named_in_zoo(monkeypatch):
+    """A tiny module whose architecture is called ARCH in the zoo while the test runs."""
+    module = build(embed_dim=16, depth=2, num_heads=2, num_classes=1000)
+    preprocessing = ZOO["deit_tiny_patch16_224"].preprocessing
+    monkeypatch.setitem(ZOO, ARCH, Entry(config_of(module), preprocessing, f"timm/{ARCH}.none"))
     return module
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -37,14 +37,16 @@ class Request(NamedTuple):
 def request(method: str | dict[str, Any], **options: Any) -> Request:
     """A method name with options, or {"method": name, **options} -> Request. Raises on unknown names."""
     if isinstance(method, dict):
-        options = {**method, **options}
-        if "method" not in options:
+        if "method" not in method:
             raise ConfigError(f"a method given as a dict needs the key 'method': {method!r}")
-        method = options.pop("method")
-    found = find_method(method)
+        options = {**method, **options}
+        name = str(options.pop("method"))
+    else:
+        name = method
+    found = find_method(name)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    label = method + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
-    return Request(label, method, found, tuple(sorted(found.check_options(method, options).items())))
+    label = name + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
+    return Request(label, name, found, tuple(sorted(found.check_options(name, options).items())))
 
 
 def explain(
@@ -171,13 +173,18 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
     pending = []
     with jax.default_matmul_precision(model.precision):
         for start in range(0, len(batch), size):
+            kept = min(size, len(batch) - start)
             rows = np.minimum(np.arange(start, start + size), len(batch) - 1)
-            out = run(model.params, batch.x[rows], targets[rows], seeds[rows], np.uint32(seed))
-            pending.append(jax.tree.map(lambda a, n=min(size, len(batch) - start): np.asarray(a)[:n], out))
+            out = jax.device_get(run(model.params, batch.x[rows], targets[rows], seeds[rows], np.uint32(seed)))
+            pending.append(jax.tree.map(partial(_head, count=kept), out))
             if progress is not None:
-                progress(min(size, len(batch) - start))
+                progress(kept)
     logits, target, maps = jax.tree.map(lambda *each: np.concatenate(each), *pending)
     return {"logits": logits, "target": target, "maps": maps}
+
+
+def _head(array: np.ndarray, count: int) -> np.ndarray:
+    return array[:count]
 
 
 @lru_cache(maxsize=64)
@@ -191,13 +198,14 @@ def compiled(config: ViTConfig, requests: tuple[Request, ...]):
         if folds:
             logits, target, results = backward_fold(config, params, image, target, folds)
         else:
-            logits = ViT(config).apply({"params": params}, image)
+            vit: Any = ViT(config)
+            logits = vit.apply({"params": params}, image)
             target, results = choose_target(logits, target), ()
         from_sweep = iter(results)
         key = jax.random.fold_in(jax.random.key(seed), image_seed)
         maps = tuple(
             next(from_sweep)
-            if each.method.fold
+            if each.method.explain is None
             else each.method.explain(config, params, image, target, key=key, **dict(each.options))
             for each in requests
         )

@@ -107,13 +107,17 @@ def methods() -> None:
 
 def models() -> None:
     """Every model: name, size, parameters."""
-    from vitjax.zoo import MODELS, parameter_count
+    from math import prod
 
-    for name, entry in MODELS.items():
+    from vitjax.zoo import entries
+    from weights_convert.keys import parameter_shapes
+
+    for name, entry in entries().items():
         config = entry.config
+        parameters = sum(map(prod, parameter_shapes(config).values()))
         print(
             f"{name:45s} {config.image_size[0]:4d} px  patch {config.patch_size:2d}  "
-            f"{parameter_count(config) / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
+            f"{parameters / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
         )
 
 
@@ -128,16 +132,22 @@ def verify(
 
     Args:
         model: a timm name.
-        weights: checkpoint; random weights of the architecture where none is given.
+        weights: checkpoint; the model's default otherwise.
         against: "timm".
         images: number of random inputs.
-        seed: of the inputs, and of random weights.
+        seed: of the inputs.
     """
-    from weights_convert.check import verify_model
+    import vitjax.zoo
+    from weights_convert import check, load
 
     if against != "timm":
         raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
-    report = verify_model(model, weights, images=images, seed=seed)
+    if model == vitjax.zoo.BUNDLED:
+        raise ConfigError(f"timm has no model {model!r}")
+    state = None
+    if weights is not None and Path(weights).is_file():
+        state = load.read_state(Path(weights))
+    report = check.verify(vitjax.zoo.load(model, weights), model, state, images=images, seed=seed)
     print(report)
     if not report.passed:
         raise SystemExit(1)

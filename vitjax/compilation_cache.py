@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+CONFIGURED = "jax_compilation_cache_dir"
+
 
 @cache
 def enable() -> None:
@@ -16,7 +18,7 @@ def enable() -> None:
     A directory that the user has configured is respected; VITJAX_COMPILATION_CACHE=0 switches the cache off, and
     a cache that cannot be written is no error.
     """
-    if os.environ.get("VITJAX_COMPILATION_CACHE") == "0" or jax.config.jax_compilation_cache_dir is not None:
+    if os.environ.get("VITJAX_COMPILATION_CACHE") == "0" or getattr(jax.config, CONFIGURED) is not None:
         return
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = root / "vitjax" / "xla"
@@ -24,5 +26,5 @@ def enable() -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         return
-    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update(CONFIGURED, str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,7 @@ def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool)
     return _text_table(rows) + f"\n{out / 'grid.png'}\n{out / 'index.html'}"
 
 
-def object_questions(
-    model: Model, scenes: Sequence[Scene]
-) -> tuple[Images, list[int], np.ndarray, np.ndarray]:
+def object_questions(model: Model, scenes: Iterable[Scene]) -> tuple[Images, list[int], np.ndarray, np.ndarray]:
     """Each two-object scene asked about both objects.
 
     Returns images, targets and the masks (bool [2·scenes, H, W]) of the object asked for and of the other one.
@@ -87,7 +85,10 @@ def score_table(found: dict[str, Explanation], asked: np.ndarray, other: np.ndar
         )
     area = asked.reshape(len(asked), -1).mean(axis=1)
     chance = {"method": "(share of the area)", "explains": "-", "relevance on asked object": _interval(area)}
-    return [*rows, {**chance, "on the other": _interval(area), "peak on asked object": "-", "degenerate": "-"}]
+    return [
+        *rows,
+        {**chance, "on the other": _interval(area), "peak on asked object": "-", "degenerate": "-"},
+    ]
 
 
 def first(explanation: Explanation, count: int) -> Explanation:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
+from vitjax.positions import resample_positions
 from vitjax.shapes import Params
 from vitjax.vit import ViT, ViTConfig
 
@@ -53,18 +54,23 @@ class Model:
             return _batched_logits(model.config)(model.params, x)
 
     def at_size(self, image_size: tuple[int, int]) -> Model:
-        """The same model for images of another size [pixels]: positions are resampled as timm does it."""
+        """The same model for images of another size (height, width) in pixels.
+
+        The position embedding is resampled as timm does it, and `weights["positions"]` says so. Raises ConfigError
+        for a size that is not a multiple of the patch.
+        """
         if tuple(image_size) == self.config.image_size:
             return self
-        from vitjax.zoo import resample_positions
-
         config = self.config.at_size(image_size)
         table = resample_positions(self.params["pos_embed"], self.config, config)
+        grids = ["{}x{}".format(*each.grid) for each in (self.config, config)]
+        resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
         return replace(
             self,
             config=config,
-            params={**self.params, "pos_embed": table.astype(self.dtype)},
+            params={**self.params, "pos_embed": table},
             preprocessing=replace(self.preprocessing, size=config.image_size),
+            weights={**self.weights, **resampled},
         )
 
     def label(self, index: int) -> str:
@@ -88,7 +94,7 @@ def accumulation_dtype(dtype: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _batched_logits(config: ViTConfig):
-    module = ViT(config)
+    module: Any = ViT(config)
 
     def one(params, image):
         dtype = params["pos_embed"].dtype

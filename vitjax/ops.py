@@ -85,6 +85,7 @@ GRADIENT = Ops(
     scale=lambda x, factor: x * factor,
     fork=lambda x: (x, x),
     split=_split,
-    pool=lambda tokens, weights: weights @ tokens,
+    # A sum, not a product: a matrix unit at TF32 or bf16 precision would round the selected token.
+    pool=lambda tokens, weights: (weights[:, None] * tokens).sum(axis=0),
 )
 """Ordinary mathematics: differentiating through this table gives gradients."""

@@ -44,7 +44,7 @@ class Run:
                 "image": name,
                 "predicted": int(first.predicted[i]),
                 "target": int(first.target[i]),
-                **{key: value for key, value in _named(first.caption(i)).items()},
+                **_named(first.caption(i)),
             }
             for i, name in enumerate(self.images.ids)
         ]
@@ -106,9 +106,7 @@ def explain_pictures(
     for skip in images.skipped:
         print(f"skipped: {skip['cause']}", file=sys.stderr)
     with progress(len(images), "images") as tick:
-        found = explain_many(
-            loaded, images, requests, target, batch_size=batch_size, seed=seed, progress=tick
-        )
+        found = explain_many(loaded, images, requests, target, batch_size=batch_size, seed=seed, progress=tick)
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
     return Run(loaded, images, found, out, options)
 

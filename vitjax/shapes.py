@@ -1,6 +1,6 @@
 """Array types by shape. One letter per axis, the same in every signature and einsum of the project.
 
-    b image   l layer   h head   n query token   m key token   d head dim   c width   k class
+b image   l layer   h head   n query token   m key token   d head dim   c width   k class
 """
 
 from __future__ import annotations

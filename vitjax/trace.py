@@ -31,7 +31,7 @@ class LayerTrace(NamedTuple):
     Floats are float32 at least, so that whatever a method accumulates does not overflow a half-precision model.
     """
 
-    index: Array  # block number, 0 next to the pixels
+    layer: Array  # block number, 0 next to the pixels
     params: Params
     tokens: Tokens  # entering the block (residual stream, before norm1)
     middle: Tokens  # after attention and its residual
@@ -39,10 +39,10 @@ class LayerTrace(NamedTuple):
     values: Heads
     scores: Attention  # scaled, before softmax
     attention: Attention  # after softmax, rows sum to 1
-    attention_grad: Attention | None = None
-    scores_grad: Attention | None = None
-    tokens_grad: Tokens | None = None
-    output_grad: Tokens | None = None
+    attention_grad: Attention = None  # type: ignore[assignment]  # gradients are there where a score is
+    scores_grad: Attention = None  # type: ignore[assignment]
+    tokens_grad: Tokens = None  # type: ignore[assignment]
+    output_grad: Tokens = None  # type: ignore[assignment]
 
 
 class Fold(NamedTuple):
@@ -105,12 +105,11 @@ class _Stages(NamedTuple):
 
 
 def _stages(config: ViTConfig, ops: Ops, dtype: Any) -> _Stages:
-    vit, block = ViT(config, ops), Block(config, ops)
+    vit: Any = ViT(config, ops)
+    block: Any = Block(config, ops)
 
     def observe(params, perturbations, x):
-        output, state = block.apply(
-            {"params": params, "perturbations": perturbations}, x, mutable=["intermediates"]
-        )
+        output, state = block.apply({"params": params, "perturbations": perturbations}, x, mutable=["intermediates"])
         return output, state["intermediates"]
 
     tokens = jax.ShapeDtypeStruct((config.tokens, config.width), dtype)
@@ -127,7 +126,7 @@ def _stages(config: ViTConfig, ops: Ops, dtype: Any) -> _Stages:
 def _layer_trace(index, params, sown) -> LayerTrace:
     attn = sown["attn"]
     return LayerTrace(
-        index=index,
+        layer=index,
         params=params,
         tokens=wide(sown["input"]),
         middle=wide(sown["middle"]),
@@ -175,9 +174,7 @@ def backward_fold(
     def body(state, layer):
         cotangents, carries = state
         (index, block_params), x = layer
-        _, vjp, sown = jax.vjp(
-            lambda zeros, x: stages.observe(block_params, zeros, x), stages.zeros, x, has_aux=True
-        )
+        _, vjp, sown = jax.vjp(lambda zeros, x: stages.observe(block_params, zeros, x), stages.zeros, x, has_aux=True)
         bare = _layer_trace(index, block_params, sown)
         traces: dict[Score | None, LayerTrace] = {None: bare}
         below = []
@@ -233,12 +230,22 @@ def _finish(folds, carries, kept) -> tuple[Array, ...]:
     results = []
     for fold, carry, summaries in zip(folds, carries, kept, strict=True):
         if fold.order == "first_left":
-            layers = (jnp.arange(jax.tree.leaves(summaries)[0].shape[0]), summaries)
-            carry, _ = lax.scan(lambda c, s, fold=fold: (fold.step(c, s[1], s[0]), None), fold.init, layers)
+            carry = _forward(fold, summaries)
         elif fold.order == "stacked":
             carry = summaries
         results.append(fold.finish(carry))
     return tuple(results)
+
+
+def _forward(fold: Fold, summaries):
+    """Step from the first layer to the last over summaries that were kept."""
+    count = jax.tree.leaves(summaries)[0].shape[0]
+
+    def step(carry, layer):
+        index, summary = layer
+        return fold.step(carry, summary, index), None
+
+    return lax.scan(step, fold.init, (jnp.arange(count), summaries))[0]
 
 
 def collect(

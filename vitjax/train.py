@@ -116,9 +116,7 @@ def train(
                 means = {k: float(np.mean([m[k] for m in recent])) for k in metrics}
                 recent.clear()
                 if not np.isfinite(means["loss"]):
-                    raise FloatingPointError(
-                        f"the loss is {means['loss']} at step {done}: lower the learning rate"
-                    )
+                    raise FloatingPointError(f"the loss is {means['loss']} at step {done}: lower the learning rate")
                 checkpoints.save(done, state, means)
         return jax.device_get(state.params)
 
@@ -232,9 +230,7 @@ class _Checkpoints:
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.json"
         if file.exists() and json.loads(file.read_text()) != recipe:
-            raise ConfigError(
-                f"{out} holds a run of another recipe (see {file.name}); choose another directory"
-            )
+            raise ConfigError(f"{out} holds a run of another recipe (see {file.name}); choose another directory")
         file.write_text(json.dumps(recipe, indent=1))
         self.log_file = out / "log.jsonl"
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
@@ -256,9 +252,7 @@ class _Checkpoints:
             args=ocp.args.Composite(state=ocp.args.StandardRestore(fresh), digest=ocp.args.JsonRestore()),
         )
         if found["digest"]["sha256"] != digest(found["state"]):
-            raise WeightsError(
-                f"checkpoint {self.manager.directory / str(step)} was altered: its digest differs"
-            )
+            raise WeightsError(f"checkpoint {self.manager.directory / str(step)} was altered: its digest differs")
         log.info("continuing from step %d", step)
         return found["state"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from vitjax.errors import ConfigError
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Image, Logits, Row, Tokens
 
-COLLECTIONS = {"params": 0, "intermediates": 0, "perturbations": 0}
+COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
 """Every collection of a scanned block. One left out makes its gradients vanish without an error."""
 
 
@@ -83,7 +83,7 @@ class ViTConfig:
 
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
         """The same architecture at another image size (pixels)."""
-        return replace(self, image_size=tuple(image_size))
+        return replace(self, image_size=(image_size[0], image_size[1]))
 
     def readout(self) -> Row:
         """Weights [n] by which the head pools tokens, and so the row every row-recurrence starts from.
@@ -137,7 +137,7 @@ class Observed(nn.Module):
 
     def is_observed(self) -> bool:
         """Whether the caller asked for intermediates or gradients by them."""
-        return self.is_mutable_collection("intermediates") or self.scope.has_variable("perturbations", "attention")
+        return self.is_mutable_collection("intermediates") or self.has_variable("perturbations", "attention")
 
 
 class Attention(Observed):

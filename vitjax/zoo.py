@@ -1,4 +1,4 @@
-"""Models by name (`load`), from live timm modules (`from_timm`), and their positions at other sizes."""
+"""Models by name (`load`) and from live timm modules (`from_timm`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from vitjax.data.labels import Labels, imagenet_labels
 from vitjax.errors import ConfigError, WeightsError, unknown_name
 from vitjax.families import ZOO, Entry
 from vitjax.model import Model
-from vitjax.shapes import Array
-from vitjax.vit import ViTConfig
 
 BUNDLED = "vitjax_scenes"
 BUNDLED_FILE = Path(__file__).parent / "weights" / f"{BUNDLED}.safetensors"
@@ -26,6 +24,11 @@ DTYPES = ("float32", "bfloat16", "float64")
 def names() -> list[str]:
     """All names that `load` takes."""
     return [*ZOO, BUNDLED]
+
+
+def entries() -> dict[str, Entry]:
+    """Every named model with its architecture, the bundled one included."""
+    return {**ZOO, BUNDLED: _bundled(BUNDLED_FILE)[0]}
 
 
 def load(
@@ -74,7 +77,9 @@ def load(
         labels = imagenet_labels()
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
     model = Model(config, params, entry.preprocessing, labels, name, record)
-    return model if image_size is None else _resized(model, image_size)
+    if image_size is None:
+        return model
+    return model.at_size((image_size, image_size) if isinstance(image_size, int) else image_size)
 
 
 def from_timm(module: Any, *, dtype: str | None = None) -> Model:
@@ -103,29 +108,6 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
     return Model(config, params, preprocessing, labels, name, record)
 
 
-def resample_positions(table: Array, old: ViTConfig, new: ViTConfig) -> Array:
-    """The position embedding [position_tokens, c] of `old` for the patch grid of `new`.
-
-    Bicubic (a = -0.5) with antialiasing in float32 on the patch part, prefix rows as they are: timm's
-    `resample_abs_pos_embed`. An unchanged grid returns the table itself.
-    """
-    if old.grid == new.grid:
-        return table
-    prefix = old.prefix if old.position_on_prefix else 0
-    grid = jnp.asarray(table[prefix:], jnp.float32).reshape(*old.grid, -1)
-    grid = jax.image.resize(grid, (*new.grid, grid.shape[-1]), "cubic", antialias=True)
-    return jnp.concatenate([table[:prefix], grid.reshape(-1, grid.shape[-1]).astype(table.dtype)])
-
-
-def _resized(model: Model, image_size: int | tuple[int, int]) -> Model:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    resized = model.at_size((height, width))
-    if resized.config.grid == model.config.grid:
-        return resized
-    grids = ("{}x{}".format(*config.grid) for config in (model.config, resized.config))
-    return replace(resized, weights={**model.weights, "positions": "resampled " + " -> ".join(grids)})
-
-
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")
@@ -139,11 +121,12 @@ def _bundled(path: Path) -> tuple[Entry, Labels]:
     from weights_convert.load import read_metadata
 
     try:
-        header = {key: json.loads(value) for key, value in read_metadata(path).items()}
+        found = read_metadata(path)
+        header = {key: json.loads(found[key]) for key in ("config", "classes", "mean", "std")}
         config = config_from(header["config"], str(path))
         mean, std = tuple(header["mean"]), tuple(header["std"])
         labels = Labels(tuple(header["classes"]))
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: header is not that of a {BUNDLED} file: {error}") from error
     size = config.image_size
     return Entry(config, Preprocessing(size, 1.0, "center", "bicubic", mean, std), None), labels

@@ -56,18 +56,10 @@ def convert(
 
 def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
     """Load what was written as a user would, and compare it with timm on the source's own state dict."""
-    import numpy as np
-
     from vitjax.zoo import load
-    from weights_convert import huggingface
-    from weights_convert.check import compare, timm_peer
-    from weights_convert.keys import to_state
+    from weights_convert.check import verify
 
-    model = load(arch, weights=out, num_classes=num_classes)
-    if huggingface.is_huggingface(state):  # timm does not know these names
-        state = to_state(model.params)
-    images = np.random.default_rng(0).normal(size=(2, *model.config.image_size, 3)).astype(np.float32)
-    report = compare(model, timm_peer(model.config, state, arch), images)
+    report = verify(load(arch, weights=out, num_classes=num_classes), arch, state)
     print(report)
     return 0 if report.passed else 1
 

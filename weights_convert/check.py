@@ -11,6 +11,8 @@ import numpy as np
 
 from vitjax.errors import WeightsError
 from vitjax.vit import ViT, ViTConfig
+from weights_convert import huggingface
+from weights_convert.keys import to_state
 from weights_convert.live import timm_arguments
 
 TOLERANCE = 1e-4
@@ -45,9 +47,7 @@ class ParityReport:
         rows = [f"{'':>10}  {'max |Δ|':>9}  {'relative':>9}"]
         rows += [f"{each.name:>10}  {each.absolute:9.2e}  {each.relative:9.2e}" for each in self.differences]
         verdict = "passed" if self.passed else "FAILED"
-        rows.append(
-            f"max |Δlogit| {self.logits.absolute:.2e}, tolerance {self.tolerance:.0e} relative: {verdict}"
-        )
+        rows.append(f"max |Δlogit| {self.logits.absolute:.2e}, tolerance {self.tolerance:.0e} relative: {verdict}")
         return "\n".join(rows)
 
 
@@ -64,6 +64,20 @@ def compare(model: Any, module: Any, images: np.ndarray, tolerance: float = TOLE
     return ParityReport(tuple(_difference(name, ours[name], theirs[name]) for name in ours), tolerance)
 
 
+def verify(model: Any, arch: str, state: Any = None, *, images: int = 2, seed: int = 0) -> ParityReport:
+    """Compare a `vitjax.Model` with timm on normal noise.
+
+    Args:
+      arch: the timm name the model claims to be.
+      state: state dict (numpy) for the timm module; the model's own parameters, converted back, where it is None.
+      images: number of random inputs; seed: theirs.
+    """
+    if state is None or huggingface.is_huggingface(state):  # timm does not know those names
+        state = to_state(jax.tree.map(np.asarray, model.params))
+    x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
+    return compare(model, timm_peer(model.config, state, arch), x)
+
+
 def timm_peer(config: ViTConfig, state: Any, arch: str | None = None) -> Any:
     """A timm module in eval mode with this state dict (numpy), by timm's own name where it has one.
 
@@ -76,12 +90,10 @@ def timm_peer(config: ViTConfig, state: Any, arch: str | None = None) -> Any:
 
     if arch is not None and timm.is_model(arch):
         # timm's own definition, so that a wrong entry of our zoo shows
-        module = timm.create_model(
-            arch, pretrained=False, num_classes=config.num_classes, img_size=config.image_size
-        )
+        module = timm.create_model(arch, pretrained=False, num_classes=config.num_classes, img_size=config.image_size)
         for part in module.modules():
-            if isinstance(part, torch.nn.LayerNorm) and config.norm_eps == 1e-12:  # Hugging Face's
-                part.eps = config.norm_eps
+            if isinstance(part, torch.nn.LayerNorm) and config.norm_eps == huggingface.NORM_EPS:
+                part.eps = config.norm_eps  # the one thing in which the same weights run otherwise there
     else:
         kind = VisionTransformerDistilled if config.distilled else VisionTransformer
         module = kind(**timm_arguments(config))
@@ -149,4 +161,5 @@ def _their_outputs(module: Any, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def _difference(name: str, ours: Any, theirs: np.ndarray) -> Difference:
     absolute = float(np.abs(np.asarray(ours, np.float64) - theirs).max())
-    return Difference(name, absolute, absolute / max(float(np.abs(theirs).max()), np.finfo(np.float32).tiny))
+    scale = float(np.abs(theirs).max()) or 1.0
+    return Difference(name, absolute, absolute / scale)

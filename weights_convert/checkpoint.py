@@ -54,9 +54,7 @@ def prepare_directory(out: str | Path) -> Path:
     return out
 
 
-def write_checkpoint(
-    out: str | Path, params: Any, config: ViTConfig, arch: str, source: Mapping[str, str]
-) -> Path:
+def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str, source: Mapping[str, str]) -> Path:
     """Write parameters to an empty directory; `source` records where they are from ({"path", "sha256"})."""
     import orbax.checkpoint as ocp
 
@@ -115,9 +113,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     except Exception as error:  # the files are as written, so this orbax cannot read what another one wrote
         cause = " ".join(str(error).split())[:300]
         versions = manifest["versions"]
-        raise WeightsError(
-            f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}"
-        ) from error
+        raise WeightsError(f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}") from error
     _check_same(directory, manifest["sha256"], digests(params))
     shapes = {path: array.shape for path, array in flatten(params).items()}
     if problems := differences(shapes, parameter_shapes(config)):

@@ -22,7 +22,7 @@ def fetch(repo: str) -> Path:
 
     Raises WeightsError saying what was looked for, why it was not found and where to put the file instead.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     for name in FILES:
@@ -33,12 +33,11 @@ def fetch(repo: str) -> Path:
     cause: Exception | None = None
     for name in FILES:
         try:
+            get_hf_file_metadata(hf_hub_url(repo, name))  # the download retries for half a minute, this does not
             return Path(hf_hub_download(repo, name))
         except RemoteEntryNotFoundError as error:
             cause = error
-        except (
-            Exception
-        ) as error:  # offline, no such repository, gated, proxy, disk full: all end the same way
+        except Exception as error:  # offline, no such repository, gated, proxy, disk full: all end the same way
             cause = error
             break
     reason = " ".join(str(cause).split())[:300]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from vitjax.errors import WeightsError
 from vitjax.vit import ViTConfig
@@ -11,7 +11,7 @@ _CLASSES = {
     ("timm.models.vision_transformer", "VisionTransformer"),
     ("timm.models.deit", "VisionTransformerDistilled"),
 }
-_ACTIVATIONS = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+_ACTIVATIONS: dict[str, Literal["gelu", "quick_gelu"]] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
 
 
 def config_of(module: Any) -> ViTConfig:
@@ -83,9 +83,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "mlp_layer": SwiGLUPacked if swiglu else Mlp,
     }
     if config.patch_bias == config.pre_norm:
-        raise WeightsError(
-            "timm has a patch bias exactly where there is no pre_norm; this configuration differs"
-        )
+        raise WeightsError("timm has a patch bias exactly where there is no pre_norm; this configuration differs")
     return arguments
 
 
@@ -95,11 +93,9 @@ def _oddities(module: Any) -> dict[str, bool]:
     first = blocks[0]
     plain = {
         "no position embedding": module.pos_embed is None,
-        f"global_pool={module.global_pool!r} (only 'token' and 'avg')": module.global_pool
-        not in ("token", "avg"),
-        "average pooling includes the prefix tokens": module.global_pool == "avg"
-        and module.pool_include_prefix,
-        "a distilled model with pool_include_prefix, registers or no_embed_class": distilled
+        f"global_pool={module.global_pool!r} (only 'token' and 'avg')": module.global_pool not in ("token", "avg"),
+        "average pooling includes the prefix tokens": module.global_pool == "avg" and module.pool_include_prefix,
+        "registers or no_embed_class in a distilled model": distilled
         and (module.num_reg_tokens > 0 or module.no_embed_class),
         f"patch embedding {_name(patches)}": _name(patches) != "PatchEmbed",
         f"{module.in_chans} input channels, not 3": module.in_chans != 3,

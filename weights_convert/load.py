@@ -38,9 +38,7 @@ def read_state(path: str | Path) -> State:
     elif path.suffix in PICKLES:
         state = _read_pickle(path, size)
     else:
-        raise WeightsError(
-            f"{path}: unknown kind of checkpoint {path.suffix!r}; known: {', '.join(SUFFIXES)}"
-        )
+        raise WeightsError(f"{path}: unknown kind of checkpoint {path.suffix!r}; known: {', '.join(SUFFIXES)}")
     if not state:
         raise WeightsError(f"{path}: holds no tensors ({size} bytes)")
     return state

@@ -30,9 +30,7 @@ def locate(source: str | Path) -> tuple[Path, str]:
     raise WeightsError(f"{source}: no such file, directory or hub id (owner/name){hint}")
 
 
-def read_source(
-    source: str | Path, config: ViTConfig, arch: str
-) -> tuple[ViTConfig, dict[str, Any], dict[str, Any]]:
+def read_source(source: str | Path, config: ViTConfig, arch: str) -> tuple[ViTConfig, dict[str, Any], dict[str, Any]]:
     """-> (config as the weights have it, numpy parameters, record of where they are from with their sha256).
 
     Raises WeightsError: not found, unreadable, or not of this architecture.
@@ -44,9 +42,7 @@ def read_source(
             raise WeightsError(f"{path}: holds {checkpoint.arch}, not {arch}")
         # Hugging Face's epsilon is the checkpoint's to say; everything else is the name's.
         if replace(checkpoint.config, norm_eps=config.norm_eps) != config:
-            raise WeightsError(
-                f"{path}: holds {arch} with {summary(checkpoint.config)}; asked for {summary(config)}"
-            )
+            raise WeightsError(f"{path}: holds {arch} with {summary(checkpoint.config)}; asked for {summary(config)}")
         config, params, shas = checkpoint.config, checkpoint.params, checkpoint.manifest["sha256"]
     else:
         config, params = params_of(read_state(path), config, str(source))

@@ -83,15 +83,11 @@ def test_methods_equal_their_formulas(name):
         options = dict(wanted.options)
         trace = traces[options.get("score", "logit")]
         for i in range(2):
-            one = trace._replace(
-                **{k: getattr(trace, k)[i] for k in ("attention", "attention_grad", "scores_grad")}
-            )
+            one = trace._replace(**{k: getattr(trace, k)[i] for k in ("attention", "attention_grad", "scores_grad")})
             square = FORMULAS[wanted.name](one, **options)
             if config.pool == "token":
                 expected = square[0, config.prefix :]
             else:
                 expected = square[config.prefix :].mean(0)[config.prefix :]
             ours = found[wanted.label].maps[i].ravel()
-            np.testing.assert_allclose(
-                ours, expected, atol=1e-10 * np.abs(expected).max(), err_msg=case_id(case)
-            )
+            np.testing.assert_allclose(ours, expected, atol=1e-10 * np.abs(expected).max(), err_msg=case_id(case))

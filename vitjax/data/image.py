@@ -141,9 +141,7 @@ def _decode_stream(stream: IO[bytes], name: str, exif: bool) -> LoadedImage:
         page = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
         what = "an HTML or XML page" if page else "not a picture (unknown format or damaged header)"
         raise ImageError(f"{name}: {what}") from None
-    except (
-        Exception
-    ) as cause:  # Pillow's parsers raise whatever they trip over in bytes that nobody vouches for
+    except Exception as cause:  # Pillow's parsers raise whatever they trip over in bytes that nobody vouches for
         raise ImageError(f"{name}: damaged header: {_one_line(cause)}") from cause
     return _decode(image, name, exif)
 

@@ -89,13 +89,13 @@ def colour(hue: float, lightness: float, saturation: float) -> np.ndarray:
 def object_colours(u: np.ndarray, background_lightness: float) -> tuple[np.ndarray, np.ndarray]:
     """Two colours of one object from five uniform draws.
 
-    The first stands out from the background in lightness, the second from the first; hues are free, so that
-    colour says nothing about the class.
+    Both stand out from the background in lightness, or the texture would dissolve the outline; the hues are
+    free, so that colour says nothing about the class.
     """
     if background_lightness > 0.5:
-        first, second = 0.22 + 0.18 * u[0], 0.66 + 0.2 * u[1]
+        first, second = 0.20 + 0.10 * u[0], 0.45 + 0.07 * u[1]
     else:
-        first, second = 0.60 + 0.18 * u[0], 0.16 + 0.18 * u[1]
+        first, second = 0.74 + 0.10 * u[0], 0.48 + 0.07 * u[1]
     # Complementary or neighbouring hues please the eye more than two free ones.
     shift = (0.5 if u[2] < 0.5 else 0.08) + 0.1 * u[3]
     return colour(u[4], first, 0.85), colour(u[4] + shift, second, 0.75)

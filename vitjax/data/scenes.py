@@ -16,14 +16,14 @@ from vitjax.data.scene_paint import COLUMNS, ROWS, SHAPES, SIZE, background, obj
 KINDS = (
     ("striped", "disc"),
     ("dotted", "disc"),
-    ("dotted", "square"),
-    ("checked", "square"),
-    ("checked", "triangle"),
-    ("plain", "triangle"),
-    ("plain", "star"),
-    ("striped", "star"),
     ("striped", "ring"),
     ("plain", "ring"),
+    ("striped", "star"),
+    ("checked", "star"),
+    ("dotted", "triangle"),
+    ("plain", "triangle"),
+    ("checked", "square"),
+    ("plain", "square"),
 )
 CLASSES: tuple[str, ...] = tuple(f"{texture_name} {shape}" for texture_name, shape in KINDS)
 
@@ -78,7 +78,8 @@ def scene(index: int, *, seed: int = 0, objects: int | None = None) -> Scene:
         sizes = areas[order]
         if sizes[-1] >= SMALLEST and (count == 1 or sizes[0] >= MARGIN * sizes[1]):
             break
-    lightness = 0.28 + 0.44 * rng.random()
+    dark, shade = rng.random(2)
+    lightness = (0.22 if dark < 0.5 else 0.70) + 0.08 * shade
     image = background(rng, lightness)
     for placement, coverage in zip(placements, coverages, strict=True):
         first, second = object_colours(rng.random(5), lightness)
@@ -130,8 +131,7 @@ class _Placement:
     def window(self) -> tuple[slice, slice]:
         reach = self.radius + 1
         return tuple(
-            slice(max(0, int(centre - reach)), min(SIZE, int(centre + reach) + 2))
-            for centre in (self.row, self.column)
+            slice(max(0, int(centre - reach)), min(SIZE, int(centre + reach) + 2)) for centre in (self.row, self.column)
         )
 
     def coordinates(self, turn: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +145,10 @@ class _Placement:
 def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | None:
     """Sizes and places of the objects in painting order, or None if they do not fit this time."""
     u = rng.random((len(labels), 5))
-    largest = 480 + (420 if len(labels) < 3 else 270) * u[0, 0]
+    largest = 560 + (390 if len(labels) < 3 else 240) * u[0, 0]
     placements: list[_Placement] = []
     for rank, label in enumerate(labels):
-        area = largest if rank == 0 else max(200.0, largest / (2.0 + 1.2 * u[rank, 0]))
+        area = largest if rank == 0 else max(220.0, largest / (2.0 + 1.2 * u[rank, 0]))
         shape = SHAPES[KINDS[label][1]]
         radius = math.sqrt(area / shape.area)
         # Tips of an object may touch the border, more than that must not be cut off.
@@ -162,9 +162,7 @@ def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | 
         else:
             return None
         angle, grain_angle = 2 * math.pi * u[rank, 1:3]
-        placements.append(
-            _Placement(int(label), row, column, radius, angle, grain_angle, 5.5 + 1.5 * u[rank, 3])
-        )
+        placements.append(_Placement(int(label), row, column, radius, angle, grain_angle, 5.5 + 1.5 * u[rank, 3]))
     # Painting order is drawn too: the largest may lie behind or before the others.
     return [placements[i] for i in np.argsort(u[:, 4])]
 

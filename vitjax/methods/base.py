@@ -13,6 +13,7 @@ from vitjax.shapes import Array, Attention, Row, Square
 from vitjax.trace import Fold, backward_fold
 from vitjax.vit import ViTConfig
 
+FUSIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
 HeadFusion = Literal["mean", "max", "min"]
 
 
@@ -80,7 +81,7 @@ def patch_map(config: ViTConfig, row: Row) -> Array:
 
 def fuse_heads(attention: Attention, fusion: HeadFusion) -> Square:
     """[h, n, m] -> [n, m] by mean, max or min over heads."""
-    return {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}[fusion](attention, axis=0)
+    return FUSIONS[fusion](attention, axis=0)
 
 
 def discard_smallest(square: Square, ratio: float, *, keep_first: bool) -> Square:

@@ -26,9 +26,7 @@ def pointing_game(
     return jnp.where(_undefined(heat, mask), jnp.nan, hit.astype(heat.dtype))
 
 
-def energy_pointing_game(
-    heat: Float[Array, "height width"], mask: Bool[Array, "height width"]
-) -> Float[Array, ""]:
+def energy_pointing_game(heat: Float[Array, "height width"], mask: Bool[Array, "height width"]) -> Float[Array, ""]:
     """Share of the map's mass that lies on the object: sum(H·M) / sum(H) (Wang et al. 2020).
 
     Args:

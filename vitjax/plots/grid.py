@@ -62,9 +62,7 @@ def comparison_grid(
     cell_w = snap(SIDE * min(1.0, ratio))
     headers = [fit(label, cell_w, SIZE, lines=3) for label in maps]
     names = [fit(label, LABEL_WIDTH, SIZE, lines=4) for label in row_labels or ()]
-    indent = snap(
-        max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1
-    )
+    indent = snap(max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1)
 
     panels = -(-len(maps) // METHODS_PER_PANEL)
     columns = -(-len(maps) // panels)

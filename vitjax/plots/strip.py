@@ -81,9 +81,7 @@ def strip(
         low = -high
     elif reason == "degenerate":
         high = low
-    picture(
-        axes, raw, place, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1
-    )
+    picture(axes, raw, place, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
     if reason:
         stamp(axes, place, reason, size=9)
     if reason != "not finite":
