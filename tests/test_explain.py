@@ -157,8 +157,8 @@ def test_constant_maps_are_degenerate_not_nan(model):
         return Fold(
             init=config.readout(),
             summarise=lambda trace: trace.layer,
-            step=lambda row, summary, index: row,
-            finish=lambda row: patch_map(config, row),
+            step=lambda row, summary, layer: row,
+            finish=lambda row, ends: patch_map(config, row),
         )
 
     register("flat", Method(title="Flat", cite="test", cost="1F", fold=flat))

@@ -223,6 +223,6 @@ def compiled(config: ViTConfig, requests: tuple[Request, ...]):
 def _compiled_trace(config: ViTConfig, score: Any):
     def one(params, image, target):
         image = jnp.asarray(image, params["pos_embed"].dtype)
-        return collect(config, params, image, target, score=score)[1]._replace(params=None)
+        return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
     return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))

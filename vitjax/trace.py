@@ -8,7 +8,7 @@ a fold asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,6 +23,16 @@ PREDICTED, SECOND = -1, -2
 """Targets that mean "the class with the highest logit" and "the second highest"."""
 
 Score = Literal["logit", "probability"]
+"""The scalar that a method explains."""
+
+Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
+"""Of what, and along which way, a fold's gradients are taken.
+
+"logit", "probability": of that score, through everything. "residual": of the logit, along the residual stream and
+the MLPs only, each block's attention input taken as constant. "local": of the logit that the head gives to this
+block's own output, so only the block itself is differentiated; "local_mean": the same with the mean over all tokens
+in place of the model's pooling.
+"""
 
 
 class LayerTrace(NamedTuple):
@@ -34,23 +44,40 @@ class LayerTrace(NamedTuple):
     layer: Array  # block number, 0 next to the pixels
     params: Params
     tokens: Tokens  # entering the block (residual stream, before norm1)
+    normed: Tokens  # norm1's output
     middle: Tokens  # after attention and its residual
     output: Tokens
     values: Heads
     scores: Attention  # scaled, before softmax
     attention: Attention  # after softmax, rows sum to 1
-    attention_grad: Attention = None  # type: ignore[assignment]  # gradients are there where a score is
-    scores_grad: Attention = None  # type: ignore[assignment]
+    # What follows is there in sweeps with gradients.
     tokens_grad: Tokens = None  # type: ignore[assignment]
+    normed_grad: Tokens = None  # type: ignore[assignment]
+    middle_grad: Tokens = None  # type: ignore[assignment]
     output_grad: Tokens = None  # type: ignore[assignment]
+    scores_grad: Attention = None  # type: ignore[assignment]
+    attention_grad: Attention = None  # type: ignore[assignment]
+    linear_grads: Mapping[str, Tokens] = None  # type: ignore[assignment]  # by results of qkv, proj, fc1, fc2
+
+
+class Ends(NamedTuple):
+    """What lies outside the blocks, for `Fold.finish`. Gradients are there where the fold asks for them."""
+
+    params: Params
+    image: Image
+    tokens: Tokens  # entering block 0
+    tokens_grad: Tokens = None  # type: ignore[assignment]
+    patches_grad: Tokens = None  # type: ignore[assignment]  # by the patch embedding's result [patches, c]
+    image_grad: Image = None  # type: ignore[assignment]
 
 
 class Fold(NamedTuple):
-    """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)))`.
+    """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)), ends)`.
 
     summarise: LayerTrace -> what the method needs of a layer, small.
-    step: (carry, summary, index) -> carry.
-    score: the scalar whose gradients the trace holds; None for methods of attention alone.
+    step: (carry, summary, layer number) -> carry.
+    finish: (carry, Ends) -> the method's result.
+    gradient: which gradients the trace holds; None for methods of attention alone.
     order: "last_left" steps from the last block to the first (information flow, M_{L-1} ... M_0 seen from the
         readout row); "first_left" from the first to the last, and "stacked" hands `finish` the summaries of all
         layers, [l, ...]. The last two store one summary per layer.
@@ -59,8 +86,8 @@ class Fold(NamedTuple):
     init: Any
     summarise: Callable[[LayerTrace], Any]
     step: Callable[[Any, Any, Array], Any]
-    finish: Callable[[Any], Array]
-    score: Score | None = None
+    finish: Callable[[Any, Ends], Any]
+    gradient: Gradient | None = None
     order: Literal["last_left", "first_left", "stacked"] = "last_left"
 
 
@@ -85,10 +112,10 @@ def choose_target(logits: Logits, target: Target) -> Target:
     return jnp.where(target == PREDICTED, best[0], jnp.where(target == SECOND, best[1], target)).astype(jnp.int32)
 
 
-def score_gradient(logits: Logits, target: Target, score: Score) -> Logits:
-    """d score / d logits: e_k for the logit, p_k (e_k - p) for the probability of class k."""
+def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
+    """d score / d logits: p_k (e_k - p) for the probability of class k, e_k for every gradient of the logit."""
     one_hot = jax.nn.one_hot(target, logits.shape[0], dtype=logits.dtype)
-    if score == "logit":
+    if score != "probability":
         return one_hot
     p = jax.nn.softmax(wide(logits)).astype(logits.dtype)
     return p[target] * (one_hot - p)
@@ -97,10 +124,11 @@ def score_gradient(logits: Logits, target: Target, score: Score) -> Logits:
 class _Stages(NamedTuple):
     """The model cut where a sweep needs it."""
 
-    embed: Callable[[Params, Image], Tokens]
+    embed: Callable[[Params, Any, Image], Tokens]
     block: Callable[[Params, Tokens], Tokens]
     observe: Callable[[Params, Any, Tokens], tuple[Tokens, Any]]
-    classify: Callable[[Params, Tokens], Logits]
+    classify: Callable[..., Logits]
+    embed_zeros: Any  # a zero for the patch embedding's result
     zeros: Any  # a zero for everything a block lets be perturbed
 
 
@@ -108,32 +136,53 @@ def _stages(config: ViTConfig, ops: Ops, dtype: Any) -> _Stages:
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
+    def embed(params, perturbations, image):
+        return vit.apply({"params": params, "perturbations": perturbations}, image.astype(dtype), method="embed")
+
     def observe(params, perturbations, x):
         output, state = block.apply({"params": params, "perturbations": perturbations}, x, mutable=["intermediates"])
         return output, state["intermediates"]
 
     tokens = jax.ShapeDtypeStruct((config.tokens, config.width), dtype)
     shapes = jax.eval_shape(block.init, jax.random.key(0), tokens)["perturbations"]
+    patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
     return _Stages(
-        embed=lambda params, image: vit.apply({"params": params}, image.astype(dtype), method="embed"),
+        embed=embed,
         block=lambda params, x: block.apply({"params": params}, x),
         observe=observe,
-        classify=lambda params, x: vit.apply({"params": params}, x, method="classify"),
+        classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
+        embed_zeros={"patch_embed": {"proj": {"result": patches}}},
         zeros=jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes),
     )
 
 
-def _layer_trace(index, params, sown) -> LayerTrace:
+def _bare_trace(layer, params, sown) -> LayerTrace:
+    """Without gradients."""
     attn = sown["attn"]
     return LayerTrace(
-        layer=index,
+        layer=layer,
         params=params,
         tokens=wide(sown["input"]),
+        normed=wide(sown["normed"]),
         middle=wide(sown["middle"]),
         output=wide(sown["output"]),
         values=wide(attn["values"]),
         scores=wide(attn["scores"]),
         attention=wide(attn["attention"]),
+    )
+
+
+def _with_gradients(bare: LayerTrace, output_grad, taps, tokens_grad) -> LayerTrace:
+    attn, mlp = taps["attn"], taps["mlp"]
+    linear = {"qkv": attn["qkv"], "proj": attn["proj"], "fc1": mlp["fc1"], "fc2": mlp["fc2"]}
+    return bare._replace(
+        tokens_grad=wide(tokens_grad),
+        normed_grad=wide(taps["normed"]),
+        middle_grad=wide(taps["middle"]),
+        output_grad=wide(output_grad),
+        scores_grad=wide(attn["scores"]),
+        attention_grad=wide(attn["attention"]),
+        linear_grads={name: wide(each["result"]) for name, each in linear.items()},
     )
 
 
@@ -151,89 +200,102 @@ def backward_fold(
     Args:
         image: normalised pixels [H, W, 3].
         target: class index, or PREDICTED, or SECOND.
-        folds: recurrences; those with a `score` share one vjp per block and distinct scores only add cotangents.
+        folds: recurrences; those with a gradient share one vjp per block, and each distinct gradient adds one
+            pass of cotangents through it.
         ops: the arithmetic of the blocks and of its backward pass.
 
-    Cost: one forward where no fold has a score. Otherwise two forwards (each block is recomputed on the way back)
-    and, for each distinct score, one backward by activations. Memory: l·n·c for the block inputs plus one block's
-    attention, independent of depth; folds with order other than "last_left" add their summaries of every layer.
+    Cost: one forward where no fold has a gradient. Otherwise two forwards (each block is recomputed on the way
+    back) and, for each distinct gradient, one backward by activations. Memory: l·n·c for the block inputs plus one
+    block's attention, independent of depth; folds with order other than "last_left" add their summaries of every
+    layer.
     """
     dtype = params["pos_embed"].dtype
     stages = _stages(config, ops, dtype)
     layers = (jnp.arange(config.depth), params["blocks"])
-    tokens = stages.embed(params, image)
-    scores = sorted({fold.score for fold in folds if fold.score is not None})
-    if not scores:
-        return _attention_only(stages, params, layers, tokens, target, folds)
+    tokens, embed_vjp = jax.vjp(lambda z, image: stages.embed(params, z, image), stages.embed_zeros, image)
+    ends = Ends(params=params, image=wide(image), tokens=wide(tokens))
+    gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
+    if not gradients:
+        return _attention_only(stages, params, layers, tokens, target, folds, ends)
 
     x, inputs = lax.scan(lambda x, layer: (stages.block(layer, x), x), tokens, params["blocks"])
     logits, head_vjp = jax.vjp(lambda x: stages.classify(params, x), x)
     target = choose_target(logits, target)
-    cotangents = tuple(head_vjp(score_gradient(logits, target, score))[0] for score in scores)
+    local = {
+        "local": lambda x: stages.classify(params, x)[target],
+        "local_mean": lambda x: stages.classify(params, x, jnp.full(config.tokens, 1 / config.tokens, dtype))[target],
+    }
+    carried = [name for name in gradients if name not in local]
 
     def body(state, layer):
         cotangents, carries = state
-        (index, block_params), x = layer
-        _, vjp, sown = jax.vjp(lambda zeros, x: stages.observe(block_params, zeros, x), stages.zeros, x, has_aux=True)
-        bare = _layer_trace(index, block_params, sown)
-        traces: dict[Score | None, LayerTrace] = {None: bare}
-        below = []
-        for score, g in zip(scores, cotangents, strict=True):
-            taps, g_in = vjp(g)
-            below.append(g_in)
-            traces[score] = bare._replace(
-                attention_grad=wide(taps["attn"]["attention"]),
-                scores_grad=wide(taps["attn"]["scores"]),
-                tokens_grad=wide(g_in),
-                output_grad=wide(g),
-            )
-        summaries = [fold.summarise(traces[fold.score]) for fold in folds]
-        carries, kept = _step(folds, carries, summaries, index)
-        return (tuple(below), carries), kept
+        (number, block_params), x = layer
+        output, vjp, sown = jax.vjp(
+            lambda zeros, x: stages.observe(block_params, zeros, x), stages.zeros, x, has_aux=True
+        )
+        bare = _bare_trace(number, block_params, sown)
+        traces: dict[Gradient | None, LayerTrace] = {None: bare}
+        below = {}
+        for name in gradients:
+            g = jax.grad(local[name])(output) if name in local else cotangents[name]
+            taps, tokens_grad = vjp(g)
+            traces[name] = _with_gradients(bare, g, taps, tokens_grad)
+            if name in cotangents:
+                below[name] = taps["middle"] if name == "residual" else tokens_grad
+        summaries = [fold.summarise(traces[fold.gradient]) for fold in folds]
+        carries, kept = _step(folds, carries, summaries, number)
+        return (below, carries), kept
 
+    cotangents = {name: head_vjp(score_gradient(logits, target, name))[0] for name in carried}
     state = (cotangents, tuple(fold.init for fold in folds))
-    (_, carries), kept = lax.scan(body, state, (layers, inputs), reverse=True)
-    return Sweep(wide(logits), target, _finish(folds, carries, kept))
+    (cotangents, carries), kept = lax.scan(body, state, (layers, inputs), reverse=True)
+    ends_of = {name: _with_ends(ends, g, *embed_vjp(g)) for name, g in cotangents.items()}
+    return Sweep(wide(logits), target, _finish(folds, carries, kept, ends, ends_of))
 
 
-def _attention_only(stages, params, layers, tokens, target, folds) -> Sweep:
+def _with_ends(ends: Ends, tokens_grad, embed_taps, image_grad) -> Ends:
+    patches_grad = embed_taps["patch_embed"]["proj"]["result"]
+    return ends._replace(tokens_grad=wide(tokens_grad), patches_grad=wide(patches_grad), image_grad=wide(image_grad))
+
+
+def _attention_only(stages, params, layers, tokens, target, folds, ends) -> Sweep:
     """Folds without gradients: summaries are taken on the way forward, nothing is recomputed."""
 
     def body(x, layer):
-        index, block_params = layer
-        x, sown = stages.observe(block_params, stages.zeros, x)
-        trace = _layer_trace(index, block_params, sown)
+        number, block_params = layer
+        x, sown = stages.observe(block_params, {}, x)
+        trace = _bare_trace(number, block_params, sown)
         return x, [fold.summarise(trace) for fold in folds]
 
     x, summaries = lax.scan(body, tokens, layers)
     logits = stages.classify(params, x)
 
     def back(carries, layer):
-        index, summaries = layer
-        return _step(folds, carries, summaries, index)[0], None
+        number, summaries = layer
+        return _step(folds, carries, summaries, number)[0], None
 
     carries, _ = lax.scan(back, tuple(fold.init for fold in folds), (layers[0], summaries), reverse=True)
-    return Sweep(wide(logits), choose_target(logits, target), _finish(folds, carries, summaries))
+    return Sweep(wide(logits), choose_target(logits, target), _finish(folds, carries, summaries, ends, {}))
 
 
-def _step(folds, carries, summaries, index):
+def _step(folds, carries, summaries, number):
     """One layer of every fold that steps on the way back; the others' summaries are handed on."""
     stepped, kept = [], []
     for fold, carry, summary in zip(folds, carries, summaries, strict=True):
         last_left = fold.order == "last_left"
-        stepped.append(fold.step(carry, summary, index) if last_left else carry)
+        stepped.append(fold.step(carry, summary, number) if last_left else carry)
         kept.append(None if last_left else summary)
     return tuple(stepped), kept
 
 
-def _finish(folds, carries, kept) -> tuple[Array, ...]:
+def _finish(folds, carries, kept, ends, ends_of) -> tuple[Any, ...]:
     results = []
     for fold, carry, summaries in zip(folds, carries, kept, strict=True):
         if fold.order == "first_left":
             carry = _forward(fold, summaries)
         elif fold.order == "stacked":
             carry = summaries
-        results.append(fold.finish(carry))
+        results.append(fold.finish(carry, ends_of.get(fold.gradient, ends)))
     return tuple(results)
 
 
@@ -242,8 +304,8 @@ def _forward(fold: Fold, summaries):
     count = jax.tree.leaves(summaries)[0].shape[0]
 
     def step(carry, layer):
-        index, summary = layer
-        return fold.step(carry, summary, index), None
+        number, summary = layer
+        return fold.step(carry, summary, number), None
 
     return lax.scan(step, fold.init, (jnp.arange(count), summaries))[0]
 
@@ -254,20 +316,20 @@ def collect(
     image: Image,
     target: Target,
     *,
-    score: Score | None = "logit",
+    gradient: Gradient | None = "logit",
     ops: Ops = GRADIENT,
 ) -> tuple[Sweep, LayerTrace]:
     """The full trace of one image, stacked over layers: a fold that only stacks.
 
-    Returns the sweep and a LayerTrace whose arrays lead with l; gradients are None where `score` is None.
+    Returns the sweep and a LayerTrace whose arrays lead with l; gradients are None where `gradient` is None.
     Cost: as `backward_fold`, and memory l·h·n·m for every attention-sized field that is used.
     """
     stack = Fold(
         init=(),
-        summarise=lambda trace: trace._replace(params=None),
-        step=lambda carry, summary, index: carry,
-        finish=lambda summaries: summaries,
-        score=score,
+        summarise=lambda trace: trace._replace(params=None, linear_grads=None),
+        step=lambda carry, summary, layer: carry,
+        finish=lambda summaries, ends: summaries,
+        gradient=gradient,
         order="stacked",
     )
     sweep = backward_fold(config, params, image, target, [stack], ops=ops)

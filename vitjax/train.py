@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 class Batch(NamedTuple):
     """images: float32 [b, H, W, 3], preprocessed. labels: int [b]. present: float32 [b, k] or None."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    present: np.ndarray | None = None
+    images: np.ndarray | jax.Array
+    labels: np.ndarray | jax.Array
+    present: np.ndarray | jax.Array | None = None
 
 
 Source = Callable[[int, int], Batch]
@@ -186,14 +186,14 @@ def augment(images: jax.Array, key: jax.Array, cfg: TrainConfig) -> jax.Array:
 
 def _make_update(module: ViT, optimizer: optax.GradientTransformation, cfg: TrainConfig) -> Callable:
     def loss_of(params: Params, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        logits = jax.vmap(lambda image: module.apply({"params": params}, image))(batch.images)
+        logits: Any = jax.vmap(lambda image: module.apply({"params": params}, image))(batch.images)
         found = losses(logits, batch, cfg.presence_weight)
         return found["loss"], found
 
     def update(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         # The key depends on the step alone, so a continued run augments as an uninterrupted one.
         key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step)
-        batch = batch._replace(images=augment(batch.images, key, cfg))
+        batch = batch._replace(images=augment(jnp.asarray(batch.images), key, cfg))
         gradients, found = jax.grad(loss_of, has_aux=True)(state.params, batch)
         changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         return State(optax.apply_updates(state.params, changes), opt_state, state.step + 1), found

@@ -1,8 +1,8 @@
 """The Vision Transformer, for ONE image; batches are `jax.vmap`.
 
 Parameters carry timm's names (`blocks.attn.qkv`, `norm1`, `mlp.fc1`, `head` ...), with a leading layer axis under
-`blocks`. Intermediates are named where they are born (`sow`), and the two arrays that explainers differentiate by
-are open to perturbation (`perturb`): the scaled scores before the softmax and the attention after it.
+`blocks`. Intermediates are named where they are born (`sow`), and what explainers differentiate by is open to
+perturbation (`perturb`): scores, attention, norm1's output, the stream after attention, every linear result.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Linear(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        return self.ops.linear(x, kernel, bias)
+        return self.perturb("result", self.ops.linear(x, kernel, bias))
 
 
 class LayerNorm(nn.Module):
@@ -181,7 +181,7 @@ class Mlp(nn.Module):
 
 
 class Block(Observed):
-    """Pre-norm transformer block. Sows its `input`, `middle` (after attention) and `output` tokens [n, c]."""
+    """Pre-norm transformer block. Sows `input`, `normed` (by norm1), `middle` (after attention), `output`, [n, c]."""
 
     config: ViTConfig
     ops: Ops = GRADIENT
@@ -192,13 +192,17 @@ class Block(Observed):
 
         def residual(x, number, layer):
             skip, branch = ops.fork(x)
-            branch = layer(LayerNorm(cfg.norm_eps, ops, name=f"norm{number}")(branch))
+            branch = LayerNorm(cfg.norm_eps, ops, name=f"norm{number}")(branch)
+            if number == 1:
+                branch = self.perturb("normed", branch)
+                self.watch("normed", branch)
+            branch = layer(branch)
             if cfg.layer_scale:
                 branch = LayerScale(ops, name=f"ls{number}")(branch)
             return ops.add(skip, branch)
 
         self.watch("input", x)
-        x = residual(x, 1, Attention(cfg, ops, name="attn"))
+        x = self.perturb("middle", residual(x, 1, Attention(cfg, ops, name="attn")))
         self.watch("middle", x)
         x = residual(x, 2, Mlp(cfg, ops, name="mlp"))
         self.watch("output", x)
@@ -248,17 +252,21 @@ class ViT(nn.Module):
             tokens = jnp.concatenate([*prefix, self.ops.add(patches, self.pos_embed)])
         return self.norm_pre(tokens) if cfg.pre_norm else tokens
 
-    def classify(self, tokens: Tokens) -> Logits:
-        """Logits of the tokens that leave a block; the pooled features [c] where there is no head."""
+    def classify(self, tokens: Tokens, weights: Row | None = None) -> Logits:
+        """Logits of the tokens that leave a block; the pooled features [c] where there is no head.
+
+        `weights` [n] pool the tokens in place of the model's own readout (for both heads of a distilled model).
+        """
         cfg = self.config
         if cfg.distilled:
-            rows = jnp.eye(2, cfg.tokens, dtype=tokens.dtype)
+            rows = jnp.eye(2, cfg.tokens, dtype=tokens.dtype) if weights is None else (weights, weights)
             both = [self.final_norm(self.ops.pool(tokens, row)) for row in rows]
             if cfg.num_classes:
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
-        weights = cfg.readout().astype(tokens.dtype)
-        if cfg.pool == "avg" and not cfg.fc_norm:
+        own = weights is None
+        weights = cfg.readout().astype(tokens.dtype) if weights is None else weights
+        if own and cfg.pool == "avg" and not cfg.fc_norm:
             features = self.ops.pool(self.final_norm(tokens), weights)
         else:  # the norm works on each token alone, so selecting the class token first is the same and cheaper
             features = self.final_norm(self.ops.pool(tokens, weights))

@@ -93,9 +93,9 @@ def object_colours(u: np.ndarray, background_lightness: float) -> tuple[np.ndarr
     free, so that colour says nothing about the class.
     """
     if background_lightness > 0.5:
-        first, second = 0.20 + 0.10 * u[0], 0.45 + 0.07 * u[1]
+        first, second = 0.16 + 0.09 * u[0], 0.48 + 0.07 * u[1]
     else:
-        first, second = 0.74 + 0.10 * u[0], 0.48 + 0.07 * u[1]
+        first, second = 0.76 + 0.10 * u[0], 0.45 + 0.07 * u[1]
     # Complementary or neighbouring hues please the eye more than two free ones.
     shift = (0.5 if u[2] < 0.5 else 0.08) + 0.1 * u[3]
     return colour(u[4], first, 0.85), colour(u[4] + shift, second, 0.75)

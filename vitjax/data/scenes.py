@@ -130,9 +130,9 @@ class _Placement:
     @property
     def window(self) -> tuple[slice, slice]:
         reach = self.radius + 1
-        return tuple(
-            slice(max(0, int(centre - reach)), min(SIZE, int(centre + reach) + 2)) for centre in (self.row, self.column)
-        )
+        top, bottom = max(0, int(self.row - reach)), min(SIZE, int(self.row + reach) + 2)
+        left, right = max(0, int(self.column - reach)), min(SIZE, int(self.column + reach) + 2)
+        return slice(top, bottom), slice(left, right)
 
     def coordinates(self, turn: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (x, y) of the window about the centre, in the frame of the texture or turned by `turn`."""
@@ -162,7 +162,7 @@ def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | 
         else:
             return None
         angle, grain_angle = 2 * math.pi * u[rank, 1:3]
-        placements.append(_Placement(int(label), row, column, radius, angle, grain_angle, 5.5 + 1.5 * u[rank, 3]))
+        placements.append(_Placement(int(label), row, column, radius, angle, grain_angle, 6.0 + 1.5 * u[rank, 3]))
     # Painting order is drawn too: the largest may lie behind or before the others.
     return [placements[i] for i in np.argsort(u[:, 4])]
 

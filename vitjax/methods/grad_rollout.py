@@ -51,12 +51,12 @@ def grad_rollout(
         return Fold(
             init=readout,
             summarise=lambda trace: row_normalise(transition(trace.attention, trace.attention_grad)),
-            step=lambda row, moves, index: row @ moves,
-            finish=lambda row: patch_map(config, row),
-            score=score,
+            step=lambda row, moves, layer: row @ moves,
+            finish=lambda row, ends: patch_map(config, row),
+            gradient=score,
         )
 
-    def crosswise(stacked):
+    def crosswise(stacked, ends):
         attentions, gradients = stacked
 
         def step(row, layer):
@@ -68,9 +68,9 @@ def grad_rollout(
     return Fold(
         init=(),
         summarise=lambda trace: (trace.attention, trace.scores_grad),
-        step=lambda carry, summary, index: carry,
+        step=lambda carry, summary, layer: carry,
         finish=crosswise,
-        score=score,
+        gradient=score,
         order="stacked",
     )
 

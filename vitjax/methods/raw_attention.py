@@ -26,8 +26,8 @@ def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion
     return Fold(
         init=jnp.zeros_like(readout),
         summarise=lambda trace: readout @ fuse_heads(trace.attention, head_fusion),
-        step=lambda row, seen, index: jnp.where(index == chosen, seen, row),
-        finish=lambda row: patch_map(config, row),
+        step=lambda row, seen, layer: jnp.where(layer == chosen, seen, row),
+        finish=lambda row, ends: patch_map(config, row),
     )
 
 

@@ -63,12 +63,12 @@ def rollout(
             return transition(fuse_heads(trace.attention, head_fusion))
         return jnp.stack([transition(head) for head in trace.attention])
 
-    def step(row, moves, index):
+    def step(row, moves, layer):
         # One row [n], or one per head [h, n].
         moved = jnp.einsum("...n,...nm->...m", row, moves)
-        return jnp.where(index >= start, moved, row)
+        return jnp.where(layer >= start, moved, row)
 
-    def finish(row):
+    def finish(row, ends):
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
     return Fold(

@@ -26,9 +26,9 @@ def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: in
     return Fold(
         init=config.readout(),
         summarise=lambda trace: jnp.maximum(trace.attention * trace.attention_grad, 0).mean(axis=0),
-        step=lambda row, cam, index: jnp.where(index >= start, row + row @ cam, row),
-        finish=lambda row: patch_map(config, row),
-        score=score,
+        step=lambda row, cam, layer: jnp.where(layer >= start, row + row @ cam, row),
+        finish=lambda row, ends: patch_map(config, row),
+        gradient=score,
     )
 
 
