@@ -57,7 +57,7 @@ class LayerTrace(NamedTuple):
     output_grad: Tokens = None  # type: ignore[assignment]
     scores_grad: Attention = None  # type: ignore[assignment]
     attention_grad: Attention = None  # type: ignore[assignment]
-    linear_grads: Mapping[str, Tokens] = None  # type: ignore[assignment]  # by results of qkv, proj, fc1, fc2
+    linear_grads: Mapping[str, Tokens] | None = None  # by the results of qkv, proj, fc1, fc2
 
 
 class Ends(NamedTuple):
@@ -136,11 +136,15 @@ def _stages(config: ViTConfig, ops: Ops, dtype: Any) -> _Stages:
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
+    def variables(params, perturbations):
+        # Flax wants all perturbations or no collection at all.
+        return {"params": params} if perturbations is None else {"params": params, "perturbations": perturbations}
+
     def embed(params, perturbations, image):
-        return vit.apply({"params": params, "perturbations": perturbations}, image.astype(dtype), method="embed")
+        return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
 
     def observe(params, perturbations, x):
-        output, state = block.apply({"params": params, "perturbations": perturbations}, x, mutable=["intermediates"])
+        output, state = block.apply(variables(params, perturbations), x, mutable=["intermediates"])
         return output, state["intermediates"]
 
     tokens = jax.ShapeDtypeStruct((config.tokens, config.width), dtype)
@@ -263,7 +267,7 @@ def _attention_only(stages, params, layers, tokens, target, folds, ends) -> Swee
 
     def body(x, layer):
         number, block_params = layer
-        x, sown = stages.observe(block_params, {}, x)
+        x, sown = stages.observe(block_params, None, x)
         trace = _bare_trace(number, block_params, sown)
         return x, [fold.summarise(trace) for fold in folds]
 
@@ -308,6 +312,29 @@ def _forward(fold: Fold, summaries):
         return fold.step(carry, summary, number), None
 
     return lax.scan(step, fold.init, (jnp.arange(count), summaries))[0]
+
+
+def last_attention_gradient(
+    config: ViTConfig,
+    params: Params,
+    image: Image,
+    target: Target,
+    *,
+    score: Score = "logit",
+    ops: Ops = GRADIENT,
+) -> Attention:
+    """∂ score / ∂ attention of the last block alone, [h, n, m]; `target` is a class index.
+
+    Cost: one forward and the backward of the last block, where a sweep would go through all of them.
+    """
+    dtype = params["pos_embed"].dtype
+    stages = _stages(config, ops, dtype)
+    below, last = (jax.tree.map(lambda a, rows=rows: a[rows], params["blocks"]) for rows in (slice(-1), -1))
+    x, _ = lax.scan(lambda x, layer: (stages.block(layer, x), None), stages.embed(params, None, image), below)
+    output, vjp = jax.vjp(lambda zeros: stages.observe(last, zeros, x)[0], stages.zeros)
+    logits, head_vjp = jax.vjp(lambda x: stages.classify(params, x), output)
+    (taps,) = vjp(head_vjp(score_gradient(logits, target, score))[0])
+    return wide(taps["attn"]["attention"])
 
 
 def collect(

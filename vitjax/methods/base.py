@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.shapes import Array, Attention, Row, Square
-from vitjax.trace import Fold, backward_fold
+from vitjax.trace import Fold, Gradient, LayerTrace, backward_fold
 from vitjax.vit import ViTConfig
 
 FUSIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
@@ -77,6 +77,45 @@ class Method(NamedTuple):
 def patch_map(config: ViTConfig, row: Row) -> Array:
     """A value per token [n] -> the patches on their grid [h, w]."""
     return row[config.prefix :].reshape(config.grid)
+
+
+def at_layer(
+    config: ViTConfig,
+    chosen: int,
+    summarise: Callable[[LayerTrace], Array],
+    *,
+    relu: bool,
+    gradient: Gradient | None,
+) -> Fold:
+    """A method that reads one block: `summarise` gives the patches' values [patches] there."""
+
+    def finish(row, ends):
+        return (jnp.maximum(row, 0) if relu else row).reshape(config.grid)
+
+    return Fold(
+        init=jnp.zeros(config.tokens - config.prefix),
+        summarise=summarise,
+        step=lambda row, here, layer: jnp.where(layer == chosen, here, row),
+        finish=finish,
+        gradient=gradient,
+    )
+
+
+def sum_over_layers(
+    config: ViTConfig,
+    summarise: Callable[[LayerTrace], Array],
+    *,
+    first: int = 0,
+    gradient: Gradient | None,
+) -> Fold:
+    """A method that adds up what `summarise` gives [n] in the blocks from `first` on."""
+    return Fold(
+        init=jnp.zeros(config.tokens),
+        summarise=summarise,
+        step=lambda total, here, layer: jnp.where(layer >= first, total + here, total),
+        finish=lambda total, ends: patch_map(config, total),
+        gradient=gradient,
+    )
 
 
 def fuse_heads(attention: Attention, fusion: HeadFusion) -> Square:

@@ -1,0 +1,39 @@
+"""Attention-guided CAM: gradients of attention gated by the sigmoid of its scores, summed over blocks."""
+
+import jax
+import jax.numpy as jnp
+
+from vitjax.methods.base import Method, sum_over_layers
+from vitjax.trace import Fold
+from vitjax.vit import ViTConfig
+
+
+def ag_cam(config: ViTConfig) -> Fold:
+    """map = Σ_l Σ_h (G_l[h, class, :])+ ∘ sigmoid(S_l[h, class, :]) on patches (Leem & Seo 2024).
+
+    S are the scaled scores before the softmax. G is the gradient of the logit that flows along the residual stream
+    and the MLPs only: the normalised input of every attention is taken as constant, as the authors' code does.
+
+    Returns values >= 0.
+
+    Cost: two forwards and one backward of its own (the gradient path differs from every other method's). Differs
+    from reference: nothing; the formula printed in the survey of paper 002 is looser than the code.
+
+    Example: `vitjax.explain(model, "cat.jpg", method="ag_cam", target="tabby")`
+    """
+    readout = config.readout()
+
+    def summarise(trace):
+        gradient = jnp.maximum(jnp.einsum("n,hnm->hm", readout, trace.attention_grad), 0)
+        return (gradient * jax.nn.sigmoid(jnp.einsum("n,hnm->hm", readout, trace.scores))).sum(axis=0)
+
+    return sum_over_layers(config, summarise, gradient="residual")
+
+
+METHOD = Method(
+    title="Attention-guided CAM",
+    cite="Leem & Seo 2024, Attention Guided CAM: Visual Explanations of Vision Transformer Guided by Self-Attention",
+    cost="2F + 1B",
+    fold=ag_cam,
+    needs=frozenset({"head"}),
+)

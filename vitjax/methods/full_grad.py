@@ -1,0 +1,63 @@
+"""FullGrad on tokens: input gradient and the gradients of every bias."""
+
+import jax.numpy as jnp
+
+from vitjax.methods.base import Method
+from vitjax.trace import Fold, Score
+from vitjax.vit import ViTConfig
+
+LAYERS = (("qkv", ("attn", "qkv")), ("proj", ("attn", "proj")), ("fc1", ("mlp", "fc1")), ("fc2", ("mlp", "fc2")))
+
+
+def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
+    """map = Σ_patch |x ∘ ∂s/∂x| + Σ_d |pos ∘ ∂s/∂E^0| + Σ_biases Σ_c |b ∘ ∂s/∂z| (Srinivas & Fleuret 2019).
+
+    The biases b are those of patch_embed.proj, attn.qkv, attn.proj, mlp.fc1 and mlp.fc2, z the output of their layer
+    at the patch tokens; a plain sum of all components.
+
+    Args:
+        score: s is the logit or the probability of the explained class.
+
+    Returns values >= 0.
+
+    Cost: two forwards and one backward. Differs from reference: implicit biases of LayerNorm, softmax and GELU are
+    left out, so completeness does not hold; the CNN code rescales every component first.
+
+    Example: `vitjax.explain(model, "cat.jpg", method="full_grad")`
+    """
+    prefix = config.prefix
+
+    def summarise(trace):
+        total = jnp.zeros(config.tokens)
+        for name, (part, layer) in LAYERS:
+            if "bias" in trace.params[part][layer]:
+                total = total + jnp.abs(trace.params[part][layer]["bias"] * trace.linear_grads[name]).sum(axis=1)
+        return total
+
+    def finish(total, ends):
+        patch = total[prefix:]
+        if config.patch_bias:
+            bias = ends.params["patch_embed"]["proj"]["bias"]
+            patch = patch + jnp.abs(bias * ends.patches_grad).sum(axis=1)
+        position = ends.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
+        patch = patch + jnp.abs(position * ends.patches_grad).sum(axis=1)
+        (down, across), p = config.grid, config.patch_size
+        pixels = jnp.abs(ends.image * ends.image_grad).reshape(down, p, across, p, 3).sum(axis=(1, 3, 4))
+        return pixels + patch.reshape(config.grid)
+
+    return Fold(
+        init=jnp.zeros(config.tokens),
+        summarise=summarise,
+        step=lambda total, here, layer: total + here,
+        finish=finish,
+        gradient=score,
+    )
+
+
+METHOD = Method(
+    title="FullGrad",
+    cite="Srinivas & Fleuret 2019, Full-Gradient Representation for Neural Network Visualization",
+    cost="2F + 1B",
+    fold=full_grad,
+    needs=frozenset({"head"}),
+)

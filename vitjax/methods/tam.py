@@ -1,0 +1,82 @@
+"""Transition attention maps: a Markov chain over layers, weighted by integrated gradients of the last attention."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vitjax.errors import ConfigError
+from vitjax.methods.base import Method, checked_layer, patch_map
+from vitjax.shapes import Array, Image, Params, Target
+from vitjax.trace import Fold, Score, backward_fold, last_attention_gradient
+from vitjax.vit import ViTConfig
+
+
+def tam(
+    config: ViTConfig,
+    params: Params,
+    image: Image,
+    target: Target,
+    *,
+    key: Array,
+    start_layer: int = 4,
+    steps: int = 20,
+    integral: bool = True,
+    score: Score = "logit",
+) -> Array:
+    """v <- E_h[A_{L-1}][class]; for l = L-2 ... start_layer: v <- v E_h[A_l] + v; map = v ∘ w on patches
+    (Yuan et al. 2021), with w = E_h[(1/steps Σ_α ∂s(αx)/∂A_{L-1})+][class], α = linspace(0, 1, steps).
+
+    Args:
+        start_layer: lowest block of the chain; the authors' scripts use 4 or 0. A model with fewer blocks starts at
+            its last but one at the latest.
+        steps: points of the integral, both ends included, and divided by as the authors' code does.
+        integral: False takes the gradient at the image itself.
+        score: s is the logit or the probability of the explained class.
+
+    Returns values >= 0; rows are not normalised.
+
+    Cost: one forward for the chain, and per step one forward and the backward of the last block alone. Differs from
+    reference: nothing; there is no (x - baseline) factor there either.
+
+    Example: `vitjax.explain(model, "cat.jpg", method="tam", steps=50)`
+    """
+    del key
+    if steps < 1:
+        raise ConfigError(f"steps={steps}: must be at least 1")
+    start = checked_layer(config, min(start_layer, max(config.depth - 2, 0)), "start_layer")
+    readout = config.readout()
+    last = config.depth - 1
+
+    def step(v, attention, layer):
+        chained = jnp.where(layer >= start, v @ attention + v, v)
+        return jnp.where(layer == last, readout @ attention, chained)
+
+    chain = Fold(
+        init=jnp.zeros_like(readout),
+        summarise=lambda trace: trace.attention.mean(axis=0),
+        step=step,
+        finish=lambda v, ends: v,
+    )
+    v = backward_fold(config, params, image, target, [chain]).results[0]
+
+    def gradient(alpha):
+        return last_attention_gradient(config, params, alpha * image, target, score=score)
+
+    if integral:
+        alphas = jnp.linspace(0, 1, steps, dtype=image.dtype)
+        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(gradient, alphas[0]))
+        total, _ = lax.scan(lambda total, alpha: (total + gradient(alpha), None), zero, alphas)
+        mean = total / steps
+    else:
+        mean = gradient(jnp.ones((), image.dtype))
+    w = readout @ jnp.maximum(mean, 0).mean(axis=0)
+    return patch_map(config, v * w)
+
+
+METHOD = Method(
+    title="Transition attention maps",
+    cite="Yuan et al. 2021, Explaining Information Flow Inside Vision Transformers Using Markov Chain",
+    cost="21F + 20 last-block B",
+    explain=tam,
+    needs=frozenset({"head"}),
+)
