@@ -14,9 +14,9 @@ from vitjax.data.image import Preprocessing
 from vitjax.data.scenes import CLASSES, TRAIN_SEED, VALIDATION_SEED, scene
 from vitjax.errors import ConfigError, ImageError, WeightsError
 from vitjax.model import Model
-from vitjax.train import Batch, TrainConfig, augment, initial_params, make_optimizer, train
-from vitjax.train_folder import finetune, with_new_head
-from vitjax.train_scenes import CONFIG, evaluate_scenes, save, scene_batch
+from vitjax.train.folder import finetune, with_new_head
+from vitjax.train.scenes import CONFIG, evaluate_scenes, save, scene_batch
+from vitjax.train.trainer import Batch, TrainConfig, augment, initial_params, make_optimizer, train
 from vitjax.vit import ViTConfig
 from vitjax.zoo import BUNDLED, BUNDLED_FILE
 

@@ -73,7 +73,7 @@ def test_half_precision_checkpoints_become_float32(state, tmp_path):
 
 
 def test_bundled_model_is_described_by_its_own_header(tmp_path, module, file):
-    from vitjax.train_scenes import save
+    from vitjax.train.scenes import save
 
     expected = vitjax.from_timm(build(img_size=64, patch_size=8, num_classes=2))
     header = {"config": asdict(expected.config), "classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.25] * 3}

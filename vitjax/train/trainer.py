@@ -1,8 +1,4 @@
-"""Training on any source of batches: AdamW, warm-up and cosine, resumable to the same result.
-
-python -m vitjax.train scenes -o runs/scenes                    # the bundled checkpoint, from nothing
-python -m vitjax.train evaluate --weights FILE.safetensors      # what it can do on 10,000 unseen scenes
-"""
+"""Training on any source of batches: AdamW, warm-up and cosine, resumable to the same result."""
 
 from __future__ import annotations
 
@@ -275,9 +271,3 @@ def digest(tree: Any) -> str:
     for leaf in jax.tree.leaves(tree):
         total.update(np.ascontiguousarray(leaf).tobytes())
     return total.hexdigest()
-
-
-if __name__ == "__main__":
-    from vitjax.train_scenes import main
-
-    main()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from safetensors.numpy import save_file
 from vitjax.data.image import Preprocessing, normalise
 from vitjax.data.scenes import CLASSES, TEST_SEED, TRAIN_SEED, Scenes, scene
 from vitjax.shapes import Params
-from vitjax.train import Batch, TrainConfig, train
+from vitjax.train.trainer import Batch, TrainConfig, train
 from vitjax.vit import ViT, ViTConfig
 from vitjax.zoo import BUNDLED, load
 from weights_convert.keys import to_state
@@ -28,13 +29,16 @@ log = logging.getLogger(__name__)
 CONFIG = ViTConfig(
     width=128, depth=6, heads=4, mlp_dim=256, patch_size=8, image_size=(64, 64), num_classes=len(CLASSES)
 )
-RECIPE = TrainConfig(steps=8000, batch_size=32, learning_rate=1e-3, shift=0, jitter=0.0)
+STAGES = (  # the second starts from the first one's weights, on scenes of its own: a warm restart
+    TrainConfig(steps=8000, batch_size=32, learning_rate=1e-3, shift=0, jitter=0.0),
+    TrainConfig(steps=7500, batch_size=32, learning_rate=8e-4, warmup_steps=200, shift=0, jitter=0.0, seed=1),
+)
 PREPROCESSING = Preprocessing((64, 64), crop_pct=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def scene_batch(step: int, batch_size: int) -> Batch:
-    """Training batch number `step`: scenes that no other step has, with the presence of every class."""
-    scenes = [scene(step * batch_size + i, seed=TRAIN_SEED) for i in range(batch_size)]
+def scene_batch(step: int, batch_size: int, *, first: int = 0) -> Batch:
+    """Training batch number `first + step`: scenes that no other has, with the presence of every class."""
+    scenes = [scene((first + step) * batch_size + i, seed=TRAIN_SEED) for i in range(batch_size)]
     present = np.zeros((batch_size, len(CLASSES)), np.float32)
     for row, made in zip(present, scenes, strict=True):
         row[made.labels] = 1
@@ -101,40 +105,46 @@ def logits_of(config: ViTConfig, params: Params) -> Callable[[np.ndarray], jax.A
 
 def scenes(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/scenes"),
-    recipe: TrainConfig = RECIPE,
 ) -> None:
     """Train the bundled model and write `vitjax_scenes.safetensors`; the same command again continues a run.
 
     Args:
-      out: directory of checkpoints, log and the finished weights.
-      recipe: the training recipe; as it is, it reproduces the bundled file.
+      out: directory of checkpoints, logs and the finished weights.
     """
     start = time.time()
-    params = train(CONFIG, scene_batch, recipe, out)
-    minutes = (time.time() - start) / 60
+    params, seen = None, 0
+    for number, stage in enumerate(STAGES, 1):
+        params = train(CONFIG, partial(scene_batch, first=seen), stage, out / f"stage{number}", params)
+        seen += stage.steps
+    log.info("trained in %.1f minutes", (time.time() - start) / 60)
+    path = out / f"{BUNDLED}.safetensors"
+    figures = finish(params, path)
+    print(f"{path}  largest object right: {figures['largest']:.2%}")
+
+
+def finish(params: Params, path: Path) -> dict[str, float]:
+    """Score the weights as they will be stored, in float16, and write them with the figures. Returns the figures."""
     half = jax.tree.map(lambda array: np.asarray(array, np.float16).astype(np.float32), params)
     figures = evaluate_scenes(logits_of(CONFIG, half))
-    path = out / f"{BUNDLED}.safetensors"
     metadata = {
         "config": asdict(CONFIG),
         "classes": CLASSES,
         "mean": PREPROCESSING.mean,
         "std": PREPROCESSING.std,
-        "training": asdict(recipe),
+        "training": [asdict(stage) for stage in STAGES],
         "train_seed": TRAIN_SEED,
         "test_seed": TEST_SEED,
         "test": figures,
     }
     save(params, path, metadata)
-    log.info("%.1f minutes, %s", minutes, figures)
-    print(f"{path}  largest object right: {figures['largest']:.2%}")
+    return figures
 
 
-def evaluate(weights: Path, n: int = 10_000) -> None:
+def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
     """Score weights on unseen scenes and print the figures as JSON.
 
     Args:
-      weights: a file that `scenes` wrote.
+      weights: a file that `scenes` wrote; the bundled one where none is given.
       n: number of scenes.
     """
     print(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))

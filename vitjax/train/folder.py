@@ -16,7 +16,7 @@ from vitjax.data.labels import Labels
 from vitjax.errors import ImageError
 from vitjax.model import Model
 from vitjax.shapes import Params
-from vitjax.train import Batch, TrainConfig, train
+from vitjax.train.trainer import Batch, TrainConfig, train
 from vitjax.vit import ViT, ViTConfig
 
 

@@ -1,0 +1,6 @@
+"""Training and fine-tuning, and the recipe of the bundled model."""
+
+from vitjax.train.folder import finetune
+from vitjax.train.trainer import Batch, TrainConfig, train
+
+__all__ = ["Batch", "TrainConfig", "finetune", "train"]
