@@ -38,10 +38,10 @@ def fails(capsys, *arguments):
 
 def test_explain_writes_pictures_maps_predictions_and_manifest(pictures, tmp_path, capsys):
     out = tmp_path / "out"
-    main(["explain", *pictures, "--methods", "rollout", "rollout:head_fusion=max", "-o", str(out)])
+    main(["explain", *pictures, "--methods", "rollout", "rollout:head_fusion=max", "-o", str(out), "--sheets"])
     names = {path.name for path in out.iterdir()}
     assert {"manifest.json", "predictions.csv", "rollout.npz", "scene0_rollout.png"} <= names
-    assert "scene2_rollout_head_fusion-max.png" in names
+    assert {"scene2_rollout_head_fusion-max.png", "scene2_attention.png"} <= names
     printed = capsys.readouterr()
     assert str(out) in printed.out and "scene0: " in printed.out
     assert "3/3" in printed.err

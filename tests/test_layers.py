@@ -37,6 +37,8 @@ ORDER = [
     "report",
     "compare_page",
     "runs",
+    "verify",
+    "check_method",
     "demo",
     "cli",
 ]

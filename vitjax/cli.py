@@ -28,6 +28,7 @@ def explain(
     batch_size: int = 16,
     seed: int = 0,
     pdf: bool = False,
+    sheets: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Heatmaps of photos: a strip (photo | map | overlay) per image and method, raw maps as .npz.
@@ -43,12 +44,15 @@ def explain(
         batch_size: images per device call.
         seed: of methods that draw random numbers.
         pdf: also write vector PDFs.
+        sheets: also draw every layer's and head's attention, one sheet per image.
         overwrite: write into a directory that is not empty.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
     with _progress(len(run.explanations) * len(run.images), "pictures") as tick:
         for each in run.explanations.values():
             each.save(out, pdf=pdf, progress=tick)
+    if sheets:
+        run.save_sheets(pdf=pdf)
     run.finish("explain")
 
 
@@ -125,31 +129,45 @@ def verify(
     model: str = "deit_tiny_patch16_224",
     weights: str | None = None,
     against: str = "timm",
-    images: int = 4,
+    methods: Methods = (),
+    images: int = 2,
     seed: int = 0,
+    tolerance: float = 1e-3,
 ) -> None:
-    """Parity with PyTorch on the same weights: logits and every block. Exit code 1 beyond tolerance.
+    """Parity with PyTorch on the same weights: logits, every block, and methods. Exit code 1 beyond tolerance.
 
     Args:
         model: a timm name.
         weights: checkpoint; the model's default otherwise.
         against: "timm".
+        methods: names or "all": maps against formulas on PyTorch's own gradients in float64 (from a source checkout,
+            where tests/oracles holds them).
         images: number of random inputs.
         seed: of the inputs.
+        tolerance: of methods, max |difference| / max |reference| in the model's float32.
     """
-    import vitjax.zoo
-    from weights_convert import check, load
+    from vitjax.verify import verify_against_timm
 
     if against != "timm":
         raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
-    if model == vitjax.zoo.BUNDLED:
-        raise ConfigError(f"timm has no model {model!r}")
-    state = None
-    if weights is not None and Path(weights).is_file():
-        state = load.read_state(Path(weights))
-    report = check.verify(vitjax.zoo.load(model, weights), model, state, images=images, seed=seed)
+    report, passed = verify_against_timm(model, weights, _requests(methods), images, seed, tolerance)
     print(report)
-    if not report.passed:
+    if not passed:
+        raise SystemExit(1)
+
+
+def check_method(method: Annotated[str, tyro.conf.Positional]) -> None:
+    """Check a method of your own: shape, finiteness, jit = eager, batch invariance, targets under vmap.
+
+    Args:
+        method: module:name of a vitjax.Method, for example my_methods:my_method
+    """
+    from vitjax.check_method import check_method as check
+
+    rows = check(method)
+    for name, passed, detail in rows:
+        print(f"{'ok  ' if passed else 'FAIL'} {name}: {detail}")
+    if not all(passed for _, passed, _ in rows):
         raise SystemExit(1)
 
 
@@ -160,6 +178,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": methods,
     "models": models,
     "verify": verify,
+    "check-method": check_method,
 }
 
 
@@ -193,18 +212,27 @@ def parse_method(text: str) -> dict[str, Any]:
     return options
 
 
+def _requests(methods: Methods) -> list[dict[str, Any]]:
+    """Parsed, with "all" spelled out."""
+    from vitjax.methods import METHODS
+
+    return [
+        each
+        for name in methods
+        for each in ([{"method": known} for known in METHODS] if name == "all" else [parse_method(name)])
+    ]
+
+
 def _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite):
     from vitjax.runs import explain_pictures
 
-    names = list(methods)
-    requests = [parse_method(name) for name in names]
     wanted = None if target is None else int(target) if target.lstrip("-").isdigit() else target
     return explain_pictures(
         images,
         out,
         model=model,
         weights=weights,
-        methods=requests,
+        methods=_requests(methods),
         target=wanted,
         dtype=dtype,
         batch_size=batch_size,

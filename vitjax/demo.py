@@ -14,7 +14,7 @@ import numpy as np
 from vitjax import plots
 from vitjax.api import explain_many
 from vitjax.compare_page import write_page
-from vitjax.data.scenes import Scene, Scenes
+from vitjax.data.scenes import TEST_SEED, Scene, Scenes
 from vitjax.explanation import Explanation, comparison
 from vitjax.images import Images, prepare
 from vitjax.methods import METHODS
@@ -23,14 +23,12 @@ from vitjax.model import Model
 from vitjax.output import open_directory, write_manifest
 from vitjax.zoo import load
 
-SCENE_SEED = 2  # not one that training draws from
-
 
 def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool) -> str:
     """Write grid.png, strips, index.html, scores.csv and manifest.json to `out`; return the printed table."""
     out = open_directory(out, overwrite=overwrite)
     model = load("vitjax_scenes")
-    pairs = Scenes(max(scenes, scored), seed=SCENE_SEED, objects=2)
+    pairs = Scenes(max(scenes, scored), seed=TEST_SEED, objects=2)
     images, targets, asked, other = object_questions(model, pairs)
     print(f"{len(pairs)} scenes with two objects, each explained for both", file=sys.stderr)
     found = explain_many(model, images, [{"method": name} for name in METHODS], targets, batch_size=64, seed=seed)

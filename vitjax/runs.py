@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vitjax.api import explain_many
+from vitjax.api import explain_many, trace
 from vitjax.errors import ImageError
 from vitjax.explanation import Explanation
 from vitjax.images import Images, prepare
-from vitjax.methods import METHODS
 from vitjax.model import Model
 from vitjax.output import open_directory, write_manifest
 from vitjax.zoo import load
@@ -35,6 +34,16 @@ class Run:
     explanations: dict[str, Explanation]
     out: Path
     options: dict[str, Any]
+
+    def save_sheets(self, *, pdf: bool) -> None:
+        """`<image id>_attention.png`: the attention of every layer and head."""
+        from vitjax import plots
+
+        config = self.model.config
+        for i, name in enumerate(self.images.ids):
+            attention = trace(self.model, self.images.x[i : i + 1]).attention[0]
+            sheet = plots.attention_sheet(self.images.pixels[i], attention, config.prefix, config.grid)
+            plots.save(sheet, self.out / f"{name}_attention.png", pdf=pdf)
 
     def finish(self, command: str) -> None:
         """Write predictions.csv and manifest.json; print the headline to stdout."""
@@ -97,16 +106,13 @@ def explain_pictures(
     """
     if not pictures:
         raise ImageError("no images were given")
-    requests: list[dict[str, Any]] = []
-    for each in methods:
-        requests += [{"method": name} for name in METHODS] if each == {"method": "all"} else [each]
     out = open_directory(out, overwrite=overwrite)
     loaded = load(model, weights, dtype=dtype)
     images = prepare(loaded, list(pictures), skip_damaged=True)
     for skip in images.skipped:
         print(f"skipped: {skip['cause']}", file=sys.stderr)
     with progress(len(images), "images") as tick:
-        found = explain_many(loaded, images, requests, target, batch_size=batch_size, seed=seed, progress=tick)
+        found = explain_many(loaded, images, methods, target, batch_size=batch_size, seed=seed, progress=tick)
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
     return Run(loaded, images, found, out, options)
 

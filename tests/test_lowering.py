@@ -1,0 +1,22 @@
+"""Every method compiles for every platform, checked on a machine that has only a CPU."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import export
+
+from tests.cases import CASES, tiny_model
+from vitjax.api import compiled, request
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_all_methods_export(platform):
+    model = tiny_model("plain")
+    run = compiled(model.config, tuple(request(case) for case in CASES))
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), model.params)
+    images = jax.ShapeDtypeStruct((2, *model.config.image_size, 3), jnp.float32)
+    targets, seeds = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.uint32)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    exported = export.export(run, platforms=[platform])(shapes, images, targets, seeds, seed)
+    assert exported.platforms == (platform,)
+    assert len(exported.out_avals) == 2 + len(CASES)

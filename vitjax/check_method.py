@@ -1,0 +1,103 @@
+"""Does a method of a user's own behave as a method must?"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax import methods
+from vitjax.api import explain
+from vitjax.data.image import Preprocessing
+from vitjax.errors import ConfigError, VitjaxError
+from vitjax.methods import Method
+from vitjax.model import Model
+from vitjax.vit import ViT, ViTConfig
+
+CONFIG = ViTConfig(width=24, depth=3, heads=3, mlp_dim=40, patch_size=8, image_size=(24, 32), num_classes=5)
+NAME = "checked_method"
+
+
+def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
+    """Run a method on a tiny random model with a non-square image.
+
+    Args:
+        reference: a Method, or "module:name" of one; the module is looked for in the working directory, too.
+
+    Returns rows (check, passed, detail). Raises ConfigError where the reference leads to no Method.
+    """
+    method = _find(reference) if isinstance(reference, str) else reference
+    model, images = _tiny_model(), np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32)
+    expected = CONFIG.grid if method.level == "token" else CONFIG.image_size
+    methods.register(NAME, method)
+    try:
+        maps = explain(model, images, NAME, target=[0, 1, 2, 3]).maps
+        rows = [
+            ("shape", maps.shape == (4, *expected), f"{maps.shape[1:]}, expected {expected} at level {method.level!r}"),
+            ("finite", bool(np.isfinite(maps).all()), f"{int((~np.isfinite(maps)).sum())} values are not"),
+        ]
+        if not all(passed for _, passed, _ in rows):
+            return rows
+        by_one = explain(model, images, NAME, target=[0, 1, 2, 3], batch_size=1).maps
+        rows.append(_same("batch of 4 = one at a time", by_one, maps))
+        order = [2, 0, 3, 1]
+        rows.append(_same("order of images", explain(model, images[order], NAME, target=order).maps, maps[order]))
+        with jax.disable_jit(), jax.default_matmul_precision("highest"):
+            key = jax.random.fold_in(jax.random.key(0), jnp.uint32(_first_seed(model, images)))
+            eager = method.one(CONFIG, model.params, images[0], jnp.int32(0), key=key, **method.options)
+        rows.append(_same("jit = eager", np.asarray(eager), maps[0]))
+        same_image = np.repeat(images[:1], 5, axis=0)
+        spread = float(np.ptp(explain(model, same_image, NAME, target=list(range(5))).maps, axis=0).max())
+        specific = spread > 1e-6 * float(np.abs(maps).max())
+        rows.append(
+            (
+                "targets",
+                specific == method.class_specific,
+                f"maps {'change' if specific else 'do not change'} with the class; "
+                f"class_specific={method.class_specific}",
+            )
+        )
+        return rows
+    finally:
+        del methods.METHODS[NAME]
+
+
+def _same(name: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[str, bool, str]:
+    difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
+    return name, difference <= 1e-4, f"largest relative difference {difference:.1e}"
+
+
+def _first_seed(model: Model, images: np.ndarray) -> int:
+    from vitjax.images import prepare
+
+    return int(prepare(model, images).seeds()[0])
+
+
+def _find(reference: str) -> Method:
+    module, colon, name = reference.partition(":")
+    if not colon:
+        raise ConfigError(f"{reference!r} is not of the form module:name")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ConfigError(f"{reference}: {error}") from error
+    except VitjaxError:
+        raise
+    finally:
+        sys.path.pop(0)
+    if not isinstance(found, Method):
+        raise ConfigError(f"{reference}: {'is no vitjax.Method' if found is not None else f'{module} has no {name}'}")
+    return found
+
+
+def _tiny_model() -> Model:
+    blank = jax.ShapeDtypeStruct((*CONFIG.image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(ViT(CONFIG).init, jax.random.key(0), blank)["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.3, jnp.float32), shapes)
+    return Model(CONFIG, params, Preprocessing(CONFIG.image_size, crop_pct=1.0), name="tiny random model")
