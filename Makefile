@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/vitjax demo -o out --overwrite
@@ -18,6 +18,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pictures of the README, all of them of bundled scenes.
+docs: $(VENV)/.demo
+	$(BIN)/vitjax demo -o out --scenes 3 --overwrite
+	cp out/grid.png docs/demo.png
+	cp out/strips/scene1_striped_star_transformer_mm.png docs/strip.png
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -110,8 +110,8 @@ def first(explanation: Explanation, count: int) -> Explanation:
 
 def _interval(values: Any, resamples: int = 2000) -> str:
     """Mean with a 95 % percentile-bootstrap interval over scenes (both questions of a scene stay together)."""
-    per_scene = np.nanmean(np.asarray(values, np.float64).reshape(-1, 2), axis=1)
-    per_scene = per_scene[np.isfinite(per_scene)]
+    pairs = np.asarray(values, np.float64).reshape(-1, 2)
+    per_scene = np.nanmean(pairs[np.isfinite(pairs).any(axis=1)], axis=1)
     draws = np.random.default_rng(0).integers(len(per_scene), size=(resamples, len(per_scene)))
     low, high = np.percentile(per_scene[draws].mean(axis=1), [2.5, 97.5])
     return f"{100 * per_scene.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -56,6 +56,11 @@ class Explanation:
         """bool [b]: the map is constant (all zero, say) or not finite, and so says nothing about the image."""
         return np.asarray([bool(map_functions.is_degenerate(each)) for each in self.maps])
 
+    @property
+    def signed(self) -> bool:
+        """Whether some relevance counts against the class; pictures then show zero as neutral."""
+        return bool((self.maps < 0).any())
+
     def pixels(self) -> np.ndarray:
         """[b, H, W]: upsampled bilinearly and min-max normalised to [0, 1] per image."""
         size = self.images.pixels.shape[1:3]
@@ -66,8 +71,12 @@ class Explanation:
         from vitjax import plots
 
         size = self.images.pixels.shape[1:3]
-        heat = np.asarray(map_functions.to_pixels(self.maps[index], size))
-        return plots.overlay(self.images.pixels[index], heat)
+        raw = self.maps[index]
+        if self.signed and not self.degenerate[index]:
+            heat = map_functions.upsample(raw, size) / np.abs(raw).max()
+        else:
+            heat = map_functions.to_pixels(raw, size)
+        return plots.overlay(self.images.pixels[index], np.asarray(heat), signed=self.signed)
 
     def caption(self, index: int) -> dict[str, Any]:
         """Names and probabilities for picture titles: predicted and explained class."""
@@ -106,7 +115,7 @@ class Explanation:
         written = [self.save_arrays(directory)]
         stem = file_stem(self.label)
         for i, name in enumerate(self.images.ids):
-            figure = plots.strip(self.images.pixels[i], self.maps[i], **self.caption(i))
+            figure = plots.strip(self.images.pixels[i], self.maps[i], signed=self.signed, **self.caption(i))
             written += plots.save(figure, Path(directory) / f"{name}_{stem}.png", pdf=pdf)
             if progress is not None:
                 progress(1)
@@ -122,6 +131,7 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
     return plots.comparison_grid(
         list(first.images.pixels),
         {label: list(each.maps) for label, each in explanations.items()},
+        signed={label for label, each in explanations.items() if each.signed},
         row_labels=[f"{each['target']} ({100 * each['target_probability']:.0f} %)" for each in captions],
     )
 

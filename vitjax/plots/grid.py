@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ def comparison_grid(
     maps: Mapping[str, Sequence[np.ndarray]],
     *,
     row_labels: Sequence[str] | None = None,
+    signed: Collection[str] = (),
 ) -> Figure:
     """Images down, methods across: the photo, then the overlay of each map, min-max scaled per image.
 
@@ -39,9 +40,10 @@ def comparison_grid(
         photos: uint8 [H, W, 3] each, all of one size.
         maps: method label -> raw maps [h, w] or [H, W], one per photo.
         row_labels: one per photo; wrapped to four lines, line breaks kept.
+        signed: labels whose maps count against the class, too: blue to red around zero, scaled by the largest size.
 
     Returns:
-        Figure with one colour bar from 0 to 1. Maps that say nothing are stamped as degenerate or
+        Figure with a colour bar for each kind of scale. Maps that say nothing are stamped as degenerate or
         not finite.
 
     Raises:
@@ -77,7 +79,8 @@ def comparison_grid(
     in_row = across * columns
     rows = [headers[i : i + in_row] for i in range(0, len(headers), in_row)]
     heads = [snap(0.06 + LINE_HEIGHT * (1 + max(text.count("\n") for text in row))) for row in rows]
-    width = max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + 2.3)
+    bars = (set(maps) - set(signed) != set()) + (set(maps) & set(signed) != set())
+    width = max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + 2.4 * bars)
     foot = MARGIN + sum(heads) + len(heads) * (body + BELOW)
     figure, axes = page(width, foot + LEGEND + MARGIN)
 
@@ -97,16 +100,23 @@ def comparison_grid(
                 write(axes, xs[0] - 0.1, y + cell_h / 2, names[row], size=SIZE, ha="right", at="middle")
             picture(axes, photo, (xs[0], y, cell_w, cell_h))
             for x, label in zip(xs[1:], labels[shown], strict=True):
-                heated(axes, photo, np.asarray(maps[label][row], np.float32), (x, y, cell_w, cell_h), size=6)
-    legend(axes, MARGIN + indent, foot)
+                raw, box = np.asarray(maps[label][row], np.float32), (x, y, cell_w, cell_h)
+                heated(axes, photo, raw, box, size=6, signed=label in signed)
+    place = MARGIN + indent
+    if set(maps) - set(signed):
+        legend(axes, place, foot, signed=False)
+        place += 2.4
+    if set(maps) & set(signed):
+        legend(axes, place, foot, signed=True)
     return figure
 
 
-def legend(axes: Axes, x: float, y: float) -> None:
-    """The colours of the overlays, as they come out over a mid-grey photo, from 0 to 1."""
-    ramp = np.tile(np.linspace(0, 1, 256), (8, 1))
-    colours = np.asarray(overlay(np.full((8, 256, 3), 128, np.uint8), ramp))
-    write(axes, x, y + 0.06, "0", size=SIZE, color=MUTED, at="middle")
+def legend(axes: Axes, x: float, y: float, *, signed: bool) -> None:
+    """The colours of the overlays, as they come out over a mid-grey photo, from 0 (or -1) to 1."""
+    ramp = np.tile(np.linspace(-1 if signed else 0, 1, 256), (8, 1))
+    colours = np.asarray(overlay(np.full((8, 256, 3), 128, np.uint8), ramp, signed=signed))
+    low, words = ("−1", "against and for the class") if signed else ("0", "relevance, min–max scaled per image")
+    write(axes, x + 0.08, y + 0.06, low, size=SIZE, color=MUTED, ha="right", at="middle")
     picture(axes, colours, (x + 0.12, y, 1.5, 0.12))
     write(axes, x + 1.68, y + 0.06, "1", size=SIZE, color=MUTED, at="middle")
-    write(axes, x, y + 0.28, "relevance, min–max scaled per image", size=SIZE, color=MUTED)
+    write(axes, x, y + 0.28, words, size=SIZE, color=MUTED)
