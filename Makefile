@@ -23,7 +23,7 @@ lint: $(VENV)/.test
 docs: $(VENV)/.demo
 	$(BIN)/vitjax demo -o out --scenes 3 --overwrite
 	cp out/grid.png docs/demo.png
-	cp out/strips/scene1_striped_star_transformer_mm.png docs/strip.png
+	cp out/strips/scene0_dotted_disc_transformer_mm.png docs/strip.png
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from vitjax.api import explain_many, trace
 from vitjax.errors import ImageError
 from vitjax.explanation import Explanation
@@ -41,7 +43,7 @@ class Run:
 
         config = self.model.config
         for i, name in enumerate(self.images.ids):
-            attention = trace(self.model, self.images.x[i : i + 1]).attention[0]
+            attention = np.asarray(trace(self.model, self.images.x[i : i + 1]).attention[0])
             sheet = plots.attention_sheet(self.images.pixels[i], attention, config.prefix, config.grid)
             plots.save(sheet, self.out / f"{name}_attention.png", pdf=pdf)
 
