@@ -12,6 +12,7 @@ from vitjax.api import request
 from vitjax.vit import Block, ViT
 
 TARGETS = [1, 4]
+QUICK = ("registers", "gap")  # a class token with company, and none
 
 
 class JaxWorld(Reading):
@@ -95,7 +96,9 @@ class JaxWorld(Reading):
         return FullGradient(image_grad, np.asarray(params["pos_embed"]), positions_grad, biases)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,)) for name in CONFIGS]
+)
 def test_methods_equal_their_formulas(name):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         model = tiny_model(name, np.float64)

@@ -9,6 +9,10 @@ from tests.cases import CASES, case_id, tiny_images, tiny_model
 from vitjax.api import TRACES, compiled, request
 from vitjax.methods import METHODS
 
+# One case of every kind of sweep stays in the quick suite.
+QUICK = ({"method": "rollout"}, {"method": "transformer_mm"}, {"method": "legrad"}, {"method": "tam", "steps": 3})
+SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else (pytest.mark.slow,)) for case in CASES]
+
 
 def explain_all(model, images, **kwargs):
     return vitjax.explain_many(model, images, CASES, **kwargs)
@@ -37,7 +41,7 @@ def test_batch_size_padding_and_order_do_not_matter(name):
         assert np.ptp(maps) > 0, label
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_alone_equals_in_shared_sweep(case, shared_maps):
     model, images, shared = shared_maps
     options = {k: v for k, v in case.items() if k != "method"}
@@ -52,7 +56,7 @@ def shared_maps():
     return model, images, explain_all(model, images, target=[1, 2, 3])
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_jit_equals_eager(case, shared_maps):
     model, images, shared = shared_maps
     wanted = request(case)
@@ -80,18 +84,13 @@ def test_bfloat16_model_accumulates_in_float32():
         assert explanation.maps.dtype == np.float32 and np.isfinite(explanation.maps).all()
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_target_matters_exactly_where_the_method_says_so(case):
+def test_target_matters_exactly_where_the_method_says_so():
     model = tiny_model("plain")
-    image = tiny_images(model, 1)
-    repeated = np.repeat(image, 7, axis=0)
-    found = vitjax.explain_many(model, repeated, [case], target=list(range(7)))
-    explanation = next(iter(found.values()))
-    spread = np.ptp(explanation.maps, axis=0).max()
-    if METHODS[case["method"]].class_specific:
-        assert spread > 1e-6 * np.abs(explanation.maps).max()
-    else:
-        assert spread <= 1e-6 * np.abs(explanation.maps).max()
+    repeated = np.repeat(tiny_images(model, 1), 7, axis=0)
+    for label, explanation in explain_all(model, repeated, target=list(range(7))).items():
+        spread = np.ptp(explanation.maps, axis=0).max()
+        moved = spread > 1e-6 * np.abs(explanation.maps).max()
+        assert moved == METHODS[explanation.method].class_specific, label
 
 
 def test_default_target_is_the_predicted_class_and_top2_the_second():
