@@ -148,7 +148,7 @@ def test_no_network_says_where_weights_may_be_put(pictures, tmp_path):
     command = [sys.executable, "-m", "vitjax", "explain", *pictures, "--model", "vit_base_patch16_224"]
     done = subprocess.run([*command, "-o", str(tmp_path / "out")], capture_output=True, text=True, env=environment)
     assert done.returncode == 1
-    assert "timm/vit_base_patch16_224" in done.stderr and "--weights" in done.stderr
+    assert "timm/vit_base_patch16_224" in done.stderr and "weights=" in done.stderr
     assert "Traceback" not in done.stderr
 
 

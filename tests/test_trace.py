@@ -10,8 +10,12 @@ from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.trace import PREDICTED, SECOND, backward_fold, choose_target
 from vitjax.vit import ViT
 
+QUICK = ("plain", "registers", "gap", "swiglu")
 
-@pytest.mark.parametrize("name", CONFIGS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,)) for name in CONFIGS]
+)
 def test_collected_trace_equals_grad_through_scanned_model(name):
     model = tiny_model(name)
     image = tiny_images(model, 1)

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vitjax.api import explain_many, trace
+from vitjax.api import explain_many, request, trace
 from vitjax.errors import ImageError
 from vitjax.explanation import Explanation
 from vitjax.images import Images, prepare
 from vitjax.model import Model
 from vitjax.output import open_directory, write_manifest
+from vitjax.targets import resolve_targets
 from vitjax.zoo import load
 
 
@@ -108,11 +109,14 @@ def explain_pictures(
     """
     if not pictures:
         raise ImageError("no images were given")
+    for each in methods:
+        request(each)
     out = open_directory(out, overwrite=overwrite)
     loaded = load(model, weights, dtype=dtype)
     images = prepare(loaded, list(pictures), skip_damaged=True)
     for skip in images.skipped:
         print(f"skipped: {skip['cause']}", file=sys.stderr)
+    resolve_targets(loaded, target, len(images))
     with progress(len(images), "images") as tick:
         found = explain_many(loaded, images, methods, target, batch_size=batch_size, seed=seed, progress=tick)
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
