@@ -24,9 +24,7 @@ def assert_same_maps(ours, theirs, rtol=2e-5):
         np.testing.assert_allclose(ours[label], expected, atol=rtol * max(scale, 1e-30), rtol=0, err_msg=label)
 
 
-@pytest.mark.parametrize(
-    "name", ["registers", pytest.param("plain", marks=pytest.mark.slow), pytest.param("gap", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["registers", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap"))])
 def test_batch_size_padding_and_order_do_not_matter(name):
     model = tiny_model(name)
     images = tiny_images(model, 5)
