@@ -18,7 +18,7 @@ FAMILIES = ("plain", "distilled", "deit3", "dinov2_swiglu", "registers", "gap", 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_methods_equal_torch(name):
-    module = build(**PEERS[name]).double()
+    module = build(**{**PEERS[name], "num_classes": 7}).double()
     with jax.enable_x64(True):
         model = vitjax.from_timm(module)
         images = random_images(model.config.image_size, 1).astype(np.float64)
