@@ -1,4 +1,4 @@
-"""The recipe of the bundled model: a small ViT on procedural scenes, under an hour on two cores."""
+"""The recipe of the bundled model: a small ViT on procedural scenes, two stages, 496,000 scenes."""
 
 from __future__ import annotations
 
