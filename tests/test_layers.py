@@ -42,8 +42,6 @@ ORDER = [
     "demo",
     "cli",
 ]
-# Kept lazy on purpose: the higher module hands work to the lower one's data at call time.
-LAZY = {("model", "zoo")}
 
 
 def rank(module: str) -> int:
@@ -84,8 +82,6 @@ def imported(path: Path):
 def test_imports_go_one_way(name, path):
     for other in imported(path):
         assert other, f"vitjax.{name} imports from the package root"
-        if (name.split(".")[0], other.split(".")[0]) in LAZY:
-            continue
         same_room = name.split(".")[0] == other.split(".")[0] and rank(name) == rank(other)
         assert same_room or rank(other) < rank(name), f"vitjax.{name} imports vitjax.{other}, which stands above it"
 

@@ -13,7 +13,7 @@ import numpy as np
 from vitjax import methods
 from vitjax.api import explain
 from vitjax.data.image import Preprocessing
-from vitjax.errors import ConfigError, VitjaxError
+from vitjax.errors import ConfigError
 from vitjax.methods import Method
 from vitjax.model import Model
 from vitjax.vit import ViT, ViTConfig
@@ -86,8 +86,6 @@ def _find(reference: str) -> Method:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise ConfigError(f"{reference}: {error}") from error
-    except VitjaxError:
-        raise
     finally:
         sys.path.pop(0)
     if not isinstance(found, Method):
