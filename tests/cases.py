@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.data.image import Preprocessing
+from vitjax.images import Images, prepare
 from vitjax.model import Model
 from vitjax.vit import ViT, ViTConfig
 
@@ -47,9 +49,42 @@ CASES = [
     {"method": "vtranm", "length": False, "necc": False},
     {"method": "vtranm", "aggregate": False},
     {"method": "full_grad"},
+    {"method": "transformer_attribution"},
+    {"method": "transformer_attribution", "start_layer": 1},
+    {"method": "lrp_rollout"},
+    {"method": "partial_lrp"},
+    {"method": "partial_lrp", "rules": "zplus", "layer": 1, "gradient": True},
+    {"method": "lrp"},
+    {"method": "lrp", "rules": "zplus"},
+    {"method": "conservative_lrp"},
+    {"method": "conservative_lrp", "gelu": "identity", "at": "pixels"},
+    {"method": "attn_lrp"},
+    {"method": "attn_lrp", "at": "pixels"},
+    {"method": "saliency"},
+    {"method": "integrated_gradients", "steps": 3},
+    {"method": "integrated_gradients", "steps": 4, "quadrature": "riemann_trapezoid", "score": "probability"},
+    {"method": "smooth_grad", "n": 3},
+    {"method": "smooth_grad", "n": 2, "aggregate": "variance", "stdev": 0.3},
+    {"method": "occlusion"},
+    {"method": "occlusion", "window": 12, "stride": 5, "score": "probability"},
+    {"method": "rise", "n": 10, "cells": 3},
+    {"method": "vit_cx"},
+    {"method": "vit_cx", "noise": 0.0, "distance": 0.3},
+    {"method": "meaningful_perturbation", "steps": 3, "area": 0.5},
+    {"method": "attention_flow"},
+    {"method": "centre"},
+    {"method": "random"},
+    {"method": "gradient_x_input"},
+    {"method": "gradient_x_input", "at": "tokens", "score": "probability"},
     {"method": "transformer_mm"},
     {"method": "transformer_mm", "score": "probability", "start_layer": 1},
 ]
+
+QUICK_METHODS = (  # one of every kind of sweep, for the quick suite
+    *("rollout", "gmar", "transformer_mm", "legrad", "ag_cam", "vtranm", "full_grad", "transformer_attribution"),
+    *("conservative_lrp", "gradient_x_input", "smooth_grad", "random"),
+)
+QUICK_CASES = [next(case for case in CASES if case["method"] == name) for name in QUICK_METHODS]
 
 _TINY: dict[str, Any] = {
     "width": 24,
@@ -96,6 +131,12 @@ def tiny_model(name: str, dtype=np.float32) -> Model:
     params = jax.tree_util.tree_map_with_path(draw, shapes)
     preprocessing = Preprocessing(size=config.image_size, crop_pct=1.0, mean=(0.5,) * 3, std=(0.5,) * 3)
     return Model(config=config, params=params, preprocessing=preprocessing, name=name)
+
+
+def tiny_batch(model: Model, count: int, order: Sequence[int] | None = None) -> Images:
+    """`tiny_images` with ids that belong to the images, in some order: random draws follow them."""
+    given = prepare(model, tiny_images(model, count))
+    return given if order is None else given.take(order)
 
 
 def tiny_images(model: Model, count: int, seed: int = 0) -> np.ndarray:

@@ -10,10 +10,10 @@ import vitjax
 from tests.cases import tiny_images, tiny_model
 from vitjax.data.labels import Labels
 from vitjax.errors import ConfigError, ImageError, LabelError, UnknownNameError
+from vitjax.fold import Fold
 from vitjax.images import prepare
 from vitjax.methods import METHODS, register
 from vitjax.methods.base import Method, patch_map
-from vitjax.trace import Fold
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ from vitjax.api import compiled, request
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_all_methods_export(platform):
     model = tiny_model("plain")
-    run = compiled(model.config, tuple(request(case) for case in CASES))
+    requests = [request(case) for case in CASES]
+    run = compiled(model.config, tuple(each for each in requests if each.method.host is None))
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), model.params)
     images = jax.ShapeDtypeStruct((2, *model.config.image_size, 3), jnp.float32)
     targets, seeds = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.uint32)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     exported = export.export(run, platforms=[platform])(shapes, images, targets, seeds, seed)
     assert exported.platforms == (platform,)
-    assert len(exported.out_avals) == 2 + len(CASES)
+    assert len(exported.out_avals) == 2 + sum(each.method.host is None for each in requests)

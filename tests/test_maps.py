@@ -70,16 +70,9 @@ def test_upsample_keeps_the_range_and_clamps_the_border():
     np.testing.assert_array_equal(up[:5, :5], heat[0, 0])
 
 
-def test_to_grid_is_row_major():
-    grid = maps.to_grid(jnp.arange(6.0), (2, 3))
-    np.testing.assert_array_equal(grid, [[0, 1, 2], [3, 4, 5]])
-
-
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: maps.to_grid(jnp.zeros(197), (14, 14)), r"\(197,\).*14 x 14"),
-        (lambda: maps.to_grid(jnp.zeros((2, 4)), (2, 4)), "does not fill"),
         (lambda: maps.upsample(jnp.zeros((2, 14, 14)), (224, 224)), "one map"),
         (lambda: maps.upsample(jnp.zeros((0, 3)), (224, 224)), "one map"),
         (lambda: maps.upsample(jnp.zeros((14, 14)), (0, 224)), "at least 1"),

@@ -7,7 +7,8 @@ import pytest
 
 import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
-from vitjax.trace import PREDICTED, SECOND, backward_fold, choose_target
+from vitjax.fold import PREDICTED, SECOND, choose_target
+from vitjax.trace import backward_fold
 from vitjax.vit import ViT
 
 QUICK = ("plain", "registers", "gap", "swiglu")
@@ -61,6 +62,15 @@ def test_attention_is_a_distribution_and_layers_chain():
     np.testing.assert_array_equal(trace.layer[0], [0, 1, 2])
     np.testing.assert_allclose(trace.tokens[:, 1:], trace.output[:, :-1], atol=1e-6)
     np.testing.assert_allclose(trace.tokens_grad[:, 1:], trace.output_grad[:, :-1], atol=1e-6)
+
+
+def test_trace_without_a_score_holds_the_same_and_no_gradients():
+    model = tiny_model("plain")
+    images = tiny_images(model, 1)
+    full, bare = vitjax.trace(model, images), vitjax.trace(model, images, score=None)
+    assert bare.attention_grad is None and bare.tokens_grad is None
+    np.testing.assert_allclose(bare.attention, full.attention, atol=1e-6)
+    np.testing.assert_allclose(bare.output, full.output, atol=1e-5)
 
 
 def test_fused_and_observed_forward_agree():

@@ -228,7 +228,7 @@ def test_unknown_name_has_close_matches():
 
 
 def test_names_and_timm_arguments_are_consistent():
-    assert zoo.names() == [*ZOO, zoo.BUNDLED] and len(set(zoo.names())) == len(zoo.names())
+    assert zoo.names() == [*ZOO, *families.CNNS, zoo.BUNDLED] and len(set(zoo.names())) == len(zoo.names())
     assert families.CROPS.keys() <= ZOO.keys()
     odd = ViTConfig(8, 1, 1, 8, image_size=(32, 32), pre_norm=True)
     with pytest.raises(WeightsError, match="pre_norm"):

@@ -14,12 +14,15 @@ import numpy as np
 from vitjax import compilation_cache
 from vitjax.errors import ConfigError
 from vitjax.explanation import Explanation
+from vitjax.fold import SCORES, LayerTrace, choose_target
 from vitjax.images import Images, prepare
-from vitjax.methods import Method, find_method
+from vitjax.methods import METHODS, Method, find_method
 from vitjax.model import Model, accumulation_dtype
+from vitjax.network import Config, network, params_dtype, transformer
+from vitjax.shapes import Array
 from vitjax.targets import resolve_targets
-from vitjax.trace import LayerTrace, backward_fold, choose_target, collect
-from vitjax.vit import ViT, ViTConfig
+from vitjax.trace import backward_fold, collect
+from vitjax.vit import ViTConfig
 
 TRACES: Counter[tuple] = Counter()
 """How often each (config, requests, shape) was traced by JAX; more than once is a bug."""
@@ -68,9 +71,11 @@ def explain(
         target: None (predicted class), class number, class name, "top2" (second class), or a list, one per image.
         batch_size: images per device call; memory grows with it, results do not depend on it.
         seed: of methods that draw random numbers; each image's draws depend on (seed, image id) alone.
-        progress: called after each batch with the number of images it finished.
+        progress: called with the number of images finished, after each batch: once an image for all quick methods
+            together, and once more for each slow one.
 
-    Returns an Explanation; `.maps` are raw: [b, h, w] on the patch grid or [b, H, W] for pixel methods.
+    Returns an Explanation; `.maps` are raw: [b, h, w] on the patch grid (of a ResNet: a stage's positions) or
+    [b, H, W] for pixel methods.
     Raises UnknownNameError, ConfigError, LabelError, ImageError before any computation.
 
     Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby").overlay(0)`
@@ -110,7 +115,8 @@ def explain_many(
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
     for each in requests:
-        _check_needs(model, each)
+        check_needs(model, each)
+    requests = tuple(each._replace(method=each.method.on(model.config)) for each in requests)
     batch = prepare(model, images)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
@@ -123,7 +129,7 @@ def explain_many(
             method=each.name,
             label=each.label,
             options=dict(each.options),
-            level=each.method.level,
+            level=each.method.level_of(dict(each.options)),
             images=batch,
             model=model,
         )
@@ -131,19 +137,23 @@ def explain_many(
     }
 
 
-def trace(model: Model, images: Any, target: Any = None, *, score: str = "logit", batch_size: int = 16) -> LayerTrace:
+def trace(
+    model: Model, images: Any, target: Any = None, *, score: str | None = "logit", batch_size: int = 16
+) -> LayerTrace:
     """Everything the layers saw, stacked: arrays lead with [b, l].
 
+    Args: score: gradients of the "logit" or the "probability"; None for none, and one forward instead of two and a
+        backward. The others as for `explain`.
     Returns a LayerTrace: `.attention`, `.attention_grad`, `.scores` [b, l, h, n, m], `.tokens` (entering each
     block), `.middle`, `.output` [b, l, n, c], `.values` [b, l, h, n, d] ... `.params` are the blocks' parameters.
     Memory: about 5·b·l·h·n² floats; 54 images of DeiT-Tiny are 1.8 GiB.
     """
-    if score not in ("logit", "probability"):
-        raise ConfigError(f"score={score!r} is not one of 'logit', 'probability'")
+    if score not in (*SCORES, None):
+        raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
     batch = prepare(model, images)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
-    run = _compiled_trace(model.config, score)
+    run = _compiled_trace(transformer(model.config, "trace", model.name), score)
     parts = []
     with jax.default_matmul_precision(model.precision):
         for start in range(0, len(batch), batch_size):
@@ -153,9 +163,15 @@ def trace(model: Model, images: Any, target: Any = None, *, score: str = "logit"
     return stacked._replace(params=model.params["blocks"])
 
 
-def _check_needs(model: Model, wanted: Request) -> None:
+def check_needs(model: Model, wanted: Request) -> None:
+    """Raises ConfigError where the method is not for that kind of model, or needs what the model does not have."""
     config = model.config
-    has = {"class_token": config.class_token, "head": config.num_classes > 0}
+    if wanted.method.cnn is None and not isinstance(config, ViTConfig):
+        able = ", ".join(name for name, method in METHODS.items() if method.cnn is not None)
+        raise ConfigError(
+            f"method {wanted.name!r} needs a transformer; {model.name!r} is a ResNet, for which there are {able}"
+        )
+    has = {"class_token": isinstance(config, ViTConfig) and config.class_token, "head": config.num_classes > 0}
     missing = sorted(need for need in wanted.method.needs if not has[need])
     if missing:
         raise ConfigError(
@@ -165,22 +181,53 @@ def _check_needs(model: Model, wanted: Request) -> None:
 
 
 def _run(model, batch: Images, targets, requests, batch_size, seed, progress) -> dict[str, Any]:
-    """Equal batches through one compiled program; the last is padded so that its shape is not a new one."""
+    """One program for all that is quick, one for each slow method; every batch is padded to one shape."""
     compilation_cache.enable()
-    run = compiled(model.config, requests)
-    size = min(batch_size, len(batch))
-    seeds = batch.seeds()
-    pending = []
+    quick = tuple(each for each in requests if not each.method.slow)
+    slow = tuple(each for each in requests if each.method.slow)
+    tick = progress or (lambda count: None)
+    run = partial(_batches, model.params, batch, seed=np.uint32(seed))
     with jax.default_matmul_precision(model.precision):
-        for start in range(0, len(batch), size):
-            kept = min(size, len(batch) - start)
-            rows = np.minimum(np.arange(start, start + size), len(batch) - 1)
-            out = jax.device_get(run(model.params, batch.x[rows], targets[rows], seeds[rows], np.uint32(seed)))
-            pending.append(jax.tree.map(partial(_head, count=kept), out))
-            if progress is not None:
-                progress(kept)
-    logits, target, maps = jax.tree.map(lambda *each: np.concatenate(each), *pending)
-    return {"logits": logits, "target": target, "maps": maps}
+        logits, target, maps = run(compiled(model.config, quick), targets, size=batch_size, tick=tick)
+        found = dict(zip(quick, maps, strict=True))
+        for each in slow:
+            if each.method.host is None:
+                program = compiled(model.config, (each,))
+                _, _, (found[each],) = run(program, target, size=max(1, batch_size // 8), tick=tick)
+            else:
+                keys = _keys(jnp.uint32(seed), jnp.asarray(batch.seeds()))
+                images = jnp.asarray(batch.x, model.dtype)
+                options = dict(each.options)
+                maps = each.method.host(model.config, model.params, images, target, keys=keys, tick=tick, **options)
+                found[each] = np.asarray(maps, accumulation_dtype(model.dtype))
+    return {"logits": logits, "target": target, "maps": [found[each] for each in requests]}
+
+
+def passes(requests: Sequence[Request]) -> int:
+    """How often `progress` hears of each image."""
+    return 1 + sum(each.method.slow for each in requests)
+
+
+def _batches(params, batch: Images, program, targets, *, seed, size: int, tick):
+    """(logits, target, maps) of all images, in equal batches: the last is padded."""
+    size = min(size, len(batch))
+    seeds = batch.seeds()
+    parts = []
+    for start in range(0, len(batch), size):
+        kept = min(size, len(batch) - start)
+        rows = np.minimum(np.arange(start, start + size), len(batch) - 1)
+        out = jax.device_get(program(params, batch.x[rows], targets[rows], seeds[rows], seed))
+        parts.append(jax.tree.map(partial(_head, count=kept), out))
+        tick(kept)
+    return jax.tree.map(lambda *each: np.concatenate(each), *parts)
+
+
+def image_key(seed: Array, image_seed: Array) -> Array:
+    """The PRNG key of one image: by the seed and the image's id alone."""
+    return jax.random.fold_in(jax.random.key(seed), image_seed)
+
+
+_keys = jax.jit(jax.vmap(image_key, in_axes=(None, 0)))
 
 
 def _head(array: np.ndarray, count: int) -> np.ndarray:
@@ -188,21 +235,20 @@ def _head(array: np.ndarray, count: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def compiled(config: ViTConfig, requests: tuple[Request, ...]):
+def compiled(config: Config, requests: tuple[Request, ...]):
     """jit(vmap) of all requests: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps)."""
 
     def one(params, image, target, image_seed, seed):
-        dtype = params["pos_embed"].dtype
+        dtype = params_dtype(params)
         image = image.astype(dtype)
         folds = [each.method.fold(config, **dict(each.options)) for each in requests if each.method.fold]
-        if folds:
+        if folds and isinstance(config, ViTConfig):
             logits, target, results = backward_fold(config, params, image, target, folds)
         else:
-            vit: Any = ViT(config)
-            logits = vit.apply({"params": params}, image)
+            logits = network(config).apply({"params": params}, image)
             target, results = choose_target(logits, target), ()
         from_sweep = iter(results)
-        key = jax.random.fold_in(jax.random.key(seed), image_seed)
+        key = image_key(seed, image_seed)
         maps = tuple(
             next(from_sweep)
             if each.method.explain is None
@@ -222,7 +268,7 @@ def compiled(config: ViTConfig, requests: tuple[Request, ...]):
 @lru_cache(maxsize=8)
 def _compiled_trace(config: ViTConfig, score: Any):
     def one(params, image, target):
-        image = jnp.asarray(image, params["pos_embed"].dtype)
+        image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
     return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))

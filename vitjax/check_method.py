@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import methods
-from vitjax.api import explain
+from vitjax.api import explain, image_key
 from vitjax.data.image import Preprocessing
 from vitjax.errors import ConfigError
+from vitjax.images import prepare
 from vitjax.methods import Method
 from vitjax.model import Model
 from vitjax.vit import ViT, ViTConfig
@@ -31,13 +32,15 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
     Returns rows (check, passed, detail). Raises ConfigError where the reference leads to no Method.
     """
     method = _find(reference) if isinstance(reference, str) else reference
-    model, images = _tiny_model(), np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32)
-    expected = CONFIG.grid if method.level == "token" else CONFIG.image_size
+    model = _tiny_model()
+    images = prepare(model, np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32))
+    level = method.level_of(method.options)
+    expected = CONFIG.grid if level == "token" else CONFIG.image_size
     methods.register(NAME, method)
     try:
         maps = explain(model, images, NAME, target=[0, 1, 2, 3]).maps
         rows = [
-            ("shape", maps.shape == (4, *expected), f"{maps.shape[1:]}, expected {expected} at level {method.level!r}"),
+            ("shape", maps.shape == (4, *expected), f"{maps.shape[1:]}, expected {expected} at level {level!r}"),
             ("finite", bool(np.isfinite(maps).all()), f"{int((~np.isfinite(maps)).sum())} values are not"),
         ]
         if not all(passed for _, passed, _ in rows):
@@ -45,13 +48,13 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
         by_one = explain(model, images, NAME, target=[0, 1, 2, 3], batch_size=1).maps
         rows.append(_same("batch of 4 = one at a time", by_one, maps))
         order = [2, 0, 3, 1]
-        rows.append(_same("order of images", explain(model, images[order], NAME, target=order).maps, maps[order]))
+        rows.append(_same("order of images", explain(model, images.take(order), NAME, target=order).maps, maps[order]))
         with jax.disable_jit(), jax.default_matmul_precision("highest"):
-            key = jax.random.fold_in(jax.random.key(0), jnp.uint32(_first_seed(model, images)))
-            eager = method.one(CONFIG, model.params, images[0], jnp.int32(0), key=key, **method.options)
+            key = image_key(jnp.uint32(0), images.seeds()[0])
+            eager = method.one(CONFIG, model.params, images.x[0], jnp.int32(0), key=key, **method.options)
         rows.append(_same("jit = eager", np.asarray(eager), maps[0]))
-        same_image = np.repeat(images[:1], 5, axis=0)
-        spread = float(np.ptp(explain(model, same_image, NAME, target=list(range(5))).maps, axis=0).max())
+        by_class = [explain(model, images.take([0]), NAME, target=number).maps for number in range(CONFIG.num_classes)]
+        spread = float(np.ptp(np.concatenate(by_class), axis=0).max())
         specific = spread > 1e-6 * float(np.abs(maps).max())
         rows.append(
             (
@@ -69,12 +72,6 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
 def _same(name: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[str, bool, str]:
     difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
     return name, difference <= 1e-4, f"largest relative difference {difference:.1e}"
-
-
-def _first_seed(model: Model, images: np.ndarray) -> int:
-    from vitjax.images import prepare
-
-    return int(prepare(model, images).seeds()[0])
 
 
 def _find(reference: str) -> Method:

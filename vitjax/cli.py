@@ -38,13 +38,14 @@ def explain(
         out: directory to write, new or empty.
         model: name of a model, see `vitjax models`.
         weights: checkpoint file, checkpoint directory or hub id; the model's default otherwise.
-        methods: names, "all", or with options as in rollout:head_fusion=max,discard_ratio=0.9
+        methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
+            slow, "everything" the slow ones, too.
         target: class number or name, or "top2"; the predicted class otherwise.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images per device call.
         seed: of methods that draw random numbers.
         pdf: also write vector PDFs.
-        sheets: also draw every layer's and head's attention, one sheet per image.
+        sheets: also draw every layer's and head's attention, or a ResNet's feature maps, one sheet per image.
         overwrite: write into a directory that is not empty.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
@@ -68,16 +69,26 @@ def compare(
     seed: int = 0,
     pdf: bool = False,
     overwrite: bool = False,
+    cnn: str | None = None,
+    cnn_weights: str | None = None,
 ) -> None:
-    """Methods side by side: grid.png and a self-contained index.html. Arguments as for `explain`."""
+    """Methods side by side: grid.png and a self-contained index.html. Other arguments as for `explain`.
+
+    Args:
+        cnn: a ResNet whose Grad-CAM (of layer4) stands in a last column, with its own prediction: resnet50.
+        cnn_weights: its checkpoint file or hub id; the default otherwise.
+    """
     from vitjax import plots
     from vitjax.compare_page import write_page
     from vitjax.explanation import comparison
 
-    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
+    run = _explain_all(
+        images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn, cnn_weights
+    )
     print("drawing", file=sys.stderr)
     plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
-    write_page(out / "index.html", f"{len(run.explanations)} methods, {run.model.name}", run.explanations)
+    title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
+    write_page(out / "index.html", title, run.explanations)
     for each in run.explanations.values():
         each.save_arrays(out)
     run.finish("compare")
@@ -104,24 +115,26 @@ def methods() -> None:
 
     for name, method in METHODS.items():
         options = ", ".join(f"{key}={value}" for key, value in method.options.items())
+        slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
-        print(f"{name}\n  {method.title}: {kind}, {method.level} level, cost {method.cost}")
+        kind += ", on a ResNet, too" if method.cnn is not None else ""
+        print(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
         print(f"  options: {options or 'none'}\n  {method.cite}")
+    print("\n--methods all: every method that is not slow; --methods everything: the slow ones, too")
 
 
 def models() -> None:
     """Every model: name, size, parameters."""
-    from math import prod
-
+    from vitjax.network import parameter_count
+    from vitjax.vit import ViTConfig
     from vitjax.zoo import entries
-    from weights_convert.keys import parameter_shapes
 
     for name, entry in entries().items():
         config = entry.config
-        parameters = sum(map(prod, parameter_shapes(config).values()))
+        kind = f"patch {config.patch_size:2d}" if isinstance(config, ViTConfig) else "ResNet"
         print(
-            f"{name:45s} {config.image_size[0]:4d} px  patch {config.patch_size:2d}  "
-            f"{parameters / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
+            f"{name:45s} {config.image_size[0]:4d} px  {kind:8s}  "
+            f"{parameter_count(config) / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
         )
 
 
@@ -150,7 +163,7 @@ def verify(
 
     if against != "timm":
         raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
-    report, passed = verify_against_timm(model, weights, _requests(methods), images, seed, tolerance)
+    report, passed = verify_against_timm(model, weights, _requests(methods, model), images, seed, tolerance)
     print(report)
     if not passed:
         raise SystemExit(1)
@@ -212,18 +225,22 @@ def parse_method(text: str) -> dict[str, Any]:
     return options
 
 
-def _requests(methods: Methods) -> list[dict[str, Any]]:
-    """Parsed, with "all" spelled out."""
+def _requests(methods: Methods, model: str) -> list[dict[str, Any]]:
+    """Parsed, with "all" (what is not slow) and "everything" spelled out for that kind of model."""
+    from vitjax.families import CNNS
     from vitjax.methods import METHODS
 
-    return [
-        each
-        for name in methods
-        for each in ([{"method": known} for known in METHODS] if name == "all" else [parse_method(name)])
-    ]
+    able = {known: method for known, method in METHODS.items() if model not in CNNS or method.cnn is not None}
+    groups = {
+        "all": [{"method": known} for known, method in able.items() if not method.slow],
+        "everything": [{"method": known} for known in able],
+    }
+    return [each for name in methods for each in groups.get(name) or [parse_method(name)]]
 
 
-def _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite):
+def _explain_all(
+    images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn=None, cnn_weights=None
+):
     from vitjax.runs import explain_pictures
 
     wanted = None if target is None else int(target) if target.lstrip("-").isdigit() else target
@@ -232,13 +249,15 @@ def _explain_all(images, out, model, weights, methods, target, dtype, batch_size
         out,
         model=model,
         weights=weights,
-        methods=_requests(methods),
+        methods=_requests(methods, model),
         target=wanted,
         dtype=dtype,
         batch_size=batch_size,
         seed=seed,
         overwrite=overwrite,
         progress=_progress,
+        cnn=cnn,
+        cnn_weights=cnn_weights,
     )
 
 

@@ -27,7 +27,8 @@ def write_page(
     """Write the page to `path`; pictures are embedded, nothing is loaded from elsewhere.
 
     Args:
-        explanations: by label, all of the same images and targets.
+        explanations: by label, all of the same images; those of another model than the first's are shown with the
+            photos as that model saw them and with its prediction.
         scores: rows of a table shown above the pictures, one dict per row with equal keys.
         note: a sentence under the title.
     """
@@ -38,10 +39,12 @@ def write_page(
         methods.append({"label": label, "title": method.title, "cite": method.cite, "cost": method.cost})
     rows = []
     for i, name in enumerate(first.images.ids):
-        cells = [
-            {"src": _embed(np.asarray(each.overlay(i))), "degenerate": bool(each.degenerate[i])}
-            for each in explanations.values()
-        ]
+        cells = []
+        for each in explanations.values():
+            cell = {"src": _embed(np.asarray(each.overlay(i))), "degenerate": bool(each.degenerate[i])}
+            if each.model.name != first.model.name:
+                cell |= {"photo": _embed(each.images.pixels[i]), "verdict": each.verdict(i)}
+            cells.append(cell)
         photo = _embed(first.images.pixels[i])
         rows.append({"id": name, "photo": photo, "cells": cells, **first.caption(i)})
     page = _template().render(title=title, note=note, methods=methods, rows=rows, scores=list(scores))

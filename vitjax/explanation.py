@@ -47,9 +47,7 @@ class Explanation:
     @property
     def probabilities(self) -> np.ndarray:
         """softmax of the logits, [b, k]."""
-        shifted = self.logits - self.logits.max(axis=-1, keepdims=True)
-        exp = np.exp(shifted)
-        return exp / exp.sum(axis=-1, keepdims=True)
+        return _softmax(self.logits)
 
     @property
     def degenerate(self) -> np.ndarray:
@@ -65,6 +63,21 @@ class Explanation:
         """[b, H, W]: upsampled bilinearly and min-max normalised to [0, 1] per image."""
         size = self.images.pixels.shape[1:3]
         return np.asarray(jax.vmap(lambda m: map_functions.to_pixels(m, size))(self.maps))
+
+    def completeness_gap(self) -> np.ndarray:
+        """|Σ map - (s(x) - s(0))| / |s(x) - s(0)| of each image, float [b], x = 0 the mean colour.
+
+        0 is what methods marked complete promise (integrated gradients, up to their quadrature); meaningless for
+        others. Cost: one forward.
+        """
+        baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
+        rows = np.arange(len(self))
+        if self.options.get("score") == "probability":
+            difference = self.probabilities[rows, self.target] - _softmax(baseline)[0, self.target]
+        else:
+            difference = self.logits[rows, self.target] - baseline[0, self.target]
+        total = self.maps.reshape(len(self), -1).sum(axis=1)
+        return np.abs(total - difference) / np.abs(difference)
 
     def overlay(self, index: int = 0) -> Picture:
         """The map of image `index` over its photo, a PIL image at model resolution."""
@@ -89,6 +102,19 @@ class Explanation:
             "target": self.model.label(target),
             "target_probability": float(p[target]),
         }
+
+    def verdict(self, index: int) -> str:
+        """`tabby (62.3 %)`, the predicted class, and the explained one where it is another."""
+        words = self.caption(index)
+        said = f"{words['predicted']} ({100 * words['predicted_probability']:.1f} %)"
+        if self.predicted[index] == self.target[index]:
+            return said
+        return f"{said}; explained: {words['target']} ({100 * words['target_probability']:.1f} %)"
+
+    def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
+        """Names and probabilities of the most probable classes, best first; all where there are fewer."""
+        p = self.probabilities[index]
+        return [(self.model.label(int(number)), float(p[number])) for number in np.argsort(-p, kind="stable")[:count]]
 
     def save_arrays(self, directory: str | Path) -> Path:
         """Write `<label>.npz`: raw maps, target, logits and image ids."""
@@ -123,19 +149,30 @@ class Explanation:
 
 
 def comparison(explanations: Mapping[str, Explanation]) -> Figure:
-    """Grid of images x methods as a figure; all explanations are of the same images and targets."""
+    """Grid of images x methods as a figure; all explanations are of the same images.
+
+    Those of another model than the first's are drawn over the photos as that model saw them, with its prediction.
+    """
     from vitjax import plots
 
     first = next(iter(explanations.values()))
     captions = [first.caption(i) for i in range(len(first))]
+    others = {label: each for label, each in explanations.items() if each.model.name != first.model.name}
     return plots.comparison_grid(
         list(first.images.pixels),
         {label: list(each.maps) for label, each in explanations.items()},
         signed={label for label, each in explanations.items() if each.signed},
         row_labels=[f"{each['target']} ({100 * each['target_probability']:.0f} %)" for each in captions],
+        own_photos={label: list(each.images.pixels) for label, each in others.items()},
+        notes={label: [each.verdict(i) for i in range(len(each))] for label, each in others.items()},
     )
 
 
 def file_stem(label: str) -> str:
     """A method label as a file name: "rollout(head_fusion=max)" -> "rollout_head_fusion-max"."""
-    return label.replace("(", "_").replace(")", "").replace(", ", "_").replace("=", "-").replace("/", "-")
+    return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)

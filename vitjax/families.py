@@ -6,9 +6,11 @@ A name says the architecture (`vit_small_patch16_384`: small, patch 16, 384 pixe
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from vitjax.data.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitjax.network import Config
+from vitjax.resnet import ResNetConfig
 from vitjax.vit import ViTConfig
 
 IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
@@ -26,10 +28,13 @@ SIZES: dict[str, tuple[int, int, int]] = {  # width, depth, heads; the MLP is fo
 }
 
 
-class Entry(NamedTuple):
+Architecture = TypeVar("Architecture", bound=Config, covariant=True)
+
+
+class Entry(NamedTuple, Generic[Architecture]):
     """What a name stands for."""
 
-    config: ViTConfig
+    config: Architecture
     preprocessing: Preprocessing
     hub: str | None  # hub id of the default weights; None: there are none, weights must be given
 
@@ -169,7 +174,7 @@ CROPS: dict[str, tuple[float, str]] = {  # where not 0.9 at 224 px or 1.0 above 
 }
 
 
-def _entry(name: str, family: Family) -> Entry:
+def _entry(name: str, family: Family) -> Entry[ViTConfig]:
     tag = family.weights[name]
     parts = re.match(r"[a-z0-9]+_([a-z]+)_.*?patch(\d+)", name)
     assert parts is not None, name
@@ -196,5 +201,14 @@ def _entry(name: str, family: Family) -> Entry:
     return Entry(ViTConfig(**{**default, **family.architecture}), preprocessing, tag and f"timm/{name}.{tag}")
 
 
-ZOO: dict[str, Entry] = {name: _entry(name, family) for family in FAMILIES for name in family.weights}
-"""Every named model but the bundled one, whose configuration is in its own file."""
+ZOO: dict[str, Entry[ViTConfig]] = {name: _entry(name, family) for family in FAMILIES for name in family.weights}
+"""Every named transformer but the bundled one, whose configuration is in its own file."""
+
+CNNS: dict[str, Entry[ResNetConfig]] = {
+    "resnet50": Entry(  # He et al. 2016, with torchvision's first weights
+        ResNetConfig(),
+        Preprocessing(size=(224, 224), crop_pct=0.875, crop_mode="center", interpolation="bilinear", **IMAGENET),
+        "timm/resnet50.tv_in1k",
+    ),
+}
+"""What transformers are compared with."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Images:
+        """The images of those rows, in that order."""
+        chosen = list(rows)
+        ids, sources = tuple(self.ids[row] for row in chosen), tuple(self.sources[row] for row in chosen)
+        return Images(self.x[chosen], self.pixels[chosen], ids, sources)
 
     def seeds(self) -> np.ndarray:
         """uint32 [b] from the ids alone: what an image gets does not depend on its place in a batch."""

@@ -1,6 +1,6 @@
-"""From a row of relevance to a picture of it: token grid, pixel size, [0, 1]. No method does this itself.
+"""From relevance on the token grid to a picture of it: pixel size, [0, 1]. No method does this itself.
 
-Every function takes ONE map, is pure and jit-able (`grid` and `size` are static), and keeps float64 where it
+Every function takes ONE map, is pure and jit-able (`size` is static), and keeps float64 where it
 is given; half precision and integers become float32. `jax.vmap` gives the batch.
 """
 
@@ -22,24 +22,6 @@ ROUNDING = 4.0
 def _wide(x: Array) -> Array:
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def to_grid(row: Float[Array, " patches"], grid: Size) -> Map:
-    """The patches' relevance laid out as the image is: out[y, x] = row[y * width + x].
-
-    Args:
-        row: [patches], patch tokens only (class, distillation and register tokens cut off).
-        grid: (height, width) in patches.
-
-    Returns:
-        [height, width], same values and dtype.
-
-    Raises:
-        ValueError: row is not one axis of height * width values.
-    """
-    if row.shape != (grid[0] * grid[1],):
-        raise ValueError(f"a row of shape {row.shape} does not fill a {grid[0]} x {grid[1]} grid of patches")
-    return row.reshape(grid)
 
 
 def upsample(heat: Map, size: Size) -> Map:

@@ -1,4 +1,4 @@
-"""A ViT with its weights, its preprocessing and its class names."""
+"""A network with its weights, its preprocessing and its class names."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import numpy as np
 
 from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
+from vitjax.network import Config, network, params_dtype
 from vitjax.positions import resample_positions
 from vitjax.shapes import Params
-from vitjax.vit import ViT, ViTConfig
+from vitjax.vit import ViTConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What `vitjax.load` returns. Frozen; parameters are a pytree as `ViT(config).init` makes it."""
+    """What `vitjax.load` returns. Frozen; parameters are a pytree as `network(config).init` makes it."""
 
-    config: ViTConfig
+    config: Config
     params: Params
     preprocessing: Preprocessing
     labels: Labels | None = None
@@ -33,7 +34,7 @@ class Model:
     @property
     def dtype(self) -> Any:
         """The dtype the forward pass runs in."""
-        return jax.tree.leaves(self.params)[0].dtype
+        return params_dtype(self.params)
 
     def preprocess(self, images: Any, *, exif: bool = False) -> np.ndarray:
         """Path(s), PIL image(s) or uint8 array(s) [H, W, 3] -> float32 [b, H, W, 3], timm's eval transform.
@@ -56,19 +57,21 @@ class Model:
     def at_size(self, image_size: tuple[int, int]) -> Model:
         """The same model for images of another size (height, width) in pixels.
 
-        The position embedding is resampled as timm does it, and `weights["positions"]` says so. Raises ConfigError
-        for a size that is not a multiple of the patch.
+        A ViT's position embedding is resampled as timm does it, and `weights["positions"]` says so. Raises ConfigError
+        for a size that is not a multiple of the patch, or below a ResNet's 32 pixels.
         """
         if tuple(image_size) == self.config.image_size:
             return self
         config = self.config.at_size(image_size)
-        table = resample_positions(self.params["pos_embed"], self.config, config)
-        grids = ["{}x{}".format(*each.grid) for each in (self.config, config)]
-        resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
+        params, resampled = self.params, {}
+        if isinstance(self.config, ViTConfig) and isinstance(config, ViTConfig):
+            params = {**params, "pos_embed": resample_positions(params["pos_embed"], self.config, config)}
+            grids = ["{}x{}".format(*each.grid) for each in (self.config, config)]
+            resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
         return replace(
             self,
             config=config,
-            params={**self.params, "pos_embed": table},
+            params=params,
             preprocessing=replace(self.preprocessing, size=config.image_size),
             weights={**self.weights, **resampled},
         )
@@ -93,11 +96,11 @@ def accumulation_dtype(dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _batched_logits(config: ViTConfig):
-    module: Any = ViT(config)
+def _batched_logits(config: Config):
+    module = network(config)
 
     def one(params, image):
-        dtype = params["pos_embed"].dtype
+        dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 
     return jax.jit(jax.vmap(one, in_axes=(None, 0)))

@@ -20,6 +20,8 @@ class Ops(NamedTuple):
 
     linear: Callable[[Array, Array, Array | None], Array]
     """(x [..., i], kernel [i, o], bias [o] or None) -> [..., o]"""
+    pixels: Callable[[Array, Array, Array | None], Array]
+    """as linear, of pixels: the patch embedding"""
     matmul: Callable[[Array, Array], Array]
     """(a [h, n, i], b [h, i, m]) -> [h, n, m]; both factors depend on the input"""
     softmax: Callable[[Array], Array]
@@ -76,6 +78,7 @@ def _split(qkv: Array) -> tuple[Array, Array, Array]:
 
 GRADIENT = Ops(
     linear=_linear,
+    pixels=_linear,
     matmul=jnp.matmul,
     softmax=_softmax,
     activation=_activation,

@@ -40,13 +40,7 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
         "command": command,
         "arguments": sys.argv[1:],
         "options": options,
-        "model": {
-            "name": model.name,
-            "weights": model.weights,
-            "dtype": str(model.dtype),
-            "matmul_precision": model.precision,
-            "image_size": list(model.config.image_size),
-        },
+        "model": model_record(model),
         "device": {
             "platform": jax.default_backend(),
             "kind": jax.devices()[0].device_kind,
@@ -59,6 +53,17 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
     path = directory / "manifest.json"
     path.write_text(json.dumps(manifest, indent=1, default=str) + "\n")
     return path
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """What a manifest says of a model."""
+    return {
+        "name": model.name,
+        "weights": model.weights,
+        "dtype": str(model.dtype),
+        "matmul_precision": model.precision,
+        "image_size": list(model.config.image_size),
+    }
 
 
 def _version(package: str) -> str | None:

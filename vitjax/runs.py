@@ -6,19 +6,24 @@ import csv
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from vitjax.api import explain_many, request, trace
-from vitjax.errors import ImageError
+from vitjax.api import check_needs, explain_many, passes, request, trace
+from vitjax.errors import ImageError, unknown_name
 from vitjax.explanation import Explanation
+from vitjax.families import CNNS
+from vitjax.features import stage_features
 from vitjax.images import Images, prepare
+from vitjax.methods import METHODS
 from vitjax.model import Model
-from vitjax.output import open_directory, write_manifest
+from vitjax.output import model_record, open_directory, write_manifest
 from vitjax.targets import resolve_targets
+from vitjax.vit import ViTConfig
 from vitjax.zoo import load
 
 
@@ -37,33 +42,31 @@ class Run:
     explanations: dict[str, Explanation]
     out: Path
     options: dict[str, Any]
+    beside: Explanation | None = None  # a CNN's, one of `explanations`, too
 
     def save_sheets(self, *, pdf: bool) -> None:
-        """`<image id>_attention.png`: the attention of every layer and head."""
+        """`<image id>_attention.png`, the attention of every layer and head, or `_features.png` of a ResNet."""
         from vitjax import plots
 
         config = self.model.config
         for i, name in enumerate(self.images.ids):
-            attention = np.asarray(trace(self.model, self.images.x[i : i + 1]).attention[0])
-            sheet = plots.attention_sheet(self.images.pixels[i], attention, config.prefix, config.grid)
-            plots.save(sheet, self.out / f"{name}_attention.png", pdf=pdf)
+            photo, x = self.images.pixels[i], self.images.x[i : i + 1]
+            if isinstance(config, ViTConfig):
+                attention = np.asarray(trace(self.model, x, score=None).attention[0])
+                sheet, kind = plots.attention_sheet(photo, attention, config.prefix, config.grid), "attention"
+            else:
+                maps = {layer: each[0] for layer, each in stage_features(self.model, x).items()}
+                sheet, kind = plots.feature_sheet(photo, maps), "features"
+            plots.save(sheet, self.out / f"{name}_{kind}.png", pdf=pdf)
 
     def finish(self, command: str) -> None:
-        """Write predictions.csv and manifest.json; print the headline to stdout."""
+        """Write predictions.csv (one more for a CNN beside) and manifest.json; print the headline to stdout."""
         first = next(iter(self.explanations.values()))
-        rows = [
-            {
-                "image": name,
-                "predicted": int(first.predicted[i]),
-                "target": int(first.target[i]),
-                **_named(first.caption(i)),
-            }
-            for i, name in enumerate(self.images.ids)
-        ]
-        with (self.out / "predictions.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        rows = _write_predictions(self.out / "predictions.csv", first)
+        more: dict[str, Any] = {}
+        if self.beside is not None:
+            more["cnn"] = model_record(self.beside.model)
+            _write_predictions(self.out / f"predictions_{self.beside.model.name}.csv", self.beside)
         degenerate = {label: int(each.degenerate.sum()) for label, each in self.explanations.items()}
         write_manifest(
             self.out,
@@ -72,16 +75,23 @@ class Run:
             self.options,
             methods={label: each.options for label, each in self.explanations.items()},
             degenerate_maps=degenerate,
+            completeness_gap={
+                label: each.completeness_gap().tolist()
+                for label, each in self.explanations.items()
+                if METHODS[each.method].complete
+            },
             images=[{"id": name, **source} for name, source in zip(self.images.ids, self.images.sources, strict=True)],
             skipped=list(self.images.skipped),
+            **more,
         )
         for label, count in degenerate.items():
             if count:
                 print(f"{label}: {count} of {len(rows)} maps are degenerate (constant)", file=sys.stderr)
-        for row in rows[:10]:
+        for i, row in enumerate(rows[:10]):
             print(
                 f"{row['image']}: {row['predicted_name']} ({100 * row['predicted_probability']:.1f} %)"
                 + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
+                + (f" | {self.beside.model.name}: {self.beside.verdict(i)}" if self.beside is not None else "")
             )
         if len(rows) > 10:
             print(f"... and {len(rows) - 10} more in predictions.csv")
@@ -102,31 +112,67 @@ def explain_pictures(
     seed: int,
     overwrite: bool,
     progress: Progress,
+    cnn: str | None = None,
+    cnn_weights: str | None = None,
 ) -> Run:
     """Everything that can be wrong is found before the first map is computed; damaged pictures are set aside.
+
+    `cnn` names a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam": of the same target where one is given,
+    else of the class that it predicts itself, on the pictures in its own preprocessing.
 
     Raises ImageError (none given, missing, none readable), OutputError, WeightsError, ConfigError, LabelError.
     """
     if not pictures:
         raise ImageError("no images were given")
-    for each in methods:
-        request(each)
+    requests = list(dict.fromkeys(request(each) for each in methods))
+    slow = [each for each in requests if each.method.slow]
+    if slow:
+        print("slow: " + ", ".join(f"{each.label} ({each.method.cost} an image)" for each in slow), file=sys.stderr)
     out = open_directory(out, overwrite=overwrite)
+    if cnn is not None and cnn not in CNNS:
+        raise unknown_name("CNN", cnn, CNNS)
     loaded = load(model, weights, dtype=dtype)
+    other = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
+    for each in requests:
+        check_needs(loaded, each)
     images = prepare(loaded, list(pictures), skip_damaged=True)
     for skip in images.skipped:
         print(f"skipped: {skip['cause']}", file=sys.stderr)
     resolve_targets(loaded, target, len(images))
-    with progress(len(images), "images") as tick:
-        found = explain_many(loaded, images, methods, target, batch_size=batch_size, seed=seed, progress=tick)
+    total = len(images) * (passes(requests) + (other is not None))
+    if other is not None:
+        resolve_targets(other, target, len(images))
+    with progress(total, "images") as tick:
+        compute = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=tick)
+        found, beside = compute(loaded, images, methods), None
+        if other is not None:
+            seen = prepare(other, [each["file"] for each in images.sources])
+            beside = replace(compute(other, seen, ["grad_cam"])["grad_cam"], label=f"{cnn} grad_cam")
+            found = {**found, beside.label: beside}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
-    return Run(loaded, images, found, out, options)
+    return Run(loaded, images, found, out, options, beside)
 
 
-def _named(caption: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "predicted_name": caption["predicted"],
-        "predicted_probability": caption["predicted_probability"],
-        "target_name": caption["target"],
-        "target_probability": caption["target_probability"],
-    }
+def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
+    """One row an image: predicted and explained class, and the five most probable ones."""
+    rows = []
+    for i, name in enumerate(explanation.images.ids):
+        words, best = explanation.caption(i), explanation.best(i)
+        rows.append(
+            {
+                "image": name,
+                "predicted": int(explanation.predicted[i]),
+                "target": int(explanation.target[i]),
+                "predicted_name": words["predicted"],
+                "predicted_probability": words["predicted_probability"],
+                "target_name": words["target"],
+                "target_probability": words["target_probability"],
+                "top5": ";".join(label for label, _ in best),
+                "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in best),
+            }
+        )
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows

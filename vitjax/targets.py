@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError, LabelError
+from vitjax.fold import PREDICTED, SECOND
 from vitjax.model import Model
-from vitjax.trace import PREDICTED, SECOND
+from vitjax.network import features
 
 
 def resolve_targets(model: Model, target: Any, count: int) -> np.ndarray:
@@ -37,7 +38,7 @@ def _resolve_one(model: Model, value: Any, row: int) -> int:
         if model.labels is None:
             raise LabelError(f"target {value!r}: model {model.name!r} has no class names; give a number")
         return model.labels.index(value)
-    limit = classes or model.config.width
+    limit = classes or features(model.config)
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError

@@ -1,166 +1,133 @@
 """One sweep over the layers, forward and back: the only place that scans or differentiates over blocks.
 
-Almost every transformer explainer is a recurrence over layers from the last to the first. Here it is a `Fold`:
-what to take from a layer, how to step, what to make of the result. `backward_fold` runs any number of folds in ONE
-reverse scan with one vjp per block, keeping only each block's input; nothing of size [l, h, n, m] is stored unless
-a fold asks for it.
+Almost every transformer explainer is a recurrence over layers from the last to the first, a `Fold`. `backward_fold`
+runs any number of them in ONE reverse scan with one vjp per block, keeping only each block's input; nothing of size
+[l, h, n, m] is stored unless a fold asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.fold import SCORES, Ends, Fold, Gradient, LayerTrace, Score, Sweep, choose_target, score_gradient, wide
 from vitjax.ops import GRADIENT, Ops
-from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Target, Tokens
-from vitjax.vit import Block, ViT, ViTConfig
-
-PREDICTED, SECOND = -1, -2
-"""Targets that mean "the class with the highest logit" and "the second highest"."""
-
-Score = Literal["logit", "probability"]
-"""The scalar that a method explains."""
-
-Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
-"""Of what, and along which way, a fold's gradients are taken.
-
-"logit", "probability": of that score, through everything. "residual": of the logit, along the residual stream and
-the MLPs only, each block's attention input taken as constant. "local": of the logit that the head gives to this
-block's own output, so only the block itself is differentiated; "local_mean": the same with the mean over all tokens
-in place of the model's pooling.
-"""
+from vitjax.shapes import Attention, Image, Params, Target
+from vitjax.stages import stages
+from vitjax.vit import ViTConfig
 
 
-class LayerTrace(NamedTuple):
-    """One block of one image; with a leading axis l (or b, l) the whole stack. Gradients are of the score.
+def backward_fold(
+    config: ViTConfig,
+    params: Params,
+    image: Image,
+    target: Target,
+    folds: Sequence[Fold],
+) -> Sweep:
+    """Run all `folds` over one image in one shared sweep.
 
-    Floats are float32 at least, so that whatever a method accumulates does not overflow a half-precision model.
+    Args:
+        image: normalised pixels [H, W, 3].
+        target: class index, or PREDICTED, or SECOND.
+        folds: recurrences; those with a gradient share one vjp per block, and each of the gradients of a score adds
+            one pass of cotangents through it. Each table of rules adds a vjp and a pass of its own.
+
+    Cost: one forward where no fold has a gradient or rules. Otherwise two forwards (each block is recomputed on the
+    way back) and, for each of "logit" and "probability" that a fold asks for, one backward by activations; for a
+    table of rules, its own backward. Memory: l·n·c for the block inputs plus one block's attention, independent of
+    depth; folds with order other than "last_left" add their summaries of every layer.
     """
+    dtype = params["pos_embed"].dtype
+    gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
+    tables = list(dict.fromkeys(fold.rules for fold in folds if fold.rules is not None))
+    # What flows back through every block: (name, table), the name a score or the table itself.
+    flows: list[tuple[Any, Ops]] = [(name, GRADIENT) for name in gradients if name in SCORES]
+    flows += [(table, table) for table in tables]
+    cut = {ops: stages(config, ops, dtype) for ops in (GRADIENT, *tables)}
+    model = cut[GRADIENT]
+    layers = (jnp.arange(config.depth), params["blocks"])
+    tokens = model.embed(params, None, image)
+    ends = Ends(params=params, image=wide(image), tokens=wide(tokens))
+    if not gradients and not tables:
+        return _attention_only(model, params, layers, tokens, target, folds, ends)
 
-    layer: Array  # block number, 0 next to the pixels
-    params: Params
-    tokens: Tokens  # entering the block (residual stream, before norm1)
-    normed: Tokens  # norm1's output
-    middle: Tokens  # after attention and its residual
-    output: Tokens
-    values: Heads
-    scores: Attention  # scaled, before softmax
-    attention: Attention  # after softmax, rows sum to 1
-    # What follows is there in sweeps with gradients.
-    tokens_grad: Tokens = None  # type: ignore[assignment]
-    normed_grad: Tokens = None  # type: ignore[assignment]
-    middle_grad: Tokens = None  # type: ignore[assignment]
-    output_grad: Tokens = None  # type: ignore[assignment]
-    scores_grad: Attention = None  # type: ignore[assignment]
-    attention_grad: Attention = None  # type: ignore[assignment]
-    linear_grads: Mapping[str, Tokens] | None = None  # by the results of qkv, proj, fc1, fc2
+    x, inputs = lax.scan(lambda x, layer: (model.block(layer, x), x), tokens, params["blocks"])
+    heads = {ops: jax.vjp(lambda x, ops=ops: cut[ops].classify(params, x), x) for ops in cut}
+    logits, head_vjp = heads[GRADIENT]
+    target = choose_target(logits, target)
+    one_hot = score_gradient(logits, target, "logit")
+    read, every = config.read, slice(None)
+    pooled = {"local": (), "local_mean": (jnp.full(config.tokens, 1 / config.tokens, dtype),)}
 
+    def body(state, layer):
+        output, cotangents, residual, carries = state
+        (number, block_params), x = layer
 
-class Ends(NamedTuple):
-    """What lies outside the blocks, for `Fold.finish`. Gradients are there where the fold asks for them."""
+        def observed(ops):
+            return jax.vjp(lambda *at: cut[ops].observe(block_params, *at), model.zeros, x, has_aux=True)
 
-    params: Params
-    image: Image
-    tokens: Tokens  # entering block 0
-    tokens_grad: Tokens = None  # type: ignore[assignment]
-    patches_grad: Tokens = None  # type: ignore[assignment]  # by the patch embedding's result [patches, c]
-    image_grad: Image = None  # type: ignore[assignment]
+        seen = {ops: observed(ops) for ops in cut}
+        sown = seen[GRADIENT][2]
+        # The block's output is the next one's input, kept on the way forward: not computed again.
+        bare = _bare_trace(number, block_params, sown, output)
+        traces: dict[Gradient | None, LayerTrace] = {None: bare}
+        relevance: dict[Any, dict[str, Any]] = {None: {}}
+        below = []
+        for (name, ops), cotangent in zip(flows, cotangents, strict=True):
+            taps, tokens_cotangent = seen[ops][1](cotangent)
+            below.append(tokens_cotangent)
+            if ops is GRADIENT:
+                traces[name] = _with_gradients(bare, cotangent, taps, tokens_cotangent)
+            else:
+                relevance[name] = {
+                    "tokens_relevance": wide(tokens_cotangent),
+                    "attention_relevance": wide(taps["attn"]["attention"]),
+                }
 
+        def on_rows(name, rows, cotangent):
+            attention, values = sown["attn"]["attention"][:, rows], sown["attn"]["values"]
+            _, vjp = jax.vjp(lambda skip, a: model.from_attention(block_params, skip, a, values), x[rows], attention)
+            middle_grad, attention_grad = vjp(cotangent)
+            traces[name] = bare._replace(
+                output_grad=wide(cotangent), middle_grad=wide(middle_grad), attention_grad=wide(attention_grad)
+            )
+            return middle_grad
 
-class Fold(NamedTuple):
-    """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)), ends)`.
+        if "residual" in gradients:
+            residual = on_rows("residual", read, residual)
+        for name, rows in (("local", read), ("local_mean", every)):
+            if name in gradients:
+                head = jax.grad(lambda x, name=name: model.classify(params, x, *pooled[name])[target])
+                on_rows(name, rows, head(output)[rows])
+        summaries = [fold.summarise(traces[fold.gradient]._replace(**relevance[fold.rules])) for fold in folds]
+        carries, kept = _step(folds, carries, summaries, number)
+        return (x, below, residual, carries), kept
 
-    summarise: LayerTrace -> what the method needs of a layer, small.
-    step: (carry, summary, layer number) -> carry.
-    finish: (carry, Ends) -> the method's result.
-    gradient: which gradients the trace holds; None for methods of attention alone.
-    order: "last_left" steps from the last block to the first (information flow, M_{L-1} ... M_0 seen from the
-        readout row); "first_left" from the first to the last, and "stacked" hands `finish` the summaries of all
-        layers, [l, ...]. The last two store one summary per layer.
-    """
+    start = [
+        heads[ops][1](score_gradient(logits, target, name) if ops is GRADIENT else one_hot)[0] for name, ops in flows
+    ]
+    state = (x, start, head_vjp(one_hot)[0][read], tuple(fold.init for fold in folds))
+    (_, cotangents, _, carries), kept = lax.scan(body, state, (layers, inputs), reverse=True)
 
-    init: Any
-    summarise: Callable[[LayerTrace], Any]
-    step: Callable[[Any, Any, Array], Any]
-    finish: Callable[[Any, Ends], Any]
-    gradient: Gradient | None = None
-    order: Literal["last_left", "first_left", "stacked"] = "last_left"
-
-
-class Sweep(NamedTuple):
-    """What one sweep over one image yields."""
-
-    logits: Logits
-    target: Target
-    results: tuple[Array, ...]  # one per fold
-
-
-def wide(x: Array) -> Array:
-    """float32 at least."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def choose_target(logits: Logits, target: Target) -> Target:
-    """`target`, or the class that PREDICTED or SECOND stands for."""
-    if logits.shape[0] == 1:
-        return jnp.zeros_like(target)
-    _, best = lax.top_k(logits, 2)
-    return jnp.where(target == PREDICTED, best[0], jnp.where(target == SECOND, best[1], target)).astype(jnp.int32)
-
-
-def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
-    """d score / d logits: p_k (e_k - p) for the probability of class k, e_k for every gradient of the logit."""
-    one_hot = jax.nn.one_hot(target, logits.shape[0], dtype=logits.dtype)
-    if score != "probability":
-        return one_hot
-    p = jax.nn.softmax(wide(logits)).astype(logits.dtype)
-    return p[target] * (one_hot - p)
-
-
-class _Stages(NamedTuple):
-    """The model cut where a sweep needs it."""
-
-    embed: Callable[[Params, Any, Image], Tokens]
-    block: Callable[[Params, Tokens], Tokens]
-    observe: Callable[[Params, Any, Tokens], tuple[Tokens, Any]]
-    classify: Callable[..., Logits]
-    embed_zeros: Any  # a zero for the patch embedding's result
-    zeros: Any  # a zero for everything a block lets be perturbed
+    below = {}
+    for (name, ops), cotangent in zip(flows, cotangents, strict=True):
+        embed = cut[ops].embed
+        _, embed_vjp = jax.vjp(lambda z, image, embed=embed: embed(params, z, image), model.embed_zeros, image)
+        taps, image_cotangent = embed_vjp(cotangent)
+        if ops is GRADIENT:
+            patches = taps["patch_embed"]["proj"]["result"]
+            fields = {"tokens_grad": cotangent, "patches_grad": patches, "image_grad": image_cotangent}
+        else:
+            fields = {"tokens_relevance": cotangent, "image_relevance": image_cotangent}
+        below[name] = {field: wide(value) for field, value in fields.items()}
+    return Sweep(wide(logits), target, _finish(folds, carries, kept, ends, below))
 
 
-def _stages(config: ViTConfig, ops: Ops, dtype: Any) -> _Stages:
-    vit: Any = ViT(config, ops)
-    block: Any = Block(config, ops)
-
-    def variables(params, perturbations):
-        # Flax wants all perturbations or no collection at all.
-        return {"params": params} if perturbations is None else {"params": params, "perturbations": perturbations}
-
-    def embed(params, perturbations, image):
-        return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
-
-    def observe(params, perturbations, x):
-        output, state = block.apply(variables(params, perturbations), x, mutable=["intermediates"])
-        return output, state["intermediates"]
-
-    tokens = jax.ShapeDtypeStruct((config.tokens, config.width), dtype)
-    shapes = jax.eval_shape(block.init, jax.random.key(0), tokens)["perturbations"]
-    patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
-    return _Stages(
-        embed=embed,
-        block=lambda params, x: block.apply({"params": params}, x),
-        observe=observe,
-        classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
-        embed_zeros={"patch_embed": {"proj": {"result": patches}}},
-        zeros=jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes),
-    )
-
-
-def _bare_trace(layer, params, sown) -> LayerTrace:
+def _bare_trace(layer, params, sown, output) -> LayerTrace:
     """Without gradients."""
     attn = sown["attn"]
     return LayerTrace(
@@ -169,7 +136,7 @@ def _bare_trace(layer, params, sown) -> LayerTrace:
         tokens=wide(sown["input"]),
         normed=wide(sown["normed"]),
         middle=wide(sown["middle"]),
-        output=wide(sown["output"]),
+        output=wide(output),
         values=wide(attn["values"]),
         scores=wide(attn["scores"]),
         attention=wide(attn["attention"]),
@@ -190,89 +157,17 @@ def _with_gradients(bare: LayerTrace, output_grad, taps, tokens_grad) -> LayerTr
     )
 
 
-def backward_fold(
-    config: ViTConfig,
-    params: Params,
-    image: Image,
-    target: Target,
-    folds: Sequence[Fold],
-    *,
-    ops: Ops = GRADIENT,
-) -> Sweep:
-    """Run all `folds` over one image in one shared sweep.
-
-    Args:
-        image: normalised pixels [H, W, 3].
-        target: class index, or PREDICTED, or SECOND.
-        folds: recurrences; those with a gradient share one vjp per block, and each distinct gradient adds one
-            pass of cotangents through it.
-        ops: the arithmetic of the blocks and of its backward pass.
-
-    Cost: one forward where no fold has a gradient. Otherwise two forwards (each block is recomputed on the way
-    back) and, for each distinct gradient, one backward by activations. Memory: l·n·c for the block inputs plus one
-    block's attention, independent of depth; folds with order other than "last_left" add their summaries of every
-    layer.
-    """
-    dtype = params["pos_embed"].dtype
-    stages = _stages(config, ops, dtype)
-    layers = (jnp.arange(config.depth), params["blocks"])
-    tokens, embed_vjp = jax.vjp(lambda z, image: stages.embed(params, z, image), stages.embed_zeros, image)
-    ends = Ends(params=params, image=wide(image), tokens=wide(tokens))
-    gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
-    if not gradients:
-        return _attention_only(stages, params, layers, tokens, target, folds, ends)
-
-    x, inputs = lax.scan(lambda x, layer: (stages.block(layer, x), x), tokens, params["blocks"])
-    logits, head_vjp = jax.vjp(lambda x: stages.classify(params, x), x)
-    target = choose_target(logits, target)
-    local = {
-        "local": lambda x: stages.classify(params, x)[target],
-        "local_mean": lambda x: stages.classify(params, x, jnp.full(config.tokens, 1 / config.tokens, dtype))[target],
-    }
-    carried = [name for name in gradients if name not in local]
-
-    def body(state, layer):
-        cotangents, carries = state
-        (number, block_params), x = layer
-        output, vjp, sown = jax.vjp(
-            lambda zeros, x: stages.observe(block_params, zeros, x), stages.zeros, x, has_aux=True
-        )
-        bare = _bare_trace(number, block_params, sown)
-        traces: dict[Gradient | None, LayerTrace] = {None: bare}
-        below = {}
-        for name in gradients:
-            g = jax.grad(local[name])(output) if name in local else cotangents[name]
-            taps, tokens_grad = vjp(g)
-            traces[name] = _with_gradients(bare, g, taps, tokens_grad)
-            if name in cotangents:
-                below[name] = taps["middle"] if name == "residual" else tokens_grad
-        summaries = [fold.summarise(traces[fold.gradient]) for fold in folds]
-        carries, kept = _step(folds, carries, summaries, number)
-        return (below, carries), kept
-
-    cotangents = {name: head_vjp(score_gradient(logits, target, name))[0] for name in carried}
-    state = (cotangents, tuple(fold.init for fold in folds))
-    (cotangents, carries), kept = lax.scan(body, state, (layers, inputs), reverse=True)
-    ends_of = {name: _with_ends(ends, g, *embed_vjp(g)) for name, g in cotangents.items()}
-    return Sweep(wide(logits), target, _finish(folds, carries, kept, ends, ends_of))
-
-
-def _with_ends(ends: Ends, tokens_grad, embed_taps, image_grad) -> Ends:
-    patches_grad = embed_taps["patch_embed"]["proj"]["result"]
-    return ends._replace(tokens_grad=wide(tokens_grad), patches_grad=wide(patches_grad), image_grad=wide(image_grad))
-
-
-def _attention_only(stages, params, layers, tokens, target, folds, ends) -> Sweep:
+def _attention_only(model, params, layers, tokens, target, folds, ends) -> Sweep:
     """Folds without gradients: summaries are taken on the way forward, nothing is recomputed."""
 
     def body(x, layer):
         number, block_params = layer
-        x, sown = stages.observe(block_params, None, x)
-        trace = _bare_trace(number, block_params, sown)
+        x, sown = model.observe(block_params, None, x)
+        trace = _bare_trace(number, block_params, sown, x)
         return x, [fold.summarise(trace) for fold in folds]
 
     x, summaries = lax.scan(body, tokens, layers)
-    logits = stages.classify(params, x)
+    logits = model.classify(params, x)
 
     def back(carries, layer):
         number, summaries = layer
@@ -292,14 +187,14 @@ def _step(folds, carries, summaries, number):
     return tuple(stepped), kept
 
 
-def _finish(folds, carries, kept, ends, ends_of) -> tuple[Any, ...]:
+def _finish(folds, carries, kept, ends, below) -> tuple[Any, ...]:
     results = []
     for fold, carry, summaries in zip(folds, carries, kept, strict=True):
         if fold.order == "first_left":
             carry = _forward(fold, summaries)
         elif fold.order == "stacked":
             carry = summaries
-        results.append(fold.finish(carry, ends_of.get(fold.gradient, ends)))
+        results.append(fold.finish(carry, ends._replace(**below.get(fold.gradient, {}), **below.get(fold.rules, {}))))
     return tuple(results)
 
 
@@ -321,18 +216,16 @@ def last_attention_gradient(
     target: Target,
     *,
     score: Score = "logit",
-    ops: Ops = GRADIENT,
 ) -> Attention:
     """∂ score / ∂ attention of the last block alone, [h, n, m]; `target` is a class index.
 
     Cost: one forward and the backward of the last block, where a sweep would go through all of them.
     """
-    dtype = params["pos_embed"].dtype
-    stages = _stages(config, ops, dtype)
+    model = stages(config, GRADIENT, params["pos_embed"].dtype)
     below, last = (jax.tree.map(lambda a, rows=rows: a[rows], params["blocks"]) for rows in (slice(-1), -1))
-    x, _ = lax.scan(lambda x, layer: (stages.block(layer, x), None), stages.embed(params, None, image), below)
-    output, vjp = jax.vjp(lambda zeros: stages.observe(last, zeros, x)[0], stages.zeros)
-    logits, head_vjp = jax.vjp(lambda x: stages.classify(params, x), output)
+    x, _ = lax.scan(lambda x, layer: (model.block(layer, x), None), model.embed(params, None, image), below)
+    output, vjp = jax.vjp(lambda zeros: model.observe(last, zeros, x)[0], model.zeros)
+    logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), output)
     (taps,) = vjp(head_vjp(score_gradient(logits, target, score))[0])
     return wide(taps["attn"]["attention"])
 
@@ -344,11 +237,12 @@ def collect(
     target: Target,
     *,
     gradient: Gradient | None = "logit",
-    ops: Ops = GRADIENT,
+    rules: Ops | None = None,
 ) -> tuple[Sweep, LayerTrace]:
     """The full trace of one image, stacked over layers: a fold that only stacks.
 
-    Returns the sweep and a LayerTrace whose arrays lead with l; gradients are None where `gradient` is None.
+    Returns the sweep and a LayerTrace whose arrays lead with l; gradients are None where `gradient` is None, and
+    relevance is None where `rules` is.
     Cost: as `backward_fold`, and memory l·h·n·m for every attention-sized field that is used.
     """
     stack = Fold(
@@ -357,8 +251,9 @@ def collect(
         step=lambda carry, summary, layer: carry,
         finish=lambda summaries, ends: summaries,
         gradient=gradient,
+        rules=rules,
         order="stacked",
     )
-    sweep = backward_fold(config, params, image, target, [stack], ops=ops)
+    sweep = backward_fold(config, params, image, target, [stack])
     trace: Any = sweep.results[0]
     return sweep._replace(results=()), trace._replace(params=params["blocks"])

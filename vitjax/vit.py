@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from vitjax.errors import ConfigError
 from vitjax.ops import GRADIENT, Ops
-from vitjax.shapes import Image, Logits, Row, Tokens
+from vitjax.shapes import Attended, Heads, Image, Logits, Row, Tokens
 
 COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
 """Every collection of a scanned block. One left out makes its gradients vanish without an error."""
@@ -80,6 +81,11 @@ class ViTConfig:
     def position_tokens(self) -> int:
         """Rows of the position embedding."""
         return self.tokens if self.position_on_prefix else self.tokens - self.prefix
+
+    @property
+    def read(self) -> slice:
+        """The tokens that the head reads. At all others the last block's output has no gradient."""
+        return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
 
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
         """The same architecture at another image size (pixels)."""
@@ -146,23 +152,30 @@ class Attention(Observed):
     config: ViTConfig
     ops: Ops
 
-    @nn.compact
+    def setup(self):
+        self.qkv = Linear(3 * self.config.width, self.ops, self.config.qkv_bias)
+        self.proj = Linear(self.config.width, self.ops)
+
     def __call__(self, x: Tokens) -> Tokens:
         n, c = x.shape
         d = c // self.config.heads
-        qkv = Linear(3 * c, self.ops, self.config.qkv_bias, name="qkv")(x).reshape(n, 3, self.config.heads, d)
+        qkv = self.qkv(x).reshape(n, 3, self.config.heads, d)
         if self.ops is GRADIENT and not self.is_observed() and not self.is_initializing():
             context = jax.nn.dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2])  # [n, h, d]
-        else:
-            q, k, v = self.ops.split(qkv)
-            scores = self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
-            scores = self.perturb("scores", scores)
-            attention = self.perturb("attention", self.ops.softmax(scores))
-            self.watch("scores", scores)
-            self.watch("attention", attention)
-            self.watch("values", v)
-            context = self.ops.matmul(attention, v).transpose(1, 0, 2)
-        return Linear(c, self.ops, name="proj")(context.reshape(n, c))
+            return self.proj(context.reshape(n, c))
+        q, k, v = self.ops.split(qkv)
+        scores = self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
+        scores = self.perturb("scores", scores)
+        attention = self.perturb("attention", self.ops.softmax(scores))
+        self.watch("scores", scores)
+        self.watch("attention", attention)
+        self.watch("values", v)
+        return self.mix(attention, v)
+
+    def mix(self, attention: Attended, values: Heads) -> Tokens:
+        """What rows of attention [h, r, m] make of the values [h, m, d]: [r, c]."""
+        context = self.ops.matmul(attention, values).transpose(1, 0, 2)
+        return self.proj(context.reshape(context.shape[0], -1))
 
 
 class Mlp(nn.Module):
@@ -186,25 +199,31 @@ class Block(Observed):
     config: ViTConfig
     ops: Ops = GRADIENT
 
-    @nn.compact
-    def __call__(self, x: Tokens) -> Tokens:
+    def setup(self):
         cfg, ops = self.config, self.ops
+        self.norm1, self.norm2 = LayerNorm(cfg.norm_eps, ops), LayerNorm(cfg.norm_eps, ops)
+        self.attn, self.mlp = Attention(cfg, ops), Mlp(cfg, ops)
+        if cfg.layer_scale:
+            self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
 
-        def residual(x, number, layer):
-            skip, branch = ops.fork(x)
-            branch = LayerNorm(cfg.norm_eps, ops, name=f"norm{number}")(branch)
-            if number == 1:
-                branch = self.perturb("normed", branch)
-                self.watch("normed", branch)
-            branch = layer(branch)
-            if cfg.layer_scale:
-                branch = LayerScale(ops, name=f"ls{number}")(branch)
-            return ops.add(skip, branch)
-
+    def __call__(self, x: Tokens) -> Tokens:
         self.watch("input", x)
-        x = self.perturb("middle", residual(x, 1, Attention(cfg, ops, name="attn")))
+        skip, branch = self.ops.fork(x)
+        normed = self.perturb("normed", self.norm1(branch))
+        self.watch("normed", normed)
+        return self._after_attention(skip, self.attn(normed))
+
+    def from_attention(self, skip: Tokens, attention: Attended, values: Heads) -> Tokens:
+        """The block's output at some rows: skip [r, c] its input there, attention [h, r, m], values [h, m, d]."""
+        return self._after_attention(skip, self.attn.mix(attention, values))
+
+    def _after_attention(self, skip, branch):
+        x = self.ops.add(skip, self.ls1(branch) if self.config.layer_scale else branch)
+        x = self.perturb("middle", x)
         self.watch("middle", x)
-        x = residual(x, 2, Mlp(cfg, ops, name="mlp"))
+        skip, branch = self.ops.fork(x)
+        branch = self.mlp(self.norm2(branch))
+        x = self.ops.add(skip, self.ls2(branch) if self.config.layer_scale else branch)
         self.watch("output", x)
         return x
 
@@ -258,19 +277,21 @@ class ViT(nn.Module):
         `weights` [n] pool the tokens in place of the model's own readout (for both heads of a distilled model).
         """
         cfg = self.config
+        norm_first = weights is None and not cfg.fc_norm
+        tokens = self.final_norm(tokens) if norm_first else tokens
+
+        def features(row):
+            pooled = self.ops.pool(tokens, row)
+            return pooled if norm_first else self.final_norm(pooled)
+
         if cfg.distilled:
-            rows = jnp.eye(2, cfg.tokens, dtype=tokens.dtype) if weights is None else (weights, weights)
-            both = [self.final_norm(self.ops.pool(tokens, row)) for row in rows]
+            rows = jnp.asarray(np.eye(2, cfg.tokens), tokens.dtype) if weights is None else (weights, weights)
+            both = [features(row) for row in rows]
             if cfg.num_classes:
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
-        own = weights is None
-        weights = cfg.readout().astype(tokens.dtype) if weights is None else weights
-        if own and cfg.pool == "avg" and not cfg.fc_norm:
-            features = self.ops.pool(self.final_norm(tokens), weights)
-        else:  # the norm works on each token alone, so selecting the class token first is the same and cheaper
-            features = self.final_norm(self.ops.pool(tokens, weights))
-        return self.head(features) if cfg.num_classes else features
+        found = features(cfg.readout().astype(tokens.dtype) if weights is None else weights)
+        return self.head(found) if cfg.num_classes else found
 
     def __call__(self, image: Image) -> Logits:
         through_layers = nn.scan(
@@ -293,4 +314,5 @@ class PatchEmbed(nn.Module):
     def __call__(self, image: Image) -> Tokens:
         (down, across), p = self.config.grid, self.config.patch_size
         patches = image.reshape(down, p, across, p, 3).transpose(0, 2, 1, 3, 4).reshape(down * across, p * p * 3)
-        return Linear(self.config.width, self.ops, self.config.patch_bias, name="proj")(patches)
+        first = self.ops._replace(linear=self.ops.pixels)
+        return Linear(self.config.width, first, self.config.patch_bias, name="proj")(patches)

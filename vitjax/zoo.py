@@ -13,8 +13,10 @@ import jax.numpy as jnp
 from vitjax.data.image import Preprocessing
 from vitjax.data.labels import Labels, imagenet_labels
 from vitjax.errors import ConfigError, WeightsError, unknown_name
-from vitjax.families import ZOO, Entry
+from vitjax.families import CNNS, ZOO, Entry
 from vitjax.model import Model
+from vitjax.network import Config
+from vitjax.vit import ViTConfig
 
 BUNDLED = "vitjax_scenes"
 BUNDLED_FILE = Path(__file__).parent / "weights" / f"{BUNDLED}.safetensors"
@@ -23,12 +25,12 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 def names() -> list[str]:
     """All names that `load` takes."""
-    return [*ZOO, BUNDLED]
+    return [*ZOO, *CNNS, BUNDLED]
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, Entry[Config]]:
     """Every named model with its architecture, the bundled one included."""
-    return {**ZOO, BUNDLED: _bundled(BUNDLED_FILE)[0]}
+    return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
 
 
 def load(
@@ -43,8 +45,9 @@ def load(
 
     Args:
       name: one of `names()`: timm's, or "vitjax_scenes" for the small model that comes with the package.
-      weights: a .safetensors, .pth, .pt or .bin file in timm's or Hugging Face's names, a directory that
-        `weights_convert` wrote, or a hub id; None for the default of the name.
+      weights: a .safetensors, .pth, .pt or .bin file in timm's or Hugging Face's names (a ResNet's: timm's or
+        torchvision's, which are the same), a directory that `weights_convert` wrote (ViTs), or a hub id; None for
+        the default of the name.
       dtype: "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64); parameters and the forward pass.
       image_size: pixels, (height, width) or one number, where not what the weights were trained at: the
         position embedding is resampled as timm does it, and `model.weights["positions"]` says so.
@@ -56,19 +59,21 @@ def load(
 
     >>> vitjax.load("deit_tiny_patch16_224", weights="deit_tiny_patch16_224.safetensors")  # doctest: +SKIP
     """
-    if name not in ZOO and name != BUNDLED:
+    if name not in names():
         raise unknown_name("model", name, names())
     _check_dtype(dtype)
     from weights_convert.source import read_source
 
+    entry: Entry[Config]
+    labels: Labels | None = None
     if name == BUNDLED:
         path = Path(weights or BUNDLED_FILE)
         entry, labels = _bundled(path)
         weights = path
     else:
-        entry, labels = ZOO[name], None
+        entry = CNNS[name] if name in CNNS else ZOO[name]
     if num_classes is not None:
-        entry = entry._replace(config=replace(entry.config, num_classes=num_classes))
+        entry = Entry(replace(entry.config, num_classes=num_classes), entry.preprocessing, entry.hub)
     given = weights if weights is not None else entry.hub
     if given is None:
         raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
@@ -115,7 +120,7 @@ def _check_dtype(dtype: str) -> None:
         raise ConfigError("dtype float64 needs JAX_ENABLE_X64=1 in the environment (or jax.enable_x64)")
 
 
-def _bundled(path: Path) -> tuple[Entry, Labels]:
+def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
     """Configuration, preprocessing and class names of a file that `vitjax.train` wrote."""
     from weights_convert.checkpoint import config_from
     from weights_convert.load import read_metadata

@@ -40,7 +40,7 @@ def foreign(keys: Mapping[str, object]) -> str | None:
     for pattern, (name, reason) in FOREIGN.items():
         hit = next((key for key in keys if re.search(pattern, key)), None)
         if hit:
-            return f"these are weights of {name} ({reason}; key {hit!r}), which vitjax does not support"
+            return f"these are weights of {name} ({reason}; key {hit!r}), which vitjax's ViT does not support"
     return None
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vitjax.errors import WeightsError
-from vitjax.vit import ViTConfig
+from vitjax.network import Config
+from vitjax.resnet import ResNetConfig
+from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.checkpoint import read_checkpoint
 from weights_convert.hub import fetch, is_hub_id
@@ -30,13 +32,18 @@ def locate(source: str | Path) -> tuple[Path, str]:
     raise WeightsError(f"{source}: no such file, directory or hub id (owner/name){hint}")
 
 
-def read_source(source: str | Path, config: ViTConfig, arch: str) -> tuple[ViTConfig, dict[str, Any], dict[str, Any]]:
+def read_source(source: str | Path, config: Config, arch: str) -> tuple[Config, dict[str, Any], dict[str, Any]]:
     """-> (config as the weights have it, numpy parameters, record of where they are from with their sha256).
 
     Raises WeightsError: not found, unreadable, or not of this architecture.
     """
     path, kind = locate(source)
-    if kind == "orbax":
+    if isinstance(config, ResNetConfig):
+        if kind == "orbax":
+            raise WeightsError(f"{path}: is a directory; weights of {arch} are a checkpoint file or a hub id")
+        params = torchvision_resnet.params_of(read_state(path), config, str(source))
+        shas = digests(params)
+    elif kind == "orbax":
         checkpoint = read_checkpoint(path)
         if checkpoint.arch != arch:
             raise WeightsError(f"{path}: holds {checkpoint.arch}, not {arch}")

@@ -1,93 +1,103 @@
 """What must hold for every method on every kind of model: one table, tests/cases.py."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import vitjax
-from tests.cases import CASES, case_id, tiny_images, tiny_model
-from vitjax.api import TRACES, compiled, request
+from tests.cases import CASES, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
+from tests.oracles.formulas import RANDOM
+from vitjax.api import TRACES, compiled, image_key, request
 from vitjax.methods import METHODS
 
-# One case of every kind of sweep stays in the quick suite.
-QUICK = ({"method": "rollout"}, {"method": "transformer_mm"}, {"method": "legrad"}, {"method": "tam", "steps": 3})
-SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else (pytest.mark.slow,)) for case in CASES]
+QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "transformer_attribution", "smooth_grad")]
+SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 
 
-def explain_all(model, images, **kwargs):
-    return vitjax.explain_many(model, images, CASES, **kwargs)
+@pytest.fixture(params=["quick", pytest.param("all", marks=pytest.mark.slow)], scope="module")
+def cases(request):
+    return QUICK_CASES if request.param == "quick" else CASES
 
 
-def assert_same_maps(ours, theirs, rtol=2e-5):
+@pytest.fixture
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+def explain_all(model, images, cases, **kwargs):
+    return vitjax.explain_many(model, images, cases, **kwargs)
+
+
+def assert_same_maps(ours, theirs, rtol=1e-7):
     for label, expected in theirs.items():
         scale = np.abs(expected).max()
         np.testing.assert_allclose(ours[label], expected, atol=rtol * max(scale, 1e-30), rtol=0, err_msg=label)
 
 
 @pytest.mark.parametrize("name", ["registers", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap"))])
-def test_batch_size_padding_and_order_do_not_matter(name):
-    model = tiny_model(name)
-    images = tiny_images(model, 5)
+def test_batch_size_padding_and_order_do_not_matter(name, cases, wide):
+    model = tiny_model(name, np.float64)
     targets = [0, 1, 2, 3, 4]
-    together = {k: e.maps for k, e in explain_all(model, images, target=targets, batch_size=2).items()}
+    together = explain_all(model, tiny_batch(model, 5), cases, target=targets, batch_size=2)
+    maps = {label: each.maps for label, each in together.items()}
     order = [3, 0, 4, 2, 1]
-    permuted = explain_all(model, images[order], target=order, batch_size=2)
-    assert_same_maps({k: e.maps for k, e in permuted.items()}, {k: m[order] for k, m in together.items()})
-    alone = explain_all(model, images[2:3], target=2)
-    assert_same_maps({k: e.maps for k, e in alone.items()}, {k: m[2:3] for k, m in together.items()})
-    for label, maps in together.items():
-        assert maps.shape == (5, *model.config.grid), label
-        assert maps.dtype == np.float32 and np.isfinite(maps).all(), label
-        assert np.ptp(maps) > 0, label
-
-
-@pytest.mark.parametrize("case", SOME_SLOW)
-def test_alone_equals_in_shared_sweep(case, shared_maps):
-    model, images, shared = shared_maps
-    options = {k: v for k, v in case.items() if k != "method"}
-    alone = vitjax.explain(model, images, method=case["method"], target=[1, 2, 3], **options)
-    assert_same_maps({alone.label: alone.maps}, {alone.label: shared[alone.label].maps})
+    permuted = explain_all(model, tiny_batch(model, 5, order), cases, target=order, batch_size=2)
+    assert_same_maps({k: e.maps for k, e in permuted.items()}, {k: m[order] for k, m in maps.items()})
+    alone = explain_all(model, tiny_batch(model, 5, [2]), cases, target=2)
+    assert_same_maps({k: e.maps for k, e in alone.items()}, {k: m[2:3] for k, m in maps.items()})
+    for label, each in together.items():
+        size = model.config.grid if each.level == "token" else model.config.image_size
+        assert each.maps.shape == (5, *size), label
+        assert each.maps.dtype == np.float64 and np.isfinite(each.maps).all(), label
+        assert np.ptp(each.maps) > 0, label
 
 
 @pytest.fixture(scope="module")
-def shared_maps():
-    model = tiny_model("distilled")
-    images = tiny_images(model, 3)
-    return model, images, explain_all(model, images, target=[1, 2, 3])
+def shared_maps(cases):
+    with jax.enable_x64(True):
+        model = tiny_model("distilled", np.float64)
+        images = tiny_batch(model, 3)
+        return model, images, explain_all(model, images, cases, target=[1, 2, 3])
 
 
 @pytest.mark.parametrize("case", SOME_SLOW)
-def test_jit_equals_eager(case, shared_maps):
+def test_alone_and_eager_equal_compiled_in_a_shared_sweep(case, shared_maps, cases, wide):
+    if case not in cases:
+        pytest.skip("not in this set of cases")
     model, images, shared = shared_maps
     wanted = request(case)
+    alone = vitjax.explain_many(model, images, [case], target=[1, 2, 3])[wanted.label]
+    assert_same_maps({alone.label: alone.maps}, {alone.label: shared[alone.label].maps})
+    key = image_key(jnp.uint32(0), images.seeds()[0])
     with jax.disable_jit(), jax.default_matmul_precision("highest"):
-        eager = wanted.method.one(
-            model.config, model.params, images[0], np.int32(1), key=jax.random.key(0), **dict(wanted.options)
-        )
+        image = jnp.asarray(images.x[0], np.float64)
+        eager = wanted.method.one(model.config, model.params, image, jnp.int32(1), key=key, **dict(wanted.options))
     assert_same_maps({wanted.label: np.asarray(eager)}, {wanted.label: shared[wanted.label].maps[0]})
 
 
-def test_float64_model_agrees_and_stays_float64(shared_maps):
+def test_float32_agrees_with_float64(shared_maps, cases):
     _, images, shared = shared_maps
-    with jax.enable_x64(True):
-        wide = explain_all(tiny_model("distilled", np.float64), images.astype(np.float64), target=[1, 2, 3])
-        for label, explanation in wide.items():
-            assert explanation.maps.dtype == explanation.logits.dtype == np.float64
-            # A threshold on sorted float32 entries may keep another element than the same in float64.
-            if "discard_ratio" not in label:
-                assert_same_maps({label: shared[label].maps}, {label: explanation.maps}, rtol=5e-5)
+    for label, explanation in explain_all(tiny_model("distilled"), images, cases, target=[1, 2, 3]).items():
+        assert explanation.maps.dtype == explanation.logits.dtype == np.float32
+        # A threshold on sorted float32 entries may keep another element than the same in float64, clusters another
+        # member; random draws differ in the two precisions.
+        unstable = METHODS[explanation.method].ill_conditioned or explanation.method in RANDOM
+        if "discard_ratio" not in label and not unstable:
+            assert_same_maps({label: explanation.maps}, {label: shared[label].maps}, rtol=5e-5)
 
 
-def test_bfloat16_model_accumulates_in_float32():
+def test_bfloat16_model_accumulates_in_float32(cases):
     model = tiny_model("plain", jax.numpy.bfloat16)
-    for explanation in explain_all(model, tiny_images(model, 2)).values():
+    for explanation in explain_all(model, tiny_images(model, 2), cases).values():
         assert explanation.maps.dtype == np.float32 and np.isfinite(explanation.maps).all()
 
 
-def test_target_matters_exactly_where_the_method_says_so():
-    model = tiny_model("plain")
-    repeated = np.repeat(tiny_images(model, 1), 7, axis=0)
-    for label, explanation in explain_all(model, repeated, target=list(range(7))).items():
+def test_target_matters_exactly_where_the_method_says_so(cases, wide):
+    model = tiny_model("plain", np.float64)
+    repeated = tiny_batch(model, 1, [0] * 7)  # with one id: the same random draws
+    for label, explanation in explain_all(model, repeated, cases, target=list(range(7))).items():
         spread = np.ptp(explanation.maps, axis=0).max()
         moved = spread > 1e-6 * np.abs(explanation.maps).max()
         assert moved == METHODS[explanation.method].class_specific, label

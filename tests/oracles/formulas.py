@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import networkx
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, roots_legendre, softmax
 
 
 class Trace(NamedTuple):
@@ -46,6 +47,8 @@ class World(Protocol):
     def trace(self, image: np.ndarray, score: str) -> Trace: ...
     def residual_attention_grad(self) -> np.ndarray: ...
     def local_attention_grad(self, layer: int, pool: str) -> np.ndarray: ...
+    def score(self, image: np.ndarray, score: str) -> float: ...
+    def image_gradient(self, image: np.ndarray, score: str) -> np.ndarray: ...
     def full_gradient(self, score: str) -> FullGradient: ...
     def projection(self, layer: int) -> np.ndarray: ...
     def layer_scale(self, layer: int) -> np.ndarray: ...
@@ -230,6 +233,106 @@ def full_grad(w, score):
     return total
 
 
+def _attribution(w, cams, start_layer):
+    return w.patches(w.read(product([np.eye(cam.shape[-1]) + relu(cam).mean(0) for cam in cams[start_layer:]])))
+
+
+def transformer_attribution(w, start_layer):
+    seen = w.relevance("zplus")
+    return _attribution(w, seen.attention_grad * seen.attention, start_layer)
+
+
+def lrp_rollout(w, start_layer):
+    return _attribution(w, w.relevance("zplus").attention, start_layer)
+
+
+def partial_lrp(w, layer, rules, gradient):
+    seen = w.relevance(rules)
+    cam = seen.attention[layer] * seen.attention_grad[layer] if gradient else seen.attention[layer]
+    return w.patches(w.read(relu(cam).mean(0)))
+
+
+def lrp(w, rules):
+    return w.relevance(rules).pixels.sum(-1).ravel()
+
+
+def _modified(w, rule, at):
+    by_tokens, by_pixels = w.modified_gradient(rule)
+    tokens = w.traces["logit"].tokens[0]
+    return (w.image * by_pixels).sum(-1).ravel() if at == "pixels" else w.patches((tokens * by_tokens).sum(-1))
+
+
+def conservative_lrp(w, at, gelu):
+    return _modified(w, "conservative" if gelu == "gradient" else "conservative_identity", at)
+
+
+def attn_lrp(w, at):
+    return _modified(w, "attn_lrp", at)
+
+
+def gradient_x_input(w, at, score):
+    if at == "pixels":
+        return (w.image * w.image_gradient(w.image, score)).sum(-1).ravel()
+    return w.patches((w.traces[score].tokens[0] * w.traces[score].tokens_grad[0]).sum(-1))
+
+
+def saliency(w, score):
+    return np.abs(w.image_gradient(w.image, score)).max(-1).ravel()
+
+
+def integrated_gradients(w, steps, quadrature, score):
+    if quadrature == "gausslegendre":
+        nodes, weights = roots_legendre(steps)
+        nodes, weights = (nodes + 1) / 2, weights / 2
+    elif quadrature == "riemann_middle":
+        nodes, weights = np.linspace(1 / (2 * steps), 1 - 1 / (2 * steps), steps), np.full(steps, 1 / steps)
+    else:
+        nodes, weights = np.linspace(0, 1, steps), np.array([0.5, *[1] * (steps - 2), 0.5]) / steps
+    mean = sum(weight * w.image_gradient(node * w.image, score) for node, weight in zip(nodes, weights, strict=True))
+    return (w.image * mean).sum(-1).ravel()
+
+
+def occlusion(w, window, stride, score):
+    window = window or w.config.patch_size
+    stride = stride or window
+    height, width, _ = w.image.shape
+    total, count = np.zeros((2, height, width))
+    for top in range(0, height - window + stride, stride):
+        for left in range(0, width - window + stride, stride):
+            place = np.s_[top : top + window, left : left + window]
+            covered = w.image.copy()
+            covered[place] = 0
+            total[place] += w.score(w.image, score) - w.score(covered, score)
+            count[place] += 1
+    return (total / count).ravel()
+
+
+def attention_flow(w):
+    """networkx on floating-point capacities."""
+    graph, depth, n = networkx.DiGraph(), w.config.depth, w.config.tokens
+    for layer, attention in enumerate(w.traces["logit"].attention):
+        square = rows(attention.mean(0) + np.eye(n))
+        for (i, j), capacity in np.ndenumerate(square):
+            graph.add_edge((layer + 1, i), (layer, j), capacity=capacity)
+    for i, capacity in enumerate(w.read(np.eye(n))):
+        if capacity:
+            graph.add_edge("source", (depth, i), capacity=capacity)
+    flow = np.array([networkx.maximum_flow_value(graph, "source", (0, j)) for j in range(n)])
+    return w.patches(flow / flow.sum())
+
+
+def centre(w):
+    y, x = ((np.arange(cells) - (cells - 1) / 2) / cells for cells in w.config.grid)
+    distance = np.sqrt(y[:, None] ** 2 + x**2)
+    return (1 - distance / distance.max()).ravel()
+
+
+RANDOM = ("smooth_grad", "rise", "vit_cx", "random", "meaningful_perturbation")
+"""What draws or optimises: tests/methods/test_perturbation.py."""
+
+NEEDS_RULES = ("transformer_attribution", "lrp_rollout", "partial_lrp", "lrp", "conservative_lrp", "attn_lrp")
+"""Formulas of worlds that have `relevance` and `modified_gradient`, too: PyTorch's."""
+
 FORMULAS = {
     f.__name__: f
     for f in (
@@ -246,5 +349,17 @@ FORMULAS = {
         attcat,
         vtranm,
         full_grad,
+        transformer_attribution,
+        lrp_rollout,
+        partial_lrp,
+        lrp,
+        conservative_lrp,
+        attn_lrp,
+        gradient_x_input,
+        saliency,
+        integrated_gradients,
+        occlusion,
+        attention_flow,
+        centre,
     )
 }

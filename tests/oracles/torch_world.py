@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from tests.oracles import relprop
 from tests.oracles.formulas import FullGradient, Reading, Trace
 
 LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -18,6 +19,7 @@ class TorchWorld(Reading):
     def __init__(self, config, module, image, target):
         self.config, self.module, self.target = config, module.double().eval().requires_grad_(False), target
         self.image = np.asarray(image, np.float64)
+        self._relevance: dict[str, relprop.Relevance] = {}
         self.traces = {score: self.trace(self.image, score) for score in ("logit", "probability")}
 
     def projection(self, layer):
@@ -56,6 +58,23 @@ class TorchWorld(Reading):
             logits = torch.stack([head(pooled) for head in heads]).mean(dim=0)
         logits[0, self.target].backward()
         return seen["attention"].grad[0].numpy()
+
+    def relevance(self, rules):
+        if rules not in self._relevance:
+            self._relevance[rules] = relprop.propagate(self.module, self.config, self.image, self.target, rules)
+        return self._relevance[rules]
+
+    def modified_gradient(self, rule):
+        return relprop.modified_gradient(self.module, self.config, self.image, self.target, rule)
+
+    def score(self, image, score):
+        with torch.no_grad():
+            logits = self.module(torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None])[0]
+        return float((logits if score == "logit" else logits.softmax(-1))[self.target])
+
+    def image_gradient(self, image, score):
+        _, pixels = self._run(image, score)
+        return pixels.grad[0].permute(1, 2, 0).numpy()
 
     def full_gradient(self, score):
         results, hooks = [], []

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vitjax.methods.base import Method, sum_over_layers
-from vitjax.trace import Fold
+from vitjax.fold import Fold
+from vitjax.methods.base import Method, readout, sum_over_layers
 from vitjax.vit import ViTConfig
 
 
@@ -16,16 +16,15 @@ def ag_cam(config: ViTConfig) -> Fold:
 
     Returns values >= 0.
 
-    Cost: two forwards and one backward of its own (the gradient path differs from every other method's). Differs
+    Cost: two forwards and one backward of the tokens that the head reads. Differs
     from reference: nothing; the formula printed in the survey of paper 002 is looser than the code.
 
     Example: `vitjax.explain(model, "cat.jpg", method="ag_cam", target="tabby")`
     """
-    readout = config.readout()
 
     def summarise(trace):
-        gradient = jnp.maximum(jnp.einsum("n,hnm->hm", readout, trace.attention_grad), 0)
-        return (gradient * jax.nn.sigmoid(jnp.einsum("n,hnm->hm", readout, trace.scores))).sum(axis=0)
+        gradient = jnp.maximum(readout(config, trace.attention_grad), 0)
+        return (gradient * jax.nn.sigmoid(readout(config, trace.scores[:, config.read]))).sum(axis=0)
 
     return sum_over_layers(config, summarise, gradient="residual")
 

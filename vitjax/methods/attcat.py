@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from vitjax.methods.base import Method, sum_over_layers
-from vitjax.trace import Fold, Score
+from vitjax.fold import Fold, Score
+from vitjax.methods.base import Method, over_heads, sum_over_layers
 from vitjax.vit import ViTConfig
 
 
@@ -21,6 +21,9 @@ def attcat(
         hidden: h_l is the residual stream that enters the block (before norm1) or that leaves it.
         score: s is the logit or the probability of the explained class.
 
+    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    weights="cls" 0.95, 0.90; hidden="output" 0.89, 0.81.
+
     Returns signed values.
 
     Cost: two forwards and one backward. Differs from reference: the published code is for BERT; this is it, carried
@@ -32,7 +35,7 @@ def attcat(
 
     def summarise(trace):
         token, gradient = (trace.tokens, trace.tokens_grad) if hidden == "input" else (trace.output, trace.output_grad)
-        attention = trace.attention.mean(axis=0)
+        attention = over_heads(trace.attention) / config.heads
         seen = attention.mean(axis=0) if weights == "queries" else readout @ attention
         return seen * (gradient * token).sum(axis=1)
 

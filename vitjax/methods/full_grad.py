@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
+from vitjax.fold import Fold, Score
 from vitjax.methods.base import Method
-from vitjax.trace import Fold, Score
 from vitjax.vit import ViTConfig
 
 LAYERS = (("qkv", ("attn", "qkv")), ("proj", ("attn", "proj")), ("fc1", ("mlp", "fc1")), ("fc2", ("mlp", "fc2")))
@@ -31,7 +31,7 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
         total = jnp.zeros(config.tokens)
         for name, (part, layer) in LAYERS:
             if "bias" in trace.params[part][layer]:
-                total = total + jnp.abs(trace.params[part][layer]["bias"] * trace.linear_grads[name]).sum(axis=1)
+                total = total + jnp.abs(trace.linear_grads[name]) @ jnp.abs(trace.params[part][layer]["bias"])
         return total
 
     def finish(total, ends):

@@ -4,8 +4,8 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.methods.base import Method, checked_layer, patch_map, row_normalise
-from vitjax.trace import Fold, Score
+from vitjax.fold import Fold, Score
+from vitjax.methods.base import Method, checked_layer, over_heads, patch_map, row_normalise
 from vitjax.vit import ViTConfig
 
 
@@ -32,6 +32,9 @@ def gmar(
         variant: "joita2025" is the code behind paper 001: mean over heads of w_h A_h instead of the sum, rows
             normalised, first_left (`normalize` and `order` are then not used).
 
+    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    joita2025 0.55, 0.06; first_left 0.46, -0.05; norm="l2" 1.00, 0.99; normalize=True 1.00, 1.00.
+
     Returns values >= 0.
 
     Cost: two forwards and one backward; first_left stores l·n².
@@ -48,7 +51,7 @@ def gmar(
         per_head = size.sum(axis=(1, 2))
         per_head = per_head if norm == "l1" else jnp.sqrt(per_head)
         weights = per_head / per_head.sum()
-        fused = jnp.einsum("h,hnm->nm", weights, trace.attention)
+        fused = over_heads(weights[:, None, None] * trace.attention)
         moves = (fused / config.heads if as_published else fused) + identity
         return row_normalise(moves) if normalize or as_published else moves
 

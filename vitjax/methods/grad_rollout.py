@@ -5,15 +5,16 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.fold import Fold, Score
 from vitjax.methods.base import (
     Method,
     checked_ratio,
     discard_smallest,
     divide_columns_by_row_sums,
+    over_heads,
     patch_map,
     row_normalise,
 )
-from vitjax.trace import Fold, Score
 from vitjax.vit import ViTConfig
 
 
@@ -33,6 +34,9 @@ def grad_rollout(
             times: block l's attention meets the gradient of block L-1-l, the gradient is taken with respect to
             the scaled scores before the softmax, and column j is divided by the sum of row j.
 
+    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    vit_explain 0.91, 0.82; discard_ratio=0.9 1.00, 1.00.
+
     Returns values >= 0; over all tokens they sum to 1 (canonical).
 
     Cost: two forwards and one backward; vit_explain also stores l·h·n·m numbers twice.
@@ -44,7 +48,7 @@ def grad_rollout(
     identity = jnp.eye(config.tokens)
 
     def transition(attention, gradient):
-        fused = jnp.maximum((attention * gradient).mean(axis=0), 0)
+        fused = jnp.maximum(over_heads(attention * gradient) / config.heads, 0)
         return (discard_smallest(fused, ratio, keep_first=False) + identity) / 2
 
     if variant == "canonical":

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from vitjax.methods.base import HeadFusion, Method, checked_layer, fuse_heads, patch_map
-from vitjax.trace import Fold
+from vitjax.fold import Fold
+from vitjax.methods.base import HeadFusion, Method, checked_layer, fuse_heads, patch_map, readout
 from vitjax.vit import ViTConfig
 
 
@@ -22,10 +22,9 @@ def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion
     Example: `vitjax.explain(model, "cat.jpg", method="raw_attention", layer=5)`
     """
     chosen = checked_layer(config, layer, "layer")
-    readout = config.readout()
     return Fold(
-        init=jnp.zeros_like(readout),
-        summarise=lambda trace: readout @ fuse_heads(trace.attention, head_fusion),
+        init=jnp.zeros(config.tokens),
+        summarise=lambda trace: readout(config, fuse_heads(trace.attention[:, config.read], head_fusion)),
         step=lambda row, seen, layer: jnp.where(layer == chosen, seen, row),
         finish=lambda row, ends: patch_map(config, row),
     )

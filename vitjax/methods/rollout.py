@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from vitjax.fold import Fold
 from vitjax.methods.base import (
     HeadFusion,
     Method,
@@ -15,7 +16,6 @@ from vitjax.methods.base import (
     patch_map,
     row_normalise,
 )
-from vitjax.trace import Fold
 from vitjax.vit import ViTConfig
 
 
@@ -42,6 +42,10 @@ def rollout(
         variant: "vit_explain" divides column j of (F + I)/2 by the sum of ROW j, as that code does: a no-op
             difference for mean fusion without discarding, visible otherwise. "first_left" multiplies in the
             opposite order, Ã_0 Ã_1 ... Ã_{L-1}, as the code and equation of paper 001 do.
+
+    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    first_left 0.45, -0.03; per_head 1.00, 0.98; head_fusion="max" 0.93, 0.78; "min" 0.84, 0.51; vit_explain with max
+    fusion and discard_ratio 0.9 against the same without it 1.00, 0.98.
 
     Returns values >= 0; over all tokens they sum to 1 (canonical). Class-agnostic.
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.methods.base import Method, checked_layer, patch_map
+from vitjax.fold import Fold, Score
+from vitjax.methods.base import Method, checked_layer, over_heads, patch_map
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.trace import Fold, Score, backward_fold, last_attention_gradient
+from vitjax.trace import backward_fold, last_attention_gradient
 from vitjax.vit import ViTConfig
 
 
@@ -33,6 +34,9 @@ def tam(
         integral: False takes the gradient at the image itself.
         score: s is the logit or the probability of the explained class.
 
+    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    start_layer=0 0.97, 0.87; integral=False 0.88, 0.52.
+
     Returns values >= 0; rows are not normalised.
 
     Cost: one forward for the chain, and per step one forward and the backward of the last block alone. Differs from
@@ -53,7 +57,7 @@ def tam(
 
     chain = Fold(
         init=jnp.zeros_like(readout),
-        summarise=lambda trace: trace.attention.mean(axis=0),
+        summarise=lambda trace: over_heads(trace.attention) / config.heads,
         step=step,
         finish=lambda v, ends: v,
     )

@@ -1,7 +1,7 @@
 """Grad-CAM on tokens: a block's normalised patch tokens as the feature maps."""
 
-from vitjax.methods.base import Method, at_layer, checked_layer
-from vitjax.trace import Fold, Score
+from vitjax.fold import Fold, Score
+from vitjax.methods.base import Method, at_layer
 from vitjax.vit import ViTConfig
 
 
@@ -19,13 +19,12 @@ def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, sco
 
     Example: `vitjax.explain(model, "cat.jpg", method="token_grad_cam", layer=-2)`
     """
-    chosen = checked_layer(config, layer, "layer")
 
     def summarise(trace):
         weights = trace.normed_grad[config.prefix :].mean(axis=0)
         return trace.normed[config.prefix :] @ weights
 
-    return at_layer(config, chosen, summarise, relu=relu, gradient=score)
+    return at_layer(config, layer, summarise, relu=relu, gradient=score)
 
 
 METHOD = Method(

@@ -3,10 +3,11 @@
 Nothing here touches pyplot or other global state of matplotlib, which is imported on first use only.
 """
 
+from vitjax.plots.features import feature_sheet
 from vitjax.plots.grid import comparison_grid
 from vitjax.plots.overlay import overlay
 from vitjax.plots.page import save
 from vitjax.plots.sheet import attention_sheet
 from vitjax.plots.strip import strip
 
-__all__ = ["attention_sheet", "comparison_grid", "overlay", "save", "strip"]
+__all__ = ["attention_sheet", "comparison_grid", "feature_sheet", "overlay", "save", "strip"]

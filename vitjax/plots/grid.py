@@ -9,7 +9,7 @@ import numpy as np
 
 from vitjax.plots.heated import heated
 from vitjax.plots.overlay import as_photo, overlay
-from vitjax.plots.page import INK, LINE, MARGIN, MUTED, fit, page, picture, snap, text_width, write
+from vitjax.plots.page import INK, LINE, MARGIN, MUTED, Box, fit, page, picture, snap, text_width, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ LEGEND = 0.3
 LABEL_WIDTH = 1.14
 SIZE = 7.0
 LINE_HEIGHT = SIZE * LINE / 72
+NOTE = 6.0
 
 
 def comparison_grid(
@@ -31,6 +32,8 @@ def comparison_grid(
     *,
     row_labels: Sequence[str] | None = None,
     signed: Collection[str] = (),
+    own_photos: Mapping[str, Sequence[np.ndarray]] | None = None,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
     """Images down, methods across: the photo, then the overlay of each map, min-max scaled per image.
 
@@ -41,6 +44,8 @@ def comparison_grid(
         maps: method label -> raw maps [h, w] or [H, W], one per photo.
         row_labels: one per photo; wrapped to four lines, line breaks kept.
         signed: labels whose maps count against the class, too: blue to red around zero, scaled by the largest size.
+        own_photos: label -> photos to lay its maps over, where another model saw another crop; of any size.
+        notes: label -> a few words under each of its cells.
 
     Returns:
         Figure with a colour bar for each kind of scale. Maps that say nothing are stamped as degenerate or
@@ -59,9 +64,17 @@ def comparison_grid(
         if len(group) != len(photos):
             raise ValueError(f"{label}: {len(group)} for {len(photos)} photos")
 
+    own_photos, notes = own_photos or {}, notes or {}
+    for label in (*own_photos, *notes):
+        if label not in maps or {len(own_photos.get(label, photos)), len(notes.get(label, photos))} != {len(photos)}:
+            raise ValueError(f"{label}: photos and notes of its own must be one for each of {len(photos)} photos")
+
     ratio = sizes[0][1] / sizes[0][0]
     cell_h = snap(SIDE / max(1.0, ratio))
     cell_w = snap(SIDE * min(1.0, ratio))
+    under = {label: [fit(note, cell_w, NOTE, lines=3) for note in group] for label, group in notes.items()}
+    room = max((1 + note.count("\n") for group in under.values() for note in group), default=0)
+    step = snap(cell_h + GAP + room * NOTE * LINE / 72)
     headers = [fit(label, cell_w, SIZE, lines=3) for label in maps]
     names = [fit(label, LABEL_WIDTH, SIZE, lines=4) for label in row_labels or ()]
     indent = snap(max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1)
@@ -69,7 +82,7 @@ def comparison_grid(
     panels = -(-len(maps) // METHODS_PER_PANEL)
     columns = -(-len(maps) // panels)
     panel_w = indent + (columns + 1) * (cell_w + GAP) - GAP
-    body = len(photos) * (cell_h + GAP) - GAP
+    body = len(photos) * step - GAP
 
     def misfit(down: int) -> float:
         height = down * (body + LINE_HEIGHT + BELOW)
@@ -95,13 +108,17 @@ def comparison_grid(
             color = MUTED if x == xs[0] else INK
             write(axes, x + cell_w / 2, top - 0.08, text, size=SIZE, color=color, ha="center", at="last")
         for row, photo in enumerate(photos):
-            y = top + row * (cell_h + GAP)
+            y = top + row * step
             if names:
                 write(axes, xs[0] - 0.1, y + cell_h / 2, names[row], size=SIZE, ha="right", at="middle")
             picture(axes, photo, (xs[0], y, cell_w, cell_h))
             for x, label in zip(xs[1:], labels[shown], strict=True):
-                raw, box = np.asarray(maps[label][row], np.float32), (x, y, cell_w, cell_h)
-                heated(axes, photo, raw, box, size=6, signed=label in signed)
+                raw = np.asarray(maps[label][row], np.float32)
+                seen = as_photo(own_photos[label][row]) if label in own_photos else photo
+                heated(axes, seen, raw, inside((x, y, cell_w, cell_h), seen), size=6, signed=label in signed)
+                if label in under:
+                    place = y + cell_h + 0.11
+                    write(axes, x + cell_w / 2, place, under[label][row], size=NOTE, color=MUTED, ha="center")
     place = MARGIN + indent
     if set(maps) - set(signed):
         legend(axes, place, foot, signed=False)
@@ -109,6 +126,14 @@ def comparison_grid(
     if set(maps) & set(signed):
         legend(axes, place, foot, signed=True)
     return figure
+
+
+def inside(box: Box, photo: np.ndarray) -> Box:
+    """The largest box of the photo's shape in the middle of another."""
+    x, y, width, height = box
+    scale = min(width / photo.shape[1], height / photo.shape[0])
+    w, h = scale * photo.shape[1], scale * photo.shape[0]
+    return x + (width - w) / 2, y + (height - h) / 2, w, h
 
 
 def legend(axes: Axes, x: float, y: float, *, signed: bool) -> None:

@@ -12,10 +12,14 @@ from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
 from vitjax.plots.page import INK, MARGIN, MUTED, fit, page, picture, snap, write
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 normalise_all = jax.jit(jax.vmap(jax.vmap(maps.normalise)))
+
+HEAD = 1.32
+"""Height of `heading` [inches]."""
 
 
 def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid: tuple[int, int]) -> Figure:
@@ -49,29 +53,18 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
     cell_h = 0.56 if grid[0] >= grid[1] else snap(0.56 * grid[0] / grid[1])
     cell_w = snap(cell_h * grid[1] / grid[0])
     gap, apart, label = 0.04, 0.14, 0.62
-    head, names = 1.32, 0.22
+    names = 0.22
     width = max(2 * MARGIN + label + columns * (cell_w + gap) + apart, 5.2)
-    figure, axes = page(width, 2 * MARGIN + head + names + layers * (cell_h + gap))
+    figure, axes = page(width, 2 * MARGIN + HEAD + names + layers * (cell_h + gap))
 
-    tall = 1.14
-    wide = snap(tall * photo.shape[1] / photo.shape[0])
-    picture(axes, photo, (MARGIN, MARGIN, wide, tall))
-    x = MARGIN + wide + 0.18
-    room = width - MARGIN - x
     query = "Class-token attention" if prefix else "Attention, mean over query tokens"
-    write(axes, x, MARGIN + 0.15, fit(query, room, 12, bold=True), size=12, bold=True)
     explanation = (
         f"{layers} blocks (down, 0 next to the pixels) × {columns - 1} heads (across), "
         f"over {grid[0]} × {grid[1]} patches. Each map is scaled to its own minimum and maximum."
     )
-    write(axes, x, MARGIN + 0.4, fit(explanation, room, 8, lines=4), size=8, color=MUTED)
-    ramp = (snap(x + 0.3), snap(MARGIN + tall - 0.12), 1.2, 0.12)
-    picture(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-    middle = MARGIN + tall - 0.06
-    write(axes, ramp[0] - 0.06, middle, "min", size=7, color=MUTED, ha="right", at="middle")
-    write(axes, ramp[0] + 1.26, middle, "max", size=7, color=MUTED, at="middle")
+    heading(axes, photo, width, query, explanation)
 
-    top = MARGIN + head + names
+    top = MARGIN + HEAD + names
     for column in range(columns):
         mean = column == columns - 1
         x = snap(MARGIN + label + column * (cell_w + gap) + (apart if mean else 0))
@@ -88,3 +81,19 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
                 place = MARGIN + label - 0.08
                 write(axes, place, y + cell_h / 2, text, size=7, color=MUTED, ha="right", at="middle")
     return figure
+
+
+def heading(axes: Axes, photo: np.ndarray, width: float, title: str, explanation: str) -> None:
+    """The photo at the top left of a sheet `width` inches wide; beside it what the sheet shows, and its colours."""
+    tall = 1.14
+    wide = snap(tall * photo.shape[1] / photo.shape[0])
+    picture(axes, photo, (MARGIN, MARGIN, wide, tall))
+    x = MARGIN + wide + 0.18
+    room = width - MARGIN - x
+    write(axes, x, MARGIN + 0.15, fit(title, room, 12, bold=True), size=12, bold=True)
+    write(axes, x, MARGIN + 0.4, fit(explanation, room, 8, lines=4), size=8, color=MUTED)
+    ramp = (snap(x + 0.3), snap(MARGIN + tall - 0.12), 1.2, 0.12)
+    picture(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+    middle = MARGIN + tall - 0.06
+    write(axes, ramp[0] - 0.06, middle, "min", size=7, color=MUTED, ha="right", at="middle")
+    write(axes, ramp[0] + 1.26, middle, "max", size=7, color=MUTED, at="middle")

@@ -15,6 +15,7 @@ from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
 from vitjax.errors import ImageError
 from vitjax.model import Model
+from vitjax.network import transformer
 from vitjax.shapes import Params
 from vitjax.train.trainer import Batch, TrainConfig, train
 from vitjax.vit import ViT, ViTConfig
@@ -30,12 +31,13 @@ def finetune(model: Model, folder: str | Path, train_config: TrainConfig, out: s
       out: directory of checkpoints and log, see `train`; the same call again continues an interrupted run.
     Returns: the model with its new weights and class names. Its head starts anew, from zeros, unless the
       number of classes is the same.
-    Raises: ImageError for a folder without classes or a picture that cannot be read, with its path; what
-      `train` raises.
+    Raises: ConfigError for a ResNet; ImageError for a folder without classes or a picture that cannot be read,
+      with its path; what `train` raises.
     Cost: decoding, a forward and a backward of train_config.steps * train_config.batch_size pictures.
     """
+    known = transformer(model.config, "finetune", model.name)
     pictures = FolderBatches(Path(folder), model.preprocessing, train_config.seed)
-    config = replace(model.config, num_classes=len(pictures.classes))
+    config = replace(known, num_classes=len(pictures.classes))
     params = jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), model.params)
     if config.num_classes != model.config.num_classes:
         params = with_new_head(params, config)

@@ -1,0 +1,184 @@
+"""Methods that draw random numbers, optimise or cluster: against plain numpy with the same draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vitjax
+from tests.cases import tiny_batch, tiny_images, tiny_model
+from vitjax.api import image_key
+from vitjax.methods.integrated_gradients import nodes
+from vitjax.methods.meaningful_perturbation import gaussian_blur
+from vitjax.methods.rise import random_mask
+from vitjax.methods.vit_cx import cluster_masks
+
+TARGET = 3
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A float64 model, its batch of one, the key of that image, and its logit and gradient as plain functions."""
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        model = tiny_model("plain", np.float64)
+        batch = tiny_batch(model, 1)
+        x = batch.x[0].astype(np.float64)
+        key = image_key(jnp.uint32(0), batch.seeds()[0])
+        probability = jax.jit(lambda x: jax.nn.softmax(model.logits(x[None])[0])[TARGET])
+        gradient = jax.jit(jax.grad(lambda x: model.logits(x[None])[0][TARGET]))
+        yield model, batch, x, key, probability, gradient
+
+
+def explained(world, method, **options):
+    model, batch, *_ = world
+    return vitjax.explain(model, batch, method=method, target=TARGET, **options).maps[0]
+
+
+def assert_close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, atol=1e-9 * np.abs(theirs).max(), rtol=0)
+
+
+def test_smooth_grad_is_the_mean_over_its_own_draws(world):
+    _, _, x, key, _, gradient = world
+    draws = [
+        np.asarray(gradient(x + 0.15 * np.ptp(x) * jax.random.normal(jax.random.fold_in(key, k), x.shape, x.dtype)))
+        for k in range(3)
+    ]
+    assert_close(explained(world, "smooth_grad", n=3), np.mean(draws, axis=0).sum(-1))
+    assert_close(explained(world, "smooth_grad", n=3, aggregate="absolute"), np.abs(draws).mean(axis=0).sum(-1))
+    assert_close(explained(world, "smooth_grad", n=3, aggregate="squared"), np.square(draws).mean(axis=0).sum(-1))
+    assert_close(explained(world, "smooth_grad", n=3, aggregate="variance"), np.var(draws, axis=0).sum(-1))
+
+
+def test_smooth_grad_without_noise_is_the_gradient(world):
+    _, _, x, _, _, gradient = world
+    assert_close(explained(world, "smooth_grad", n=2, stdev=0.0), np.asarray(gradient(x)).sum(-1))
+
+
+def test_rise_weighs_its_own_masks(world):
+    _, _, x, key, probability, _ = world
+    masks = [np.asarray(random_mask(jax.random.fold_in(key, i), (32, 32), 4, 0.5, np.float64)) for i in range(11)]
+    expected = sum(float(probability(x * mask[..., None])) * mask for mask in masks) / (11 * 0.5)
+    assert_close(explained(world, "rise", n=11, cells=4), expected)
+
+
+def test_random_masks_keep_their_share_and_stay_in_range():
+    keys = jax.random.split(jax.random.key(0), 400)
+    masks = np.asarray(jax.vmap(lambda key: random_mask(key, (40, 24), 5, 0.3))(keys))
+    assert masks.shape == (400, 40, 24) and masks.min() >= 0 and masks.max() <= 1
+    assert abs(masks.mean() - 0.3) < 0.02
+    assert np.ptp(masks.mean(axis=0)) < 0.2  # no place is favoured
+
+
+def test_vit_cx_weighs_its_own_clusters(world):
+    model, _, x, key, probability, _ = world
+    normed = vitjax.trace(model, x[None]).normed[0, -1][model.config.prefix :]
+    grids = jnp.asarray(normed.T.reshape(-1, *model.config.grid))
+    features = np.asarray(jax.image.resize(grids, (len(grids), 32, 32), "linear")).reshape(len(grids), -1)
+    features = features - features.min(1, keepdims=True)
+    features = (features / features.max(1, keepdims=True)).reshape(-1, 32, 32)
+    masks = cluster_masks(features, 0.1)
+    for noise in (0.0, 0.1):
+        weighted = 0
+        for i, mask in enumerate(masks):
+            draw = np.asarray(jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype))
+            added = noise * draw * (1 - mask[..., None])
+            p = probability(x * mask[..., None] + added) - probability(x + added) + probability(x)
+            weighted = weighted + float(p) * mask
+        assert_close(explained(world, "vit_cx", noise=noise), weighted / masks.sum(0) / len(masks))
+
+
+def test_clusters_are_complete_linkage_by_cosine():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 8, 8))
+    features = np.stack([a, b, a + 1e-3 * rng.random((8, 8)), 2 * b, np.zeros((8, 8))])
+    masks = cluster_masks(features, 0.05)
+    assert len(masks) == 3
+    flat = masks.reshape(3, -1)
+    np.testing.assert_allclose([flat.min(), flat.max()], [0, 1])
+    expected = features[[1, 3]].sum(0)
+    expected = (expected - expected.min()) / np.ptp(expected)
+    assert min(np.abs(mask - expected).max() for mask in masks) < 1e-12
+
+
+def test_meaningful_perturbation_deletes_what_the_class_rests_on(world):
+    """Where the blur costs a class its probability, the mask finds most of that; a heavy price deletes nothing."""
+    model, batch, x, *_ = world
+
+    def probabilities(x):
+        return np.asarray(jax.nn.softmax(model.logits(np.asarray(x)[None])[0]))
+
+    blurred = np.asarray(gaussian_blur(jnp.asarray(x), 10.0))
+    whole, gone = probabilities(x), probabilities(blurred)
+    target = int(np.argmax(whole - gone))
+    options = {"method": "meaningful_perturbation", "target": target, "steps": 60}
+    found = vitjax.explain(model, batch, area=0.01, **options).maps[0]
+    assert found.min() >= 0 and found.max() <= 1
+    kept = probabilities((1 - found[..., None]) * x + found[..., None] * blurred)
+    assert kept[target] < whole[target] - 0.8 * (whole[target] - gone[target])
+    assert np.abs(vitjax.explain(model, batch, area=100.0, **options).maps).max() < 0.2
+
+
+def test_gaussian_blur_keeps_constants_and_the_mean():
+    with jax.enable_x64(True):
+        flat = jnp.full((9, 14, 3), 2.5)
+        np.testing.assert_allclose(gaussian_blur(flat, 3.0), flat, rtol=1e-12)
+        spot = jnp.zeros((41, 41, 3)).at[20, 20].set(1.0)
+        blurred = np.asarray(gaussian_blur(spot, 2.0))
+        np.testing.assert_allclose(blurred.sum((0, 1)), 1, rtol=1e-9)
+        np.testing.assert_allclose(blurred[20, 22, 0] / blurred[20, 20, 0], np.exp(-0.5), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("quadrature", "sum_of_weights"), [("gausslegendre", 1), ("riemann_middle", 1), ("riemann_trapezoid", 0.9)]
+)
+def test_quadratures(quadrature, sum_of_weights):
+    points, weights = nodes(quadrature, 10)
+    np.testing.assert_allclose(weights.sum(), sum_of_weights)
+    exact = sum_of_weights / 2
+    np.testing.assert_allclose((weights * points).sum(), exact)
+    assert points.min() >= 0 and points.max() <= 1
+
+
+def test_completeness_gap_shrinks_with_steps():
+    model = tiny_model("plain")
+    images = tiny_images(model, 2)
+    gaps = []
+    for steps in (2, 32):
+        found = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, steps=steps)
+        gaps.append(found.completeness_gap().max())
+    assert gaps[1] < 0.01 < gaps[0]
+    scored = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, steps=32, score="probability")
+    assert scored.completeness_gap().max() < 0.02
+
+
+def test_memory_does_not_grow_with_steps():
+    from vitjax.api import compiled, request
+
+    model = tiny_model("plain")
+    arguments = (model.params, tiny_images(model, 8), np.zeros(8, np.int32), np.zeros(8, np.uint32), np.uint32(0))
+
+    def temporaries(steps):
+        program = compiled(model.config, (request("integrated_gradients", steps=steps),))
+        return program.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(256) < 1.1 * temporaries(16)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("integrated_gradients", {"steps": 0}),
+        ("smooth_grad", {"n": 0}),
+        ("smooth_grad", {"stdev": -1.0}),
+        ("occlusion", {"window": 64}),
+        ("occlusion", {"window": 8, "stride": 9}),
+        ("rise", {"keep": 0.0}),
+        ("vit_cx", {"distance": 0.0}),
+        ("meaningful_perturbation", {"blur": 0.0}),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(method, options):
+    model = tiny_model("plain")
+    with pytest.raises(vitjax.errors.ConfigError, match=next(iter(options))):
+        vitjax.explain(model, tiny_images(model, 1), method=method, **options)

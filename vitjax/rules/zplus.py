@@ -1,0 +1,60 @@
+"""ZPLUS: the rules of Transformer-Explainability (Chefer, Gur & Wolf 2021, Transformer Interpretability Beyond
+Attention Visualization), behind transformer_attribution.
+
+Linear: Σ over products x·w that are positive, one denominator (α = 1, β = 0); biases get nothing. Sums: in
+proportion, then rescaled so that each summand gets the share of its total, |Σa| / (|Σa| + |Σb|). Products of
+activations: z-rule to both factors, halved. LayerNorm, softmax, the activation and scaling: unchanged.
+Promise: the sum of relevance is the same before and after every operation, up to the stabiliser.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from vitjax.ops import GRADIENT
+from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_sum, with_backward
+from vitjax.shapes import Array
+
+
+def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Array | None) -> tuple[Array]:
+    """x⁺W⁺ᵀS + x⁻W⁻ᵀS with S = R / (x⁺W⁺ + x⁻W⁻), by max(xw, 0) = (xw + |x||w|) / 2: three products, not four."""
+    size, weight = jnp.abs(x), jnp.abs(kernel)
+    plain = result if bias is None else result - bias
+    share = divide(relevance, (plain + size @ weight) / 2)
+    return ((x * (share @ kernel.T) + size * (share @ weight.T)) / 2,)
+
+
+def _add(relevance: Array, total: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    whole = relevance.sum()
+    parts = split_sum(relevance, total, a, b)
+    sums = [part.sum() for part in parts]
+    size = jnp.abs(sums[0]) + jnp.abs(sums[1])
+    first, second = (part * divide(divide(jnp.abs(s), size) * whole, s) for part, s in zip(parts, sums, strict=True))
+    return first, second
+
+
+def _gate(relevance: Array, result: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    return relevance / 2, relevance / 2
+
+
+def _activation(x: Array, kind: str) -> Array:
+    return identity(lambda x: GRADIENT.activation(x, kind))(x)
+
+
+def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
+    return identity(lambda x, scale, bias: GRADIENT.layernorm(x, scale, bias, eps))(x, scale, bias)
+
+
+ZPLUS = GRADIENT._replace(
+    linear=with_backward(GRADIENT.linear, _linear),
+    pixels=with_backward(GRADIENT.pixels, box),
+    matmul=with_backward(GRADIENT.matmul, split_product),
+    softmax=identity(GRADIENT.softmax),
+    activation=_activation,
+    layernorm=_layernorm,
+    add=with_backward(GRADIENT.add, _add),
+    multiply=with_backward(GRADIENT.multiply, _gate),
+    scale=identity(GRADIENT.scale),
+    fork=with_backward(GRADIENT.fork, join_copies),
+    pool=with_backward(GRADIENT.pool, pool),
+)
