@@ -1,0 +1,69 @@
+"""How far is a named variant from its method's default, on photographs? Spearman's rank correlation of the maps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tyro
+from scipy.stats import spearmanr
+
+import vitjax
+from benchmarks.harness import write
+
+VARIANTS: dict[str, list[dict[str, object]]] = {
+    "rollout": [
+        {"head_fusion": "max"},
+        {"head_fusion": "min"},
+        {"per_head": True},
+        {"variant": "first_left"},
+    ],
+    "rollout max discard": [{"variant": "vit_explain"}],
+    "grad_rollout": [{"variant": "vit_explain"}, {"discard_ratio": 0.9}],
+    "gmar": [{"norm": "l2"}, {"normalize": True}, {"order": "first_left"}, {"variant": "joita2025"}],
+    "legrad": [{"pool": "mean"}, {"layers": 2}, {"variant": "joita2025"}],
+    "tam": [{"start_layer": 0}, {"integral": False}],
+    "attcat": [{"weights": "cls"}, {"hidden": "output"}],
+    "transformer_mm": [{"score": "probability"}],
+    "vtranm": [
+        {"score": "logit"},
+        {"necc": False},
+        {"length": False},
+        {"length": False, "necc": False},
+        {"aggregate": False},
+    ],
+}
+DEFAULTS: dict[str, dict[str, object]] = {
+    "rollout max discard": {"method": "rollout", "head_fusion": "max", "discard_ratio": 0.9},
+}
+
+
+def main(weights: Path, photographs: Path, model: str = "deit_tiny_patch16_224") -> None:
+    """Print median [smallest] Spearman over images and write results/variants_DEVICE.json.
+
+    Args:
+        weights: checkpoint.
+        photographs: folder with an index.json.
+        model: architecture of the checkpoint.
+    """
+    loaded = vitjax.load(model, weights)
+    items = json.loads((photographs / "index.json").read_text())["items"]
+    images = vitjax.images.prepare(loaded, [photographs / item["image"] for item in items])
+    rows: dict[str, dict[str, object]] = {}
+    for name, variants in VARIANTS.items():
+        default = DEFAULTS.get(name, {"method": name})
+        requests = [default, *({**default, **options} for options in variants)]
+        first, *others = vitjax.explain_many(loaded, images, requests).values()
+        reference = first.maps.reshape(len(images), -1)
+        for other in others:
+            maps = other.maps.reshape(len(images), -1)
+            each = [spearmanr(a, b).statistic for a, b in zip(reference, maps, strict=True)]
+            middle, low = round(float(np.nanmedian(each)), 3), round(float(np.nanmin(each)), 3)
+            rows[other.label] = {"default": first.label, "median": middle, "smallest": low}
+            print(f"{other.label:60s} median {middle:6.3f}  smallest {low:6.3f}")
+    print(write("variants", {"model": model, "images": len(images), "spearman": rows}))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
