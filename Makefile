@@ -21,7 +21,7 @@ lint: $(VENV)/.test
 
 # The pictures of the README, all of them of bundled scenes.
 docs: $(VENV)/.demo
-	$(BIN)/vitjax demo -o out --scenes 2 --overwrite
+	$(BIN)/vitjax demo -o out --scenes 1 --overwrite
 	cp out/grid.png docs/demo.png
 	cp out/strips/scene0_dotted_disc_transformer_mm.png docs/strip.png
 

@@ -1,5 +1,7 @@
 """What must hold for every method on every kind of model: one table, tests/cases.py."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 import vitjax
 from tests.cases import CASES, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
-from tests.oracles.formulas import RANDOM
+from tests.oracles.formulas import FORMULAS, RANDOM
 from vitjax.api import TRACES, compiled, image_key, request
 from vitjax.methods import METHODS
 
 QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "transformer_attribution", "smooth_grad")]
-SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
+FIRST = [next(case for case in CASES if case["method"] == name) for name in METHODS]
+SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in FIRST]
 
 
 @pytest.fixture(params=["quick", pytest.param("all", marks=pytest.mark.slow)], scope="module")
@@ -130,6 +133,9 @@ def test_one_trace_per_shape():
 
 def test_every_method_is_documented():
     assert {case["method"] for case in CASES} == set(METHODS), "a method has no case"
+    assert set(FORMULAS) | set(RANDOM) == set(METHODS), "a method has no independent formula to equal"
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [name for name in METHODS if f"`{name}`" not in readme] == []
     for name, method in METHODS.items():
         module = method.definition.__module__
         assert module == f"vitjax.methods.{name}", "file name == key"

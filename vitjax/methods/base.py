@@ -178,6 +178,26 @@ def times_input(config: ViTConfig, at: Literal["tokens", "pixels"], kind: str) -
     return finish
 
 
+def accumulated(
+    config: ViTConfig,
+    cam: Callable[[LayerTrace], Square],
+    *,
+    start_layer: int,
+    gradient: Gradient | None = None,
+    rules: Ops | None = None,
+) -> Fold:
+    """map = (Π (I + cam_l))[class, patches] over the blocks from `start_layer` on: r <- r + r cam_l from the last."""
+    start = checked_layer(config, start_layer, "start_layer")
+    return Fold(
+        init=config.readout(),
+        summarise=cam,
+        step=lambda row, square, layer: jnp.where(layer >= start, row + row @ square, row),
+        finish=lambda row, ends: patch_map(config, row),
+        gradient=gradient,
+        rules=rules,
+    )
+
+
 def readout(config: ViTConfig, rows: Array) -> Array:
     """What the head sees of the rows `config.read` of attention, [..., r, m] -> [..., m].
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from vitjax.fold import Fold
-from vitjax.methods.base import Method, checked_layer, over_heads, patch_map
+from vitjax.methods.base import Method, accumulated, over_heads
 from vitjax.rules import ZPLUS
 from vitjax.vit import ViTConfig
 
@@ -23,14 +23,11 @@ def lrp_rollout(config: ViTConfig, *, start_layer: int = 0) -> Fold:
 
     Example: `vitjax.explain(model, "cat.jpg", method="lrp_rollout", start_layer=1)`
     """
-    start = checked_layer(config, start_layer, "start_layer")
-    return Fold(
-        init=config.readout(),
-        summarise=lambda trace: over_heads(jnp.maximum(trace.attention_relevance, 0)) / config.heads,
-        step=lambda row, cam, layer: jnp.where(layer >= start, row + row @ cam, row),
-        finish=lambda row, ends: patch_map(config, row),
-        rules=ZPLUS,
-    )
+
+    def cam(trace):
+        return over_heads(jnp.maximum(trace.attention_relevance, 0)) / config.heads
+
+    return accumulated(config, cam, start_layer=start_layer, rules=ZPLUS)
 
 
 METHOD = Method(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from vitjax.fold import Fold
-from vitjax.methods.base import Method, checked_layer, over_heads, patch_map
+from vitjax.methods.base import Method, accumulated, over_heads
 from vitjax.rules import ZPLUS
 from vitjax.vit import ViTConfig
 
@@ -24,19 +24,11 @@ def transformer_attribution(config: ViTConfig, *, start_layer: int = 0) -> Fold:
 
     Example: `vitjax.explain(model, "cat.jpg", method="transformer_attribution", target="tabby")`
     """
-    start = checked_layer(config, start_layer, "start_layer")
 
-    def summarise(trace):
+    def cam(trace):
         return over_heads(jnp.maximum(trace.attention_grad * trace.attention_relevance, 0)) / config.heads
 
-    return Fold(
-        init=config.readout(),
-        summarise=summarise,
-        step=lambda row, cam, layer: jnp.where(layer >= start, row + row @ cam, row),
-        finish=lambda row, ends: patch_map(config, row),
-        gradient="logit",
-        rules=ZPLUS,
-    )
+    return accumulated(config, cam, start_layer=start_layer, gradient="logit", rules=ZPLUS)
 
 
 METHOD = Method(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, checked_layer, over_heads, patch_map
+from vitjax.methods.base import Method, accumulated, over_heads
 from vitjax.vit import ViTConfig
 
 
@@ -23,14 +23,11 @@ def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: in
 
     Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby")`
     """
-    start = checked_layer(config, start_layer, "start_layer")
-    return Fold(
-        init=config.readout(),
-        summarise=lambda trace: over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / config.heads,
-        step=lambda row, cam, layer: jnp.where(layer >= start, row + row @ cam, row),
-        finish=lambda row, ends: patch_map(config, row),
-        gradient=score,
-    )
+
+    def cam(trace):
+        return over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / config.heads
+
+    return accumulated(config, cam, start_layer=start_layer, gradient=score)
 
 
 METHOD = Method(

@@ -88,14 +88,13 @@ def _min_max(rows: Any, xp: Any) -> Any:
 
 @lru_cache(maxsize=8)
 def _features(config: ViTConfig) -> Callable[..., Array]:
-    last = Fold(
-        init=jnp.zeros((config.tokens, config.width)),
-        summarise=lambda trace: trace.normed,
-        step=lambda carry, normed, layer: jnp.where(layer == config.depth - 1, normed, carry),
-        finish=lambda normed, ends: normed[config.prefix :],
-    )
-
     def run(params, image):
+        last = Fold(
+            init=jnp.zeros((config.tokens, config.width)),
+            summarise=lambda trace: trace.normed,
+            step=lambda carry, normed, layer: jnp.where(layer == config.depth - 1, normed, carry),
+            finish=lambda normed, ends: normed[config.prefix :],
+        )
         tokens = backward_fold(config, params, image, jnp.int32(0), [last]).results[0]
         grids = tokens.T.reshape(-1, *config.grid)
         large = jax.image.resize(grids, (len(grids), *config.image_size), "linear")
