@@ -70,7 +70,7 @@ CASES = [
     {"method": "rise", "n": 10, "cells": 3},
     {"method": "vit_cx"},
     {"method": "vit_cx", "noise": 0.0, "distance": 0.3},
-    {"method": "meaningful_perturbation", "steps": 3, "area": 0.5},
+    {"method": "meaningful_perturbation", "steps": 3, "area": 0.001},
     {"method": "attention_flow"},
     {"method": "centre"},
     {"method": "random"},
