@@ -77,7 +77,7 @@ def reduce_to_patches(maps, how, patch=16):
 
 
 @pytest.mark.parametrize("kind", ["pred", pytest.param("second", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "variant", "call"), named(QUICK) + named(SLOW, marks=pytest.mark.slow))
 def test_recorded_maps_are_met(name, variant, call, dtype, kind):
     arrays = np.load(GOLDEN / f"{name}.npz")

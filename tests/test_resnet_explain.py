@@ -141,6 +141,7 @@ def test_batches_do_not_matter(model, images, found):
         np.testing.assert_allclose(each.maps, expected, atol=3e-5 * np.abs(expected).max(), rtol=0, err_msg=label)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(model, images, found):
     key = image_key(jnp.uint32(0), images.seeds()[0])
     for wanted in map(request, (case for case in CASES if case["method"] in QUICK)):  # the others scan over these

@@ -131,6 +131,7 @@ def test_an_operation_outside_the_table_is_found():
     assert arithmetic_outside(Careless, model, tiny_images(model, 1)[0]) == ["mul"]
 
 
+@pytest.mark.slow
 def test_every_table_is_defined_on_every_configuration():
     assert set(TABLES) == {"ATTN_LRP", "CONSERVATIVE", "CONSERVATIVE_IDENTITY", "LRP_ORIGINAL", "ZPLUS"}
     for name in CONFIGS:

@@ -84,6 +84,7 @@ def test_initial_positions_differ_by_row_and_column():
     assert distance.min() > 0.1
 
 
+@pytest.mark.slow
 def test_decay_is_on_kernels_only():
     params = jax.tree.map(np.ones_like, initial_params(TINY, 0))
     optimizer = make_optimizer(TrainConfig(steps=10, warmup_steps=1))

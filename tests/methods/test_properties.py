@@ -13,7 +13,7 @@ from tests.oracles.formulas import FORMULAS, RANDOM
 from vitjax.api import TRACES, compiled, image_key, request
 from vitjax.methods import METHODS
 
-QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "transformer_attribution", "smooth_grad")]
+QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "smooth_grad")]
 FIRST = [next(case for case in CASES if case["method"] == name) for name in METHODS]
 SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in FIRST]
 
