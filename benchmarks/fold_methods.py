@@ -12,9 +12,16 @@ import tyro
 from benchmarks.harness import random_model, ratio, rounds, write
 from vitjax.api import compiled, request
 from vitjax.fold import PREDICTED
-from vitjax.methods import METHODS
+from vitjax.methods import METHODS, Method
+from vitjax.vit import ViTConfig
 
 ALL, BASE = "all of them", "transformer_mm"
+
+
+def _by_attention(method: Method, config: ViTConfig) -> bool:
+    """Attention and gradient methods: no relevance rules, no maps at pixels, no baseline."""
+    assert method.fold is not None
+    return method.level == "token" and method.cost != "0" and method.fold(config).rules is None
 
 
 def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9, alone: bool = False) -> None:
@@ -27,7 +34,7 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9
         alone: also time every fold method by itself.
     """
     subject = random_model(model)
-    folds = [name for name, method in METHODS.items() if method.fold and method.fold(subject.config).rules is None]
+    folds = [name for name, method in METHODS.items() if method.fold and _by_attention(method, subject.config)]
     together = {BASE: [BASE], ALL: folds}
     if alone:
         together |= {name: [name] for name in folds}
