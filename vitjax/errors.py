@@ -43,3 +43,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
 
 class OutputError(VitjaxError):
     """A place that cannot be written to."""
+
+
+class RunError(VitjaxError):
+    """An evaluation that cannot go on, or a run directory that does not fit what is asked of it."""

@@ -1,0 +1,124 @@
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from tests.data.pictures import SMALL, numbered, pixels
+from vitjax.data import decode as decode_module
+from vitjax.data.decode import decode
+from vitjax.data.loader import default_workers, load_chunks
+from vitjax.data.source import Raw
+from vitjax.errors import ConfigError, ImageError
+
+CHUNKS = [[0, 1, 2, 3, 4], [5], [], [19, 6, 7, 8, 9, 10, 11, 12, 13, 14], [18, 17, 16, 15]]
+
+
+def processes():
+    """Process ids of our children; a zombie is none."""
+    import multiprocessing
+
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+def check(samples, source, chunk):
+    """Rows are those of `decode`, in the order asked for."""
+    assert samples.index.tolist() == list(chunk)
+    assert samples.index.dtype == np.int64
+    assert samples.labels.dtype == np.int32
+    assert samples.ids == tuple(source.ids[index] for index in chunk)
+    assert samples.labels.tolist() == [source.labels[index] for index in chunk]
+    assert samples.pixels.shape == (len(chunk), 32, 32, 3)
+    for row, index in enumerate(chunk):
+        one = decode(source, index, SMALL)
+        np.testing.assert_array_equal(samples.pixels[row], one.pixels)
+        np.testing.assert_array_equal(samples.masks[row], 128 if one.mask is None else one.mask)
+        facts = (samples.status, samples.cause, samples.mask_state, samples.mode, samples.size)
+        assert tuple(fact[row] for fact in facts) == one[2:]
+
+
+@pytest.mark.parametrize(
+    "workers", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+)
+def test_every_picture_once_and_in_order(workers):
+    source = numbered(20)
+    source.raws[8] = Raw(b"damaged")
+    source.raws[17] = Raw(pixels(), np.zeros((50, 60), np.uint8))
+    loaded = list(load_chunks(source, SMALL, CHUNKS, workers=workers))
+    assert len(loaded) == len(CHUNKS)
+    for samples, chunk in zip(loaded, CHUNKS, strict=True):
+        check(samples, source, chunk)
+    assert loaded[3].status[3] == "unreadable"
+    assert loaded[4].status[1] == "mask_size"
+    assert not processes()
+
+
+def test_nothing_to_do():
+    for workers in (0, 2):
+        assert list(load_chunks(numbered(3), SMALL, [], workers=workers)) == []
+        assert [len(samples) for samples in load_chunks(numbered(3), SMALL, [[]], workers=workers)] == [0]
+
+
+def test_no_more_than_ahead_chunks_lie_decoded():
+    read, lock = [], threading.Lock()
+
+    class Watched(type(numbered(1))):
+        def read(self, index):
+            with lock:
+                read.append(index)
+            return super().read(index)
+
+    source = Watched(numbered(40).raws)
+    chunks = [[4 * place + row for row in range(4)] for place in range(10)]
+    iterator = load_chunks(source, SMALL, chunks, workers=0, ahead=3)
+    for place, _ in enumerate(iterator):
+        with lock:
+            assert max(read) < 4 * (place + 1 + 3)
+    assert sorted(read) == list(range(40))
+
+
+def test_stopping_early_leaves_no_threads():
+    before = threading.active_count()
+    iterator = load_chunks(numbered(40), SMALL, [[i] for i in range(40)], workers=0)
+    next(iterator)
+    iterator.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("bad", [3, -1])
+def test_index_outside_the_source(bad):
+    with pytest.raises(ConfigError, match=f"chunk 1 asks for picture {bad}, but list:test has 3"):
+        load_chunks(numbered(3), SMALL, [[0], [1, bad]], workers=0)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(ConfigError, match="not -1 and 2"):
+        load_chunks(numbered(3), SMALL, [[0]], workers=-1)
+    with pytest.raises(ConfigError, match="not 0 and 0"):
+        load_chunks(numbered(3), SMALL, [[0]], workers=0, ahead=0)
+
+
+class Failing(type(numbered(1))):
+    def read(self, index):
+        if index == 5:
+            raise RuntimeError("the disk\nis on fire")
+        return super().read(index)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_source_that_fails_stops_the_run_by_name(workers):
+    iterator = load_chunks(Failing(numbered(8).raws), SMALL, [[0, 1], [2, 3], [4, 5]], workers=workers)
+    with pytest.raises(ImageError, match=r"^list:test: picture 5 \(p5\): reading failed: RuntimeError: the disk"):
+        list(iterator)
+    assert not processes()
+
+
+def test_default_workers(monkeypatch):
+    for cores, workers in ((2, 0), (7, 0), (8, 6), (64, 16)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
+        assert default_workers() == workers
+
+
+def test_decode_is_the_only_way_in(monkeypatch):
+    """What the loader calls is what the tests of `decode` test."""
+    assert load_chunks.__globals__["decode"] is decode_module.decode

@@ -1,0 +1,98 @@
+import json
+import pickle
+import sys
+
+import pytest
+
+from tests.data.pictures import SMALL
+from tests.data.tfds_writer import write
+from vitjax.data.decode import decode
+from vitjax.data.labels import Labels
+from vitjax.data.open import open_data
+from vitjax.errors import ConfigError, ImageError, LabelError
+
+PETS = Labels(("dog", "wolf", "cat"))
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "tfds"
+
+
+def opened(name, labels=PETS, **options):
+    return open_data(f"tfds:{name}:validation", labels, **{"num_classes": 3, **options})
+
+
+def test_pictures_labels_by_name_and_ids_by_file(data_dir):
+    write(data_dir, "tiny_pets")
+    source = opened("tiny_pets")
+    # tfds shuffles when it writes; names and labels must stay together.
+    assert sorted(zip(source.ids, source.labels, strict=True)) == [(f"val_{i}", [2, 0][i % 2]) for i in range(5)]
+    assert (source.name, source.has_masks, source.resize) == ("tfds:tiny_pets:validation", False, "timm")
+    row = decode(source, 0, SMALL)
+    assert (row.status, row.size, row.mask_state) == ("ok", "40 x 60", "none")
+    copy = pickle.loads(pickle.dumps(source))
+    assert decode(copy, 4, SMALL).status == "ok"
+    assert copy.digest() == source.digest() == opened("tiny_pets").digest()
+    assert "tensorflow" not in sys.modules
+    assert opened("tiny_pets", None, num_classes=2).labels == tuple(int(label == 0) for label in source.labels)
+
+
+def test_labels_are_read_once_and_a_damaged_cache_is_read_again(data_dir, tmp_path):
+    write(data_dir, "tiny_pets")
+    first = opened("tiny_pets")
+    kept = list((tmp_path / "cache" / "vitjax" / "tfds").iterdir())
+    assert len(kept) == 1
+    before = kept[0].stat().st_mtime_ns
+    assert opened("tiny_pets").ids == first.ids
+    assert kept[0].stat().st_mtime_ns == before
+    content = json.loads(kept[0].read_text())
+    kept[0].write_text(json.dumps({**content, "names": ["a", "b", "c", "d", "e"]}))
+    assert opened("tiny_pets").ids == ("a", "b", "c", "d", "e")  # so it is used
+    kept[0].write_text("{")
+    assert opened("tiny_pets").ids == first.ids
+    assert opened("tiny_pets").labels == first.labels
+    assert opened("tiny_pets", limit=2).ids == first.ids[:2]
+
+
+def test_without_names_or_labels(data_dir):
+    write(data_dir, "bare", class_names=None, named=False, count=3)
+    source = opened("bare")
+    assert source.ids == ("bare-validation-000000", "bare-validation-000001", "bare-validation-000002")
+    assert source.labels == (-1, -1, -1)
+
+
+def test_cifar_is_squashed_and_numbers_decide_where_names_are_strange(data_dir):
+    write(data_dir, "cifar3", class_names=("ship", "truck", "frog"), named=False)
+    source = opened("cifar3")
+    assert source.resize == "squash"
+    assert set(source.labels) == {0, 1, 2}
+    assert decode(source, 0, SMALL).status == "ok"
+    with pytest.raises(LabelError, match=r"cifar3:validation: its 3 classes are not among the model's 3: .*'ship'"):
+        opened("cifar3", num_classes=1000)
+
+
+def test_row_9_label_beyond_the_model(data_dir):
+    write(data_dir, "tiny_pets")
+    with pytest.raises(LabelError, match=r"record \d: label 1 is out of range; the model has 1 classes"):
+        opened("tiny_pets", None, num_classes=1)
+
+
+def test_missing_data_set_says_where_and_how(data_dir):
+    for name in ("imagenet2012", "tiny_pets", "voc/2012"):
+        with pytest.raises(ImageError) as raised:
+            opened(name)
+        text = str(raised.value)
+        assert text.startswith(f"tfds:{name}: no prepared data set in {data_dir / name}; prepare it once with `python")
+        assert "TFDS_DATA_DIR" in text
+        assert "\n" not in text
+    (data_dir / "imagenet2012").mkdir(parents=True)
+    with pytest.raises(ImageError, match="no prepared data set"):
+        opened("imagenet2012")
+    write(data_dir, "tiny_pets")
+    with pytest.raises(ImageError, match=r"tiny_pets:test: cannot be opened .*Unknown split 'test'"):
+        open_data("tfds:tiny_pets:test", PETS, num_classes=3)
+    with pytest.raises(ConfigError, match="needs a split"):
+        open_data("tfds:tiny_pets", PETS, num_classes=3)

@@ -1,0 +1,98 @@
+"""Sources made of other sources: with other masks, or cut to the first n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitjax.data.checks import digest_of
+from vitjax.data.files import Files, mask_stems
+from vitjax.data.source import Raw, Source
+from vitjax.errors import ImageError
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """`base` with masks from files, such as a detector's; None where a picture has no mask."""
+
+    base: Source
+    folder: Path
+    masks: tuple[Path | None, ...]
+
+    has_masks = True
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.base.ids
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return self.base.labels
+
+    @property
+    def resize(self) -> str:
+        return self.base.resize
+
+    def read(self, index: int) -> Raw:
+        return Raw(self.base.read(index).image, self.masks[index])
+
+    def digest(self) -> str:
+        sizes = [
+            None if mask is None or not mask.is_file() else [mask.name, mask.stat().st_size] for mask in self.masks
+        ]
+        return digest_of(self.base.digest(), "masks", sizes)
+
+
+def overlay_masks(source: Source, folder: Path) -> MaskFolder:
+    """`source` with the masks `<stem of the picture's file, else its id>.png` of `folder`.
+
+    Raises: ImageError where the folder is missing, or has a mask for none of the pictures.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: no such folder of masks")
+    present = {path.stem: path for path in folder.glob("*.png")}
+    stems = mask_stems(source.images, source.ids) if isinstance(source, Files) else list(source.ids)
+    masks = tuple(present.get(stem) for stem in stems)
+    if not any(masks):
+        raise ImageError(f"{folder}: none of its {len(present)} masks belongs to {source.name}, such as {stems[0]}.png")
+    return MaskFolder(source, folder, masks)
+
+
+@dataclass(frozen=True)
+class FirstN:
+    """The first `n` pictures of `base`."""
+
+    base: Source
+    n: int
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.base.ids[: self.n]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return self.base.labels[: self.n]
+
+    @property
+    def has_masks(self) -> bool:
+        return self.base.has_masks
+
+    @property
+    def resize(self) -> str:
+        return self.base.resize
+
+    def read(self, index: int) -> Raw:
+        if not 0 <= index < self.n:
+            raise IndexError(f"{self.name}: picture {index} of {self.n}")
+        return self.base.read(index)
+
+    def digest(self) -> str:
+        return digest_of(self.base.digest(), "first", self.n)

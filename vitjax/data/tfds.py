@@ -1,0 +1,190 @@
+"""`tfds:NAME:SPLIT`: a prepared TensorFlow Datasets data set, read without TensorFlow and decoded by us."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from vitjax.data.checks import Classes, digest_of
+from vitjax.data.labels import Labels
+from vitjax.data.source import NO_LABEL, Raw
+from vitjax.errors import ConfigError, ImageError, LabelError, VitjaxError
+
+_NAME_FIELDS = ("file_name", "image/filename")
+_SQUASHED = ("cifar",)  # 32 x 32 pictures have no border that a crop could take off
+
+
+@dataclass
+class Tfds:
+    """Records of one split. Labels and names are read once and remembered in the user's cache."""
+
+    name: str
+    dataset: str
+    split: str
+    data_dir: str
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    stamp: str
+    resize: str = "timm"
+    has_masks: bool = False
+    _records: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_records": None}  # each process opens its own files
+
+    def read(self, index: int) -> Raw:
+        if self._records is None:
+            self._records = _records(self.dataset, self.split, self.data_dir)
+        return Raw(self._records[index]["image"])
+
+    def digest(self) -> str:
+        return digest_of(self.stamp, self.ids, self.labels, self.resize)
+
+
+def open_tfds(dataset: str, split: str, classes: Classes, limit: int | None = None) -> Tfds:
+    """Open `split` of a data set that is prepared as array_record under TFDS_DATA_DIR (else ~/tensorflow_datasets).
+
+    Class names that the model knows decide the labels, else the data set's numbers where both have as many classes.
+    Raises: ImageError that says where an unprepared data set was looked for; LabelError for classes that are not the
+      model's. Cost: the first time, one pass over the records (of `limit` pictures at most) for labels and names.
+    """
+    name = f"tfds:{dataset}:{split}"
+    data_dir = os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
+    records = _records(dataset, split, data_dir)
+    info = records.dataset_info
+    count = len(records) if limit is None else min(limit, len(records))
+    if not count:
+        raise ImageError(f"{name}: the split is empty")
+    stamp = _stamp(info, split)
+    stored, names = _labels_and_names(records, count, f"{dataset}-{split}", stamp)
+    return Tfds(
+        name=name,
+        dataset=dataset,
+        split=split,
+        data_dir=data_dir,
+        ids=_ids(names, f"{dataset}-{split}", count),
+        labels=_numbers(stored, info, classes, name),
+        stamp=stamp,
+        resize="squash" if dataset.startswith(_SQUASHED) else "timm",
+    )
+
+
+def _records(dataset: str, split: str, data_dir: str) -> Any:
+    """The records of the split as a sequence of dicts, pictures as bytes."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = _builder(tfds, dataset, data_dir)
+        if "image" not in builder.info.features:
+            raise ConfigError(f"tfds:{dataset}: has no feature 'image' but {', '.join(builder.info.features)}")
+        return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    except VitjaxError:
+        raise
+    except Exception as cause:
+        first = " ".join(str(cause).strip("'\"").split())[:200]
+        raise ImageError(f"tfds:{dataset}:{split}: cannot be opened in {data_dir}: {first}") from cause
+
+
+def _builder(tfds: Any, dataset: str, data_dir: str) -> Any:
+    """tfds's description of the data set as it lies on the disk: nothing is downloaded."""
+    folder = Path(data_dir) / dataset.split(":")[0]
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir) if folder.is_dir() else None
+    except tfds.core.registered.DatasetNotFoundError:
+        builder = None
+    how = (
+        f"prepare it once with `python -c \"import tensorflow_datasets as tfds; tfds.builder('{dataset}', "
+        f"data_dir='{data_dir}', file_format='array_record').download_and_prepare()\"`, or set TFDS_DATA_DIR"
+    )
+    if builder is None or not builder.info.splits:
+        raise ImageError(f"tfds:{dataset}: no prepared data set in {folder}; {how}")
+    file_format = builder.info.file_format.value
+    if file_format not in ("array_record", "parquet"):
+        raise ImageError(f"tfds:{dataset}: {folder} is prepared as {file_format}, which has no random access; {how}")
+    return builder
+
+
+def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple[np.ndarray, list[str] | None]:
+    """Label (NO_LABEL where there is none) and file name of the first `count` records, from the cache or by reading."""
+    features = records.dataset_info.features
+    cache = _cache_folder() / f"{_file_name(title)}-{stamp[:16]}-{count}.json"
+    try:
+        stored = json.loads(cache.read_text(encoding="utf-8"))
+        if len(stored["labels"]) == count and (stored["names"] is None or len(stored["names"]) == count):
+            return np.asarray(stored["labels"], np.int64), stored["names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never read before, or damaged: read again
+    name_field = next((key for key in _NAME_FIELDS if key in features), None)
+    has_label = "label" in features
+    labels = np.full(count, NO_LABEL, np.int64)
+    names: list[str] | None = [] if name_field else None
+    for index in range(count if has_label or name_field else 0):
+        record = records[index]
+        if has_label:
+            labels[index] = record["label"]
+        if names is not None:
+            names.append(record[name_field].decode("utf-8", "replace"))
+    _remember(cache, {"labels": labels.tolist(), "names": names})
+    return labels, names
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitjax" / "tfds"
+
+
+def _remember(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:  # it only saves time
+        return
+
+
+def _ids(names: list[str] | None, prefix: str, count: int) -> tuple[str, ...]:
+    if names is not None:
+        ids = [_file_name(str(PurePosixPath(name).with_suffix("")).replace("/", "__")) for name in names]
+        if all(ids) and len({identity.casefold() for identity in ids}) == count:
+            return tuple(ids)
+    return tuple(f"{_file_name(prefix)}-{index:06d}" for index in range(count))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", text)
+
+
+def _numbers(stored: np.ndarray, info: Any, classes: Classes, name: str) -> tuple[int, ...]:
+    own = list(getattr(info.features["label"], "names", None) or ()) if "label" in info.features else []
+    table = _class_table(own, classes.labels, classes.count, name)
+    numbers = []
+    for row, label in enumerate(stored.tolist()):
+        if label == NO_LABEL:  # tfds, too, says -1 where a test set hides its labels
+            numbers.append(NO_LABEL)
+        else:
+            numbers.append(classes.number(table[label] if table is not None else label, f"{name}: record {row}"))
+    return tuple(numbers)
+
+
+def _class_table(own: list[str], labels: Labels | None, count: int | None, name: str) -> list[int] | None:
+    """Model's class per class of the data set; None: the numbers are the same."""
+    if not own or labels is None or own == [str(number) for number in range(len(own))]:
+        return None
+    try:
+        return [labels.index(text) for text in own]
+    except LabelError as cause:
+        if len(own) == count:
+            return None
+        raise LabelError(f"{name}: its {len(own)} classes are not among the model's {len(labels)}: {cause}") from None
+
+
+def _stamp(info: Any, split: str) -> str:
+    """Version and sizes of the split's records."""
+    shards = info.splits[split]
+    return digest_of(info.full_name, split, shards.num_examples, shards.num_bytes, list(shards.shard_lengths or ()))
