@@ -3,17 +3,16 @@
 from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from vitjax.errors import ConfigError
 from vitjax.fold import Score
-from vitjax.methods.base import Method
+from vitjax.methods.base import FORWARDS_AT_ONCE, Method
 from vitjax.network import Config
-from vitjax.score import image_gradient
+from vitjax.quadrature import PROBES, adaptive_nodes, fixed_nodes
+from vitjax.score import image_gradient, score_of
 from vitjax.shapes import Array, Image, Params, Target
 
-Quadrature = Literal["gausslegendre", "riemann_trapezoid", "riemann_middle"]
+Quadrature = Literal["gausslegendre", "riemann_trapezoid", "riemann_middle", "adaptive"]
 
 
 def integrated_gradients(
@@ -32,42 +31,37 @@ def integrated_gradients(
     Args:
         steps: points of the integral.
         quadrature: "gausslegendre"; "riemann_trapezoid", α = linspace(0, 1, steps), weights 1/steps with halved ends,
-            as captum has it (they sum to 1 - 1/steps); "riemann_middle", the midpoints.
+            as captum has it (they sum to 1 - 1/steps); "riemann_middle", the midpoints; "adaptive", which first looks
+            at s itself at 257 equal steps and places its points (an even number) where s bends: the path crosses sharp
+            bends within the first few percent of α, which equal steps miss.
         score: s is the logit or the probability of the explained class.
 
     Returns signed values at pixels [H, W]. They sum to s(x) - s(0) up to the quadrature;
     `Explanation.completeness_gap()` says how far they are from it.
 
-    Cost: per step two forwards and one backward, one after the other: memory does not grow with steps. Differs from
-    reference: nothing.
+    Cost: per step two forwards and one backward, one after the other: memory does not grow with steps; "adaptive" 257
+    forwards before. Differs from reference: nothing; the adaptive quadrature is ours.
 
     Example: `vitjax.explain(model, "cat.jpg", method="integrated_gradients", steps=64)`
     """
     del key
-    alphas, weights = nodes(quadrature, steps)
     dtype = jnp.promote_types(image.dtype, jnp.float32)
+    if quadrature == "adaptive":
+        probes = jnp.linspace(0, 1, PROBES, dtype=image.dtype)
+        values = lax.map(
+            lambda alpha: score_of(config, params, alpha * image, target, score), probes, batch_size=FORWARDS_AT_ONCE
+        )
+        alphas, weights = adaptive_nodes(values, steps)
+    else:
+        alphas, weights = map(jnp.asarray, fixed_nodes(quadrature, steps))
 
     def step(total, node):
         alpha, weight = node
         return total + weight * image_gradient(config, params, alpha * image, target, score), None
 
     zero = jnp.zeros(image.shape, dtype)
-    total, _ = lax.scan(step, zero, (jnp.asarray(alphas, dtype), jnp.asarray(weights, dtype)))
+    total, _ = lax.scan(step, zero, (alphas.astype(dtype), weights.astype(dtype)))
     return (image * total).sum(axis=-1)
-
-
-def nodes(quadrature: Quadrature, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points in [0, 1] and their weights, float64 [steps]."""
-    if steps < 1:
-        raise ConfigError(f"steps={steps}: must be at least 1")
-    if quadrature == "gausslegendre":
-        points, weights = np.polynomial.legendre.leggauss(steps)
-        return (1 + points) / 2, weights / 2
-    weights = np.full(steps, 1 / steps)
-    if quadrature == "riemann_middle":
-        return (np.arange(steps) + 0.5) / steps, weights
-    weights[[0, -1]] /= 2
-    return np.linspace(0, 1, steps), weights
 
 
 METHOD = Method(
