@@ -1,12 +1,101 @@
-"""METRICS: every metric there is, a plain function on the arrays of ONE image. Larger is better for these."""
+"""METRICS: every metric there is. Key == name on the command line == name of the plain function here."""
 
-from collections.abc import Callable
+from vitjax.errors import ConfigError, unknown_name
+from vitjax.metrics.average_precision import AVERAGE_PRECISION, average_precision
+from vitjax.metrics.base import IGNORE, Case, Figure, Metric
+from vitjax.metrics.complexity import COMPLEXITY, complexity
+from vitjax.metrics.focus import FOCUS, focus
+from vitjax.metrics.insertion_deletion import DELETION, INSERTION, deletion, insertion
+from vitjax.metrics.perturbation import AOPC, LOG_ODDS, PERTURBATION_AUC, aopc, log_odds, perturbation_auc
+from vitjax.metrics.pointing_game import (
+    ENERGY_POINTING_GAME,
+    POINTING_GAME,
+    energy_pointing_game,
+    energy_scores,
+    pointing_game,
+)
+from vitjax.metrics.randomization import RANDOMIZATION, random_target, randomization
+from vitjax.metrics.removal import ends_of, wanted_ends
+from vitjax.metrics.segmentation import (
+    F1,
+    IOU,
+    JACCARD,
+    MEAN_IOU,
+    PIXEL_ACCURACY,
+    counts,
+    f1,
+    iou,
+    jaccard,
+    mean_iou,
+    pixel_accuracy,
+)
+from vitjax.metrics.sensitivity import SENSITIVITY, sensitivity
+from vitjax.metrics.spearman import spearman
 
-from vitjax.metrics.pointing_game import energy_pointing_game, pointing_game
-
-METRICS: dict[str, Callable] = {
-    "pointing_game": pointing_game,
-    "energy_pointing_game": energy_pointing_game,
+METRICS: dict[str, Metric] = {
+    "pixel_accuracy": PIXEL_ACCURACY,
+    "iou": IOU,
+    "mean_iou": MEAN_IOU,
+    "average_precision": AVERAGE_PRECISION,
+    "f1": F1,
+    "jaccard": JACCARD,
+    "pointing_game": POINTING_GAME,
+    "energy_pointing_game": ENERGY_POINTING_GAME,
+    "focus": FOCUS,
+    "perturbation_auc": PERTURBATION_AUC,
+    "aopc": AOPC,
+    "log_odds": LOG_ODDS,
+    "deletion": DELETION,
+    "insertion": INSERTION,
+    "sensitivity": SENSITIVITY,
+    "randomization": RANDOMIZATION,
+    "complexity": COMPLEXITY,
 }
 
-__all__ = ["METRICS", "energy_pointing_game", "pointing_game"]
+
+def register(name: str, metric: Metric) -> None:
+    """Add a metric of your own under a name that is still free."""
+    if name in METRICS:
+        raise ConfigError(f"metric {name!r} is already registered")
+    METRICS[name] = metric
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name; an unknown one is an error with close matches."""
+    if name not in METRICS:
+        raise unknown_name("metric", name, METRICS)
+    return METRICS[name]
+
+
+__all__ = [
+    "IGNORE",
+    "METRICS",
+    "Case",
+    "Figure",
+    "Metric",
+    "aopc",
+    "average_precision",
+    "complexity",
+    "counts",
+    "deletion",
+    "ends_of",
+    "energy_pointing_game",
+    "energy_scores",
+    "f1",
+    "find_metric",
+    "focus",
+    "insertion",
+    "iou",
+    "jaccard",
+    "log_odds",
+    "mean_iou",
+    "perturbation_auc",
+    "pixel_accuracy",
+    "pointing_game",
+    "random_target",
+    "randomization",
+    "register",
+    "sensitivity",
+    "spearman",
+    "wanted_ends",
+]

@@ -1,0 +1,244 @@
+"""Localisation numbers equal scikit-learn's and plain loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from tests.metrics.helpers import GRID, SIZE, case, compiled, mask_of, tie_free
+from vitjax import maps, metrics
+from vitjax.metrics.masks import mask_on_grid, pooled, share_on_grid
+from vitjax.metrics.segmentation import pooled_mean_iou, pooled_share
+
+MASKED = ["pixel_accuracy", "iou", "mean_iou", "average_precision", "f1", "jaccard", "pointing_game"]
+MASKED += ["energy_pointing_game"]
+
+
+def with_ties(seed=0, steps=7):
+    heat = np.floor(tie_free(seed) * steps) / steps
+    return (heat / heat.max()).astype(np.float32)
+
+
+def truth(mask):
+    counting = mask.reshape(-1) != 128
+    return counting, (mask.reshape(-1) == 255)[counting]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+@pytest.mark.parametrize("threshold", ["mean", 0.5, 0.2])
+def test_thresholded_numbers_equal_scikit_learn(threshold, ignore):
+    heat, mask = tie_free(1), mask_of(1, ignore=ignore)
+    counting, y = truth(mask)
+    t = heat.astype(np.float64).mean() if threshold == "mean" else threshold
+    hit = (heat > t).reshape(-1)[counting]
+    expected = {
+        "pixel_accuracy": sk.accuracy_score(y, hit),
+        "iou": sk.jaccard_score(y, hit),
+        "jaccard": sk.jaccard_score(y, hit),
+        "mean_iou": sk.jaccard_score(y, hit, average="macro"),
+        "f1": sk.f1_score(y, hit),
+    }
+    found = {name: float(getattr(metrics, name)(heat, mask, threshold=threshold)) for name in expected}
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_pixel_at_the_threshold_is_no_hit():
+    heat = np.asarray([[0.0, 0.5], [0.5, 1.0]], np.float32)
+    found = metrics.counts(heat, np.ones((2, 2), bool).__and__([[False, True], [True, True]]), threshold=0.5)
+    assert [int(each) for each in found] == [1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_f1_of_rows_is_the_mean_of_scikit_learns(ignore):
+    heat, mask = tie_free(2), mask_of(2, ignore=ignore)
+    mask[3] = 0  # a row without object and, by the threshold below, without hit: 0, as published
+    heat[3] = 0
+    rows = []
+    for h, m in zip(heat, mask, strict=True):
+        counting, y = truth(m)
+        rows.append(sk.f1_score(y, (h > 0.5)[counting], zero_division=0))
+    assert float(metrics.f1(heat, mask, threshold=0.5, average="rows")) == pytest.approx(np.mean(rows), abs=1e-6)
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+@pytest.mark.parametrize("heat", [tie_free(3), with_ties(3)], ids=["tie_free", "ties"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_average_precision_is_scikit_learns(heat, ignore, dtype):
+    mask = mask_of(3, ignore=ignore)
+    counting, y = truth(mask)
+    with jax.enable_x64(dtype == "float64"):
+        heat = heat.astype(dtype)
+        scores = heat.reshape(-1)[counting]
+        expected = {
+            "foreground": sk.average_precision_score(y, scores),
+            "mean_of_two": sk.average_precision_score(np.append(~y, y), np.append(1 - scores, scores)),
+        }
+        compute = compiled(metrics.average_precision, static_argnames="kind")
+        found = {kind: float(compute(heat, mask, kind=kind)) for kind in expected}
+    assert found == pytest.approx(expected, abs=2e-7 if dtype == "float32" else 1e-14)
+
+
+def test_average_precision_of_a_full_size_map_in_float32():
+    rng = np.random.default_rng(0)
+    heat = np.asarray(compiled(maps.to_pixels, static_argnums=1)(rng.random((14, 14)).astype(np.float32), (224, 224)))
+    mask = heat + rng.normal(size=heat.shape) > 0.8
+    both = np.concatenate([1 - heat.reshape(-1), heat.reshape(-1)])
+    expected = sk.average_precision_score(np.append(~mask, mask), both)
+    assert abs(float(compiled(metrics.average_precision)(heat, mask)) - expected) < 2e-7
+
+
+def test_average_precision_outside_the_unit_interval_is_undefined():
+    assert np.isnan(metrics.average_precision(tie_free() * 2, mask_of()))
+    assert np.isnan(metrics.average_precision(tie_free() - 0.1, mask_of()))
+
+
+def test_pointing_game():
+    heat, mask = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.uint8)
+    heat[5, 5] = heat[9, 9] = 1  # a tie: the first counts
+    mask[9, 9] = 255
+    assert metrics.pointing_game(heat, mask) == 0
+    assert metrics.pointing_game(heat, mask, tolerance=5) == 0
+    assert metrics.pointing_game(heat, mask, tolerance=6) == 1  # the distance is 5.66
+    mask[5, 5] = 128
+    assert metrics.pointing_game(heat, mask) == 1  # the peak of what counts
+
+
+def test_energy_by_hand():
+    heat, mask = tie_free(4), mask_of(4, ignore=True)
+    inside, counting = mask == 255, mask != 128
+    assert float(metrics.energy_pointing_game(heat, mask)) == pytest.approx(
+        heat[inside].sum() / heat[counting].sum(), abs=1e-6
+    )
+    hit = heat > 0.3 * heat[counting].max()
+    found = metrics.energy_scores(heat, mask, binarise=0.3)
+    precision, recall = (hit & inside).sum() / (hit & counting).sum(), (hit & inside).sum() / inside.sum()
+    f1 = 2 * precision * recall / (precision + recall + 1e-6)
+    assert [float(each) for each in found] == pytest.approx([precision, recall, f1], abs=1e-6)
+
+
+@pytest.mark.parametrize("how", ["nearest", "centre", "area"])
+@pytest.mark.parametrize("size", [(24, 16), (7, 9), (6, 4)])
+def test_masks_on_the_grid_by_loops(how, size):
+    mask = np.random.default_rng(5).choice([0, 128, 255], size).astype(np.uint8)
+    share, counts = share_on_grid(mask, GRID, how)
+    for i in range(GRID[0]):
+        for j in range(GRID[1]):
+            if how == "area":
+                object_area = counted = 0.0
+                for y in range(size[0]):
+                    for x in range(size[1]):
+                        down = min((i + 1) * size[0] / GRID[0], y + 1) - max(i * size[0] / GRID[0], y)
+                        across = min((j + 1) * size[1] / GRID[1], x + 1) - max(j * size[1] / GRID[1], x)
+                        area = max(down, 0) * max(across, 0) * (mask[y, x] != 128)
+                        counted, object_area = counted + area, object_area + area * (mask[y, x] == 255)
+                assert bool(counts[i, j]) == (counted > 1e-9)
+                assert float(share[i, j]) == pytest.approx(object_area / counted if counted > 1e-9 else 0, abs=1e-5)
+            else:
+                shift = 0.5 if how == "centre" else 0
+                value = mask[int((i + shift) * size[0] / GRID[0]), int((j + shift) * size[1] / GRID[1])]
+                assert (bool(counts[i, j]), float(share[i, j])) == (value != 128, value == 255)
+
+
+@pytest.mark.parametrize("how", ["nearest", "centre"])
+def test_sampled_masks_are_pillows_and_pytorchs(how):
+    image = pytest.importorskip("PIL.Image")
+    torch = pytest.importorskip("torch")
+    mask = mask_of(6)
+    if how == "centre":
+        expected = np.asarray(image.fromarray(mask).resize(GRID[::-1], image.Resampling.NEAREST))
+    else:
+        expected = torch.nn.functional.interpolate(torch.tensor(mask)[None, None].float(), GRID)[0, 0].numpy()
+    np.testing.assert_array_equal(mask_on_grid(mask, GRID, how), expected)
+
+
+def test_focus_by_hand():
+    raw = np.random.default_rng(8).normal(size=GRID).astype(np.float32)
+    mask = mask_of(8)
+    share = (mask == 255).reshape(6, 4, 4, 4).mean(axis=(1, 3))
+    kept = np.maximum(raw, 0).astype(np.float64)
+    found = metrics.focus(raw, mask, mask_to_grid="area")
+    expected = (kept * share).sum() / kept.sum()
+    assert (float(found.faf), float(found.baf)) == pytest.approx((expected, 1 - expected), abs=1e-6)
+    signed = metrics.focus(raw, mask, mask_to_grid="centre", relu=False).faf
+    assert float(signed) == pytest.approx((raw * (mask[2::4, 2::4] == 255)).sum() / raw.sum(), rel=1e-4)
+    assert np.isnan(metrics.focus(-np.abs(raw), mask).faf)  # nothing positive
+
+
+def test_pixel_maps_are_pooled_for_the_grid():
+    heat = tie_free(9)
+    expected = heat.reshape(6, 4, 4, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(pooled(heat, GRID), expected, atol=1e-6)
+    mask = mask_of(9)
+    record = metrics.METRICS["iou"].record
+    on_grid = record(case(heat, mask=mask), resolution="grid", threshold=0.5, mask_to_grid="centre")["value"]
+    scaled = (expected - expected.min()) / (expected.max() - expected.min())
+    expected_iou = sk.jaccard_score((mask[2::4, 2::4] == 255).reshape(-1), (scaled > 0.5).reshape(-1))
+    assert float(on_grid) == pytest.approx(expected_iou, abs=1e-6)
+
+
+KINDS = ["background", "foreground", "ignored", "one_kind_counts", "constant", "nan", "inf"]
+
+
+@pytest.fixture(scope="module")
+def undefined_columns():
+    """Columns of every kind by metric."""
+    heats, masks = [], []
+    for kind in KINDS:
+        heat, mask = tie_free().copy(), mask_of()
+        if kind in ("background", "foreground", "ignored"):
+            mask = np.full(SIZE, {"background": 0, "foreground": 255, "ignored": 128}[kind], np.uint8)
+        elif kind == "one_kind_counts":
+            mask = np.where(mask == 0, 128, mask).astype(np.uint8)
+        elif kind == "constant":
+            heat = np.zeros_like(heat)
+        else:
+            heat[2:5, 2:7] = np.nan if kind == "nan" else np.inf
+        heats.append(heat)
+        masks.append(mask)
+
+    def measure(heat, mask):
+        one = case(heat, mask=mask)
+        return {
+            name: [*metrics.METRICS[name].record(one).values(), jnp.asarray(getattr(metrics, name)(heat, mask))]
+            for name in [*MASKED, "focus"]
+        }
+
+    return compiled(jax.vmap(measure))(np.stack(heats), np.stack(masks))
+
+
+@pytest.mark.parametrize("name", [*MASKED, "focus"])
+def test_undefined_is_nan(name, undefined_columns):
+    for values in undefined_columns[name]:
+        for kind, value in zip(KINDS, np.moveaxis(np.asarray(values), -1 if values.ndim == 1 else 0, 0), strict=True):
+            assert np.isnan(value).all(), kind
+
+
+def test_other_rows_are_untouched_by_a_nan_row():
+    heats = np.stack([tie_free(i) for i in range(3)])
+    heats[1, 0, 0] = np.nan
+    found = compiled(jax.vmap(metrics.average_precision, (0, None)))(heats, mask_of())
+    alone = [compiled(metrics.average_precision)(heats[i], mask_of()) for i in (0, 2)]
+    assert np.isnan(found[1])
+    np.testing.assert_array_equal(found[jnp.asarray([0, 2])], alone)
+
+
+def test_pooled_figures_reduce_the_last_axis_alone():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 100, size=(4, 3, 10)).astype(np.float64)
+    found = pooled_mean_iou(*counts)
+    for row in range(3):
+        a, b, c, d = counts[:, row].sum(axis=-1)
+        assert found[row] == pytest.approx((a / b + c / d) / 2)
+    assert pooled_share(counts[0], counts[1]).shape == (3,)
+
+
+def test_mean_iou_of_a_data_set_is_not_the_mean_over_images():
+    record, figure = metrics.METRICS["mean_iou"].record, metrics.METRICS["mean_iou"].figures({})[""]
+    measure = compiled(lambda heat, mask: record(case(heat, mask=mask)))
+    rows = [measure(tie_free(i), mask_of(i)) for i in range(4)]
+    columns = [np.asarray([float(row[name]) for row in rows]) for name in figure.columns]
+    flat, masks = (np.concatenate([f(i).reshape(-1) for i in range(4)]) for f in (tie_free, mask_of))
+    hit = np.concatenate([(tie_free(i) > tie_free(i).mean()).reshape(-1) for i in range(4)])
+    assert flat.shape == hit.shape
+    assert float(figure.aggregate(*columns)) == pytest.approx(sk.jaccard_score(masks == 255, hit, average="macro"))

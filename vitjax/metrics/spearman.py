@@ -1,0 +1,35 @@
+"""Spearman's rank correlation of two maps."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from vitjax.maps import is_degenerate
+from vitjax.metrics.sorting import ascending
+from vitjax.shapes import Array, Scalar
+
+
+def average_ranks(x: Array) -> Float[Array, " n"]:
+    """Ranks 1 ... n of the elements; equal ones share the mean of their ranks. Exact in float32 up to 2^23."""
+    x = x.reshape(-1)
+    ordered = ascending(x)
+    below = jnp.searchsorted(ordered, x, side="left")
+    not_above = jnp.searchsorted(ordered, x, side="right")
+    return (below + not_above + 1).astype(x.dtype) / 2
+
+
+def spearman(a: Array, b: Array) -> Scalar:
+    """Pearson's correlation of the average ranks, as scipy.stats.spearmanr.
+
+    Args:
+        a, b: two maps of equal shape, any range.
+
+    Returns a float in [-1, 1]; NaN where one of them is constant or not finite.
+
+    Example: `spearman(first.maps[0], second.maps[0])`
+    """
+    n = a.size
+    u, v = ((average_ranks(each) - (n + 1) / 2) / n for each in (a, b))
+    found = jnp.sum(u * v) / jnp.sqrt(jnp.sum(u * u) * jnp.sum(v * v))
+    return jnp.where(is_degenerate(a) | is_degenerate(b), jnp.nan, found)
