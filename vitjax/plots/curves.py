@@ -1,0 +1,144 @@
+"""Curves over levels: one panel for each curve, one line for each method, with bands where there are few."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vitjax.plots.page import FONT, INK, MARGIN, MUTED, fit, page, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 8
+"""Lines that can be told apart by colour and dashes."""
+COLOURS = ("#1f5fbf", "#d1491b", "#178054", "#8a3fb0", "#a87400", "#0f93a8", "#c2347d", "#333333")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+PALE, GRID = "#c9ccd1", "#e9ebee"
+WIDTH, HEIGHT = 3.5, 2.5
+LEGEND, GAP, LEFT, HEAD, FOOT = 1.75, 0.15, 0.55, 0.42, 0.5
+
+
+class Line(NamedTuple):
+    """mean, low and high over the levels, each [levels]; NaN limits draw no band."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Panel(NamedTuple):
+    """One plot. lines: at most MOST, by label. others: means of further methods, drawn pale and unnamed."""
+
+    title: str
+    x: np.ndarray
+    x_label: str
+    lines: Mapping[str, Line]
+    others: Mapping[str, np.ndarray] = {}
+
+
+def prominent(means: Mapping[str, np.ndarray], always: Collection[str] = (), most: int = MOST) -> list[str]:
+    """Labels that get a colour: all if there is room, else `always`, then the highest and the lowest in turn.
+
+    Height is the area under the curve, so that no direction has to be known to be good. Keeps the order of `means`.
+    """
+    if len(means) <= most:
+        return list(means)
+    chosen = [label for label in means if label in always][:most]
+    defined = [label for label in means if label not in chosen and np.isfinite(means[label]).all()]
+    ranked = sorted(defined, key=lambda label: float(np.mean(means[label])), reverse=True)
+    while len(chosen) < most and ranked:
+        chosen.append(ranked.pop(0))
+        if len(chosen) < most and ranked:
+            chosen.append(ranked.pop())
+    return [label for label in means if label in chosen]
+
+
+def curves(panels: Sequence[Panel], *, note: str = "", across: int = 2) -> Figure:
+    """All panels on one page, `across` in a row, each with its own legend in the order of the lines.
+
+    A method keeps its colour and dashes from panel to panel, unless another one in the panel has them already.
+
+    Args:
+        panels: at least one.
+        note: a line above them all, such as that the run is partial.
+        across: panels in a row.
+
+    Raises:
+        ValueError: no panels, or more than MOST lines in one.
+    """
+    if not panels or any(len(panel.lines) > MOST for panel in panels):
+        raise ValueError(f"expected at least one panel of at most {MOST} lines")
+    across = min(across, len(panels))
+    rows = -(-len(panels) // across)
+    cell = LEFT + WIDTH + GAP + LEGEND, HEAD + HEIGHT + FOOT
+    top = MARGIN + (0.3 if note else 0)
+    figure, sheet = page(2 * MARGIN + across * cell[0], top + rows * cell[1] + MARGIN)
+    if note:
+        write(sheet, MARGIN, MARGIN + 0.13, fit(note, across * cell[0], 9), size=9, color=MUTED)
+    for i, (panel, styles) in enumerate(zip(panels, _styles(panels), strict=True)):
+        x, y = MARGIN + (i % across) * cell[0], top + (i // across) * cell[1]
+        title = fit(panel.title, WIDTH + GAP + LEGEND - 0.1, 10, bold=True)
+        write(sheet, x + LEFT, y + HEAD - 0.14, title, size=10, bold=True)
+        axes = _axes(figure, x + LEFT, y + HEAD)
+        _draw(axes, panel, styles)
+        _legend(sheet, panel, styles, x + LEFT + WIDTH + GAP, y + HEAD)
+    return figure
+
+
+def _styles(panels: Sequence[Panel]) -> list[dict[str, dict]]:
+    """By panel and label. Panels may name more than MOST methods between them, but no two in one look alike."""
+    known: dict[str, int] = {}
+    found = []
+    for panel in panels:
+        own: dict[str, int] = {}
+        for label in sorted(panel.lines, key=lambda label: label not in known):
+            taken = set(own.values())
+            free = next(number for number in range(MOST) if number not in taken)
+            own[label] = known[label] if label in known and known[label] not in taken else free
+            known.setdefault(label, own[label])
+        found.append({k: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for k, i in own.items()})
+    return found
+
+
+def _axes(figure: Figure, x: float, y: float) -> Axes:
+    """A plot at inches from the top left, ruled lightly."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((x / width, 1 - (y + HEIGHT) / height, WIDTH / width, HEIGHT / height))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(labelsize=8, labelcolor=INK, color=MUTED, length=2.5, labelfontfamily=FONT)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict]) -> None:
+    x = np.asarray(panel.x, float)
+    for mean in panel.others.values():
+        axes.plot(x, mean, color=PALE, linewidth=0.8, zorder=1)
+    for label, line in panel.lines.items():
+        style = styles[label]
+        if np.isfinite(line.low).all():
+            axes.fill_between(x, line.low, line.high, color=style["color"], alpha=0.14, linewidth=0, zorder=2)
+        axes.plot(x, line.mean, linewidth=1.5, zorder=3, **style)
+    axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
+    axes.set_xlabel(panel.x_label, fontsize=8.5, color=INK, family=FONT, labelpad=3, parse_math=False)
+
+
+def _legend(sheet: Axes, panel: Panel, styles: Mapping[str, dict], x: float, y: float) -> None:
+    """Samples and names right of the plot, the highest line first: read across, they are where the lines are."""
+    ranked = sorted(panel.lines, key=lambda label: -np.nan_to_num(np.mean(panel.lines[label].mean), nan=-np.inf))
+    at = y + 0.1
+    for label in ranked:
+        text = fit(label, LEGEND - 0.45, 8, lines=2)
+        half = 0.07 * text.count("\n")
+        sheet.plot([x, x + 0.32], [at + half, at + half], linewidth=1.7, clip_on=False, **styles[label])
+        write(sheet, x + 0.4, at + half, text, size=8, at="middle")
+        at += 0.21 + 2 * half
+    if panel.others:
+        sheet.plot([x, x + 0.32], [at, at], linewidth=1, color=PALE)
+        write(sheet, x + 0.4, at, f"{len(panel.others)} others", size=8, color=MUTED, at="middle")

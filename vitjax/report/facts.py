@@ -1,0 +1,66 @@
+"""What a run was: the facts that a reader needs before believing a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from vitjax.report.summary import Summary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LISTED = ("methods", "metrics")
+"""Settings that have tables of their own."""
+PACKAGES = ("vitjax", "jax", "numpy")
+
+
+def run_facts(
+    config: Mapping[str, Any], summary: Summary, records: pa.Table, log: Iterable[Mapping[str, Any]] = ()
+) -> list[tuple[str, str]]:
+    """(name, value) pairs: every setting but methods and metrics, then what the records and the log say.
+
+    Nested settings get dotted names; what is None or empty is left out.
+    """
+    facts = list(flat({key: value for key, value in config.items() if key not in LISTED}))
+    kinds = records["target_kind"].unique().to_pylist() if "target_kind" in records.column_names else []
+    facts.append(("explained class", ", ".join(sorted(str(kind) for kind in kinds))))
+    facts.append(("device of the profile", summary.device))
+    facts += _log_facts(list(log))
+    facts.append(("baseline of differences", summary.baseline or "none"))
+    facts.append(("intervals", f"{100 * summary.ci:g} %, percentile bootstrap, {summary.resamples} resamples"))
+    facts.append(("report made with", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)))
+    return [(name, value) for name, value in facts if value]
+
+
+def flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
+    """Leaves of nested mappings under dotted names; lists in one line."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from flat(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        yield name, ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in value)
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
+    elif value is not None:
+        yield name, str(value)
+
+
+def _log_facts(log: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Devices and pace of the processes that worked on the run."""
+    started = [event for event in log if event.get("event") == "started"]
+    devices = dict.fromkeys(f"{e['devices']} x {e['device']}" for e in started if "device" in e and "devices" in e)
+    yield "computed on", ", ".join(devices)
+    yield "processes", str(len({event.get("slot") for event in started}) or "")
+    finished = [event for event in log if event.get("event") == "finished" and event.get("images")]
+    seconds = sum(event.get("seconds", 0) for event in finished)
+    if seconds:
+        yield "time, all processes together", f"{seconds:.0f} s for {sum(e['images'] for e in finished)} images"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "?"

@@ -1,0 +1,164 @@
+"""The figures as files: CSV at full precision, Markdown, LaTeX and plain text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from vitjax.report.latex_table import latex
+from vitjax.report.layout import BEST, SECOND, Cell, blocks, exclusions
+from vitjax.report.statistics import Estimate
+from vitjax.report.summary import Summary
+
+CSV_COLUMNS = (
+    *("method", "metric", "figure", "family", "better", "display_factor", "value", "low", "high", "ci", "n"),
+    *("excluded", "excluded_by_reason", "baseline", "difference", "difference_low", "difference_high", "difference_n"),
+    *("images_per_second", "peak_memory_mib", "listed", "partial"),
+)
+
+__all__ = ["CSV_COLUMNS", "caption", "csv_text", "latex", "markdown", "text"]
+
+
+def csv_text(summary: Summary) -> str:
+    """Long form, one line for each method and figure, numbers at full precision and in the metric's own unit.
+
+    What is undefined is empty. `display_factor` is what the other tables multiply by (100: shown in percent).
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for (method, name), row in summary.rows.items():
+        shown, profile = summary.figures[name], summary.profile.get(method, {})
+        difference = row.difference or Estimate(math.nan, math.nan, math.nan, 0)
+        line = {
+            "method": method,
+            "metric": shown.label,
+            "figure": name,
+            "family": shown.metric.family,
+            "better": shown.better or "",
+            "display_factor": int(shown.factor),
+            "value": row.estimate.value,
+            "low": row.estimate.low,
+            "high": row.estimate.high,
+            "ci": summary.ci,
+            "n": row.estimate.n,
+            "excluded": sum(row.excluded.values()),
+            "excluded_by_reason": ";".join(f"{reason}={count}" for reason, count in row.excluded.items()),
+            "baseline": summary.baseline or "",
+            "difference": difference.value,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "difference_n": difference.n if row.difference else "",
+            "images_per_second": profile.get("images_per_second", ""),
+            "peak_memory_mib": profile.get("peak_memory_mib", ""),
+            "listed": summary.coverage.listed,
+            "partial": summary.mark,
+        }
+        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()})
+    return stream.getvalue()
+
+
+def caption(summary: Summary) -> str:
+    """What the numbers are, in a sentence or two; the mark of a partial run comes first."""
+    parts = [f"{summary.mark[0].upper()}{summary.mark[1:]}."] if summary.mark else []
+    parts.append(
+        f"{summary.coverage.listed} images listed; {100 * summary.ci:g} % percentile-bootstrap intervals over images "
+        f"({summary.resamples} resamples) in brackets."
+    )
+    return " ".join(parts)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """Who lacks images, and why: one line for each method, figures with the same exclusions together."""
+    lines = []
+    for method in summary.methods:
+        grouped: dict[str, list[str]] = {}
+        for name in summary.figures:
+            row = summary.rows[method, name]
+            if row.excluded:
+                grouped.setdefault(exclusions(row.excluded), []).append(name)
+        every = len(summary.figures)
+        parts = [
+            f"{why} (all figures)" if len(names) == every else f"{why} ({', '.join(names)})"
+            for why, names in grouped.items()
+        ]
+        if parts:
+            lines.append(f"{method}: excluded " + "; ".join(parts))
+    return lines
+
+
+def markdown(summary: Summary) -> str:
+    """A document of tables; the best is bold, the second underlined (as an HTML tag: Markdown has none)."""
+    lines = ["# Results", "", _md(caption(summary)) + " Best in **bold**, second <u>underlined</u>.", ""]
+    for block in blocks(summary):
+        lines += [f"## {_md(block.title)}", ""]
+        if summary.mark:
+            lines += [f"*{_md(summary.mark)}*", ""]
+        lines.append("| method | " + " | ".join(_md(heading.text) for heading in block.headings) + " |")
+        lines.append("|---|" + "---:|" * len(block.headings))
+        lines += [
+            f"| {_code(method)} | " + " | ".join(_md_cell(cell) for cell in cells) + " |"
+            for method, cells in block.rows
+        ]
+        lines.append("")
+    excluded = remarks(summary)
+    if excluded:
+        lines += ["## Excluded images", "", *(f"- {_md(line)}" for line in excluded), ""]
+    return "\n".join(lines)
+
+
+def text(summary: Summary, width: int = 140) -> str:
+    """For a terminal: blocks of columns no wider than `width` (one column always fits); * best, ' second."""
+    lines = [caption(summary) + " * best, ' second."]
+    for block in blocks(summary):
+        names = ["method", *(method for method, _ in block.rows)]
+        left = max(map(len, names))
+        columns = [
+            [
+                heading.text,
+                *(cells[i].text + {BEST: "*", SECOND: "'"}.get(cells[i].rank, " ") for _, cells in block.rows),
+            ]
+            for i, heading in enumerate(block.headings)
+        ]
+        for part in _packed(columns, width - left):
+            lines += ["", block.title + (f" ({summary.mark})" if summary.mark else "")]
+            for row, name in enumerate(names):
+                cells = [f"{column[row].rstrip() if row == 0 else column[row]:>{_width(column)}}" for column in part]
+                lines.append((name.ljust(left) + "  " + "  ".join(cells)).rstrip())
+    excluded = remarks(summary)
+    return "\n".join([*lines, *(["", *excluded] if excluded else [])])
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(map(len, column))
+
+
+def _packed(columns: list[list[str]], room: int) -> list[list[list[str]]]:
+    parts: list[list[list[str]]] = []
+    left = 0
+    for column in columns:
+        need = 2 + _width(column)
+        if not parts or left < need:
+            parts.append([])
+            left = room
+        parts[-1].append(column)
+        left -= need
+    return parts
+
+
+def _md_cell(cell: Cell) -> str:
+    value = {BEST: f"**{cell.value}**", SECOND: f"<u>{cell.value}</u>"}.get(cell.rank, cell.value)
+    return f"{value} [{cell.low}, {cell.high}]" if cell.low else value
+
+
+def _md(plain: str) -> str:
+    """Text that Markdown shows as it is."""
+    safe = "".join("\\" + c if c in "\\`*_[]|#~" else c for c in " ".join(plain.split()))
+    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(name: str) -> str:
+    """A name as a code span; a backtick would end it."""
+    return "`" + " ".join(name.split()).replace("`", "'").replace("|", "\\|") + "`"

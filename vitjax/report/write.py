@@ -1,0 +1,155 @@
+"""A run directory -> its report: tables, curves and page, each file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitjax.errors import OutputError, RunError
+from vitjax.report.curves import panels
+from vitjax.report.extremes import extremes
+from vitjax.report.facts import run_facts
+from vitjax.report.page import Pictures, page
+from vitjax.report.records import Records
+from vitjax.report.statistics import RESAMPLES
+from vitjax.report.summary import Summary, method_labels, summarise
+from vitjax.report.tables import csv_text, latex, markdown, text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vitjax.metrics.base import Metric
+
+TABLES: dict[str, Callable[[Summary], str]] = {
+    "summary.csv": csv_text,
+    "table.md": markdown,
+    "table.tex": latex,
+    "table.txt": lambda summary: text(summary) + "\n",
+}
+
+
+def write_report(
+    run_dir: str | Path,
+    out: str | Path | None = None,
+    *,
+    baseline: str | None = None,
+    ci: float = 0.95,
+    partial: bool = False,
+    pictures: Pictures | None = None,
+    records: pa.Table | None = None,
+    config: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    resamples: int = RESAMPLES,
+) -> list[Path]:
+    """summary.csv, table.md, table.tex, table.txt, curves.png, curves.pdf (where there are curves) and report.html.
+
+    Args:
+        run_dir: the run; what is not given below is read from it.
+        out: directory to write to, created; report/ in the run by default.
+        baseline: label of the method that differences refer to; by default "random", else "centre".
+        ci: share of the bootstrap intervals.
+        partial: accept a run that is not finished, and mark it everywhere.
+        pictures: (image ids, method label) -> overlays by image id, for the best and worst images.
+        records, config, profile: in place of the run's files.
+        metrics: by name; by default vitjax.metrics.METRICS.
+        resamples: of the bootstrap.
+
+    Returns:
+        The paths written, the page last.
+
+    Raises:
+        RunError: no run there, records that are missing or not what the settings promise.
+        UnknownNameError: no such baseline. ConfigError: ci is not between 0 and 1.
+        OutputError: a file cannot be written; none is left half-written.
+    """
+    run_dir = Path(run_dir)
+    config, table, log = _opened(run_dir, config, records)
+    profile = read_profile(run_dir) if profile is None else profile
+    rows = Records(table, method_labels(config))
+    summary = summarise(
+        config, rows, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
+    )
+    target = run_dir / "report" if out is None else Path(out)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        written = [put(target / name, make(summary).encode()) for name, make in TABLES.items()]
+        drawn = _draw(panels(config, rows, summary, metrics), summary, target)
+        html = page(
+            summary,
+            config,
+            facts=run_facts(config, summary, table, log),
+            extremes=extremes(summary, rows),
+            curves=drawn[0].read_bytes() if drawn else None,
+            pictures=pictures,
+        )
+        return [*written, *drawn, put(target / "report.html", html.encode())]
+    except OSError as error:
+        raise OutputError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from error
+
+
+def _opened(
+    run_dir: Path, config: Mapping[str, Any] | None, records: pa.Table | None
+) -> tuple[Mapping[str, Any], pa.Table, list[dict[str, Any]]]:
+    """Settings, records and log; the run directory is read only for what was not given."""
+    if config is not None and records is not None:
+        return config, records, []
+    from vitjax.evaluate.store import RunStore
+
+    store = RunStore.open(run_dir)
+    found = store.records() if records is None else records
+    return store.config if config is None else config, found, store.logged()
+
+
+def put(path: Path, data: bytes) -> Path:
+    """Write a file whole or not at all: a temporary one beside it takes its place when it is on the disk."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp's are for the owner alone
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def read_profile(run_dir: Path) -> dict[str, Any]:
+    """profile.json, {} where there is none. Raises RunError where it is damaged."""
+    path = run_dir / "profile.json"
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: damaged: not an object")
+    return found
+
+
+def _draw(found: Sequence[Any], summary: Summary, target: Path) -> list[Path]:
+    """curves.png and curves.pdf, or nothing: those of an earlier report would be of other records."""
+    if not found:
+        for name in ("curves.png", "curves.pdf"):
+            (target / name).unlink(missing_ok=True)
+        return []
+    from vitjax.plots import save
+    from vitjax.plots.curves import curves
+
+    note = f"Means over images; bands: {100 * summary.ci:g} % bootstrap intervals of the means."
+    figure = curves(found, note=f"{summary.mark}. {note}" if summary.mark else note)
+    with tempfile.TemporaryDirectory(prefix=".curves.", dir=target) as scratch:
+        return [put(target / path.name, path.read_bytes()) for path in save(figure, Path(scratch) / "curves", pdf=True)]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
