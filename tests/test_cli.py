@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARED, needs_shared
-from vitjax.cli import main, parse_method
+from vitjax.cli import main
+from vitjax.cli_arguments import parse
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
 from vitjax.methods import METHODS
@@ -135,15 +136,15 @@ def test_listings_name_everything(capsys):
 
 
 def test_method_options_on_the_command_line():
-    assert parse_method("rollout") == {"method": "rollout"}
-    assert parse_method("rollout:head_fusion=max,discard_ratio=0.9,per_head=True") == {
+    assert parse("rollout") == {"method": "rollout"}
+    assert parse("rollout:head_fusion=max,discard_ratio=0.9,per_head=True") == {
         "method": "rollout",
         "head_fusion": "max",
         "discard_ratio": 0.9,
         "per_head": True,
     }
     with pytest.raises(ConfigError, match="name=value"):
-        parse_method("rollout:max")
+        parse("rollout:max")
 
 
 def test_no_network_says_where_weights_may_be_put(pictures, tmp_path):

@@ -27,6 +27,7 @@ ORDER = [
     "rules",
     "score",
     "flow",
+    "quadrature",
     "methods",
     "maps",
     "plots",
@@ -42,11 +43,14 @@ ORDER = [
     "output",
     "evaluate",
     "report",
+    "evaluation",
     "compare_page",
     "runs",
     "verify",
     "check_method",
     "demo",
+    "cli_arguments",
+    "cli_evaluation",
     "cli",
 ]
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
-from tqdm import tqdm
 
+from vitjax import cli_evaluation
+from vitjax.cli_arguments import Methods, Out, Pictures, Progress, class_of, method_requests
 from vitjax.errors import ConfigError, VitjaxError
-
-Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
-Pictures = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
-Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
 
 
 def explain(
@@ -49,7 +45,7 @@ def explain(
         overwrite: write into a directory that is not empty.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
-    with _progress(len(run.explanations) * len(run.images), "pictures") as tick:
+    with Progress(len(run.explanations) * len(run.images), "pictures") as tick:
         for each in run.explanations.values():
             each.save(out, pdf=pdf, progress=tick)
     if sheets:
@@ -163,7 +159,7 @@ def verify(
 
     if against != "timm":
         raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
-    report, passed = verify_against_timm(model, weights, _requests(methods, model), images, seed, tolerance)
+    report, passed = verify_against_timm(model, weights, method_requests(methods, model), images, seed, tolerance)
     print(report)
     if not passed:
         raise SystemExit(1)
@@ -192,6 +188,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "models": models,
     "verify": verify,
     "check-method": check_method,
+    "evaluate": cli_evaluation.evaluate,
+    "report": cli_evaluation.report,
+    "status": cli_evaluation.status,
+    "metrics": cli_evaluation.metrics,
 }
 
 
@@ -208,70 +208,26 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def parse_method(text: str) -> dict[str, Any]:
-    """`rollout:head_fusion=max,discard_ratio=0.9` -> {"method": "rollout", "head_fusion": "max", ...}."""
-    import ast
-
-    name, _, rest = text.partition(":")
-    options: dict[str, Any] = {"method": name}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigError(f"method {text!r}: option {part!r} is not of the form name=value")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
-    return options
-
-
-def _requests(methods: Methods, model: str) -> list[dict[str, Any]]:
-    """Parsed, with "all" (what is not slow) and "everything" spelled out for that kind of model."""
-    from vitjax.families import CNNS
-    from vitjax.methods import METHODS
-
-    able = {known: method for known, method in METHODS.items() if model not in CNNS or method.cnn is not None}
-    groups = {
-        "all": [{"method": known} for known, method in able.items() if not method.slow],
-        "everything": [{"method": known} for known in able],
-    }
-    return [each for name in methods for each in groups.get(name) or [parse_method(name)]]
-
-
 def _explain_all(
     images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn=None, cnn_weights=None
 ):
     from vitjax.runs import explain_pictures
 
-    wanted = None if target is None else int(target) if target.lstrip("-").isdigit() else target
     return explain_pictures(
         images,
         out,
         model=model,
         weights=weights,
-        methods=_requests(methods, model),
-        target=wanted,
+        methods=method_requests(methods, model),
+        target=class_of(target),
         dtype=dtype,
         batch_size=batch_size,
         seed=seed,
         overwrite=overwrite,
-        progress=_progress,
+        progress=Progress,
         cnn=cnn,
         cnn_weights=cnn_weights,
     )
-
-
-class _progress:
-    """A tqdm bar on stderr as a context: yields a function that sets the number done."""
-
-    def __init__(self, total: int, unit: str) -> None:
-        self.bar = tqdm(total=total, unit=" " + unit, file=sys.stderr)
-
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda count: self.bar.update(count)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
 
 
 if __name__ == "__main__":

@@ -36,8 +36,13 @@ class Images:
 
     def seeds(self) -> np.ndarray:
         """uint32 [b] from the ids alone: what an image gets does not depend on its place in a batch."""
-        digests = [hashlib.sha256(name.encode()).digest()[:4] for name in self.ids]
-        return np.asarray([int.from_bytes(digest, "little") for digest in digests], np.uint32)
+        return id_seeds(self.ids)
+
+
+def id_seeds(ids: Sequence[str]) -> np.ndarray:
+    """uint32 [b], from each image's id alone."""
+    digests = [hashlib.sha256(name.encode()).digest()[:4] for name in ids]
+    return np.asarray([int.from_bytes(digest, "little") for digest in digests], np.uint32)
 
 
 def prepare(model: Model, images: Any, *, exif: bool = True, skip_damaged: bool = False) -> Images:

@@ -1,0 +1,1 @@
+"""The machinery of `vitjax.evaluate`: jobs, chunks, records, devices."""

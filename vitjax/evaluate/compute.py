@@ -1,0 +1,296 @@
+"""One chunk of pictures -> its numbers, the next batch under way before the last is fetched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax.api import Request, compiled, image_key
+from vitjax.data.source import OK, Samples
+from vitjax.errors import RunError
+from vitjax.evaluate.flops import flops
+from vitjax.evaluate.job import Job
+from vitjax.evaluate.mesh import Devices
+from vitjax.evaluate.programs import curve_ends, metric_columns, model_input, verdicts
+from vitjax.images import id_seeds
+from vitjax.metrics.removal import wanted_ends
+from vitjax.model import accumulation_dtype
+
+Tick = Callable[[int], None]
+AHEAD = 2
+"""Batches in flight: one computes while the one before it is fetched."""
+
+
+@dataclass(eq=False)
+class Results:
+    """Numbers of the `n` pictures of a chunk by `m` methods. NaN, -1 and "" where there are none.
+
+    status: of each picture and method [n][m]. columns: [n, m] or [n, m, levels]. maps: raw, by method label, [n, ...].
+    """
+
+    status: np.ndarray
+    prediction: np.ndarray
+    confidence: np.ndarray
+    target: np.ndarray
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def blank(cls, samples: Samples, methods: int) -> Results:
+        status = np.empty((len(samples), methods), object)
+        status[:] = np.asarray(samples.status, object)[:, None]
+        none = np.full(len(samples), -1, np.int32)
+        return cls(status, none.copy(), np.full(len(samples), np.nan, np.float32), none.copy())
+
+    def put(self, name: str, rows: np.ndarray, method: int, values: np.ndarray) -> None:
+        """Numbers of one column, [rows] or [rows, levels]."""
+        if name not in self.columns:
+            self.columns[name] = np.full((*self.status.shape, *values.shape[1:]), np.nan)
+        self.columns[name][rows, method] = values
+
+
+class Evaluator:
+    """Computes chunks on the devices of this process.
+
+    batch_size: images in one call on EACH device. Every device then runs the same program whatever their number, which
+    keeps rows equal to the last bit where the compiler does; another batch size moves maps by rounding, and a pixel
+    that lies on a threshold may change sides.
+    """
+
+    def __init__(
+        self, job: Job, *, batch_size: int = 16, devices: Sequence[jax.Device] | None = None, tick: Tick | None = None
+    ) -> None:
+        self.job, self.model = job, job.model
+        self.devices = Devices(devices)
+        self.per_device = min(batch_size, job.chunk_size, job.count)
+        self.params = self.devices.copy(job.model.params)
+        self.tick = tick or (lambda count: None)
+        self.halved: list[int] = []
+        self.seconds: dict[str, list[float]] = {}  # of slow methods: [seconds, images]
+        self.work = 0.0  # floating-point operations so far, where they are counted
+        self._flops: dict[Any, float] = {}
+        self._executables: dict[Any, Any] = {}
+        self._common = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
+        self._explaining = tuple(each for each in job.metrics if "explainer" in each.metric.needs)
+        self._ends = wanted_ends([(each.metric, dict(each.options)) for each in job.metrics])
+
+    @property
+    def batch(self) -> int:
+        """Pictures in one device call."""
+        return self.per_device * len(self.devices)
+
+    def surroundings(self) -> dict[str, Any]:
+        """Where rows are computed, which they do not depend on."""
+        first = self.devices.devices[0]
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": first.device_kind,
+            "platform": first.platform,
+            "devices": len(self.devices),
+            "batch_per_device": self.per_device,
+        }
+
+    def chunk(self, samples: Samples) -> Results:
+        """All numbers of these pictures. Where the devices run out of memory, again with half the batch.
+
+        Raises RunError where one picture a device is too many.
+        """
+        while True:
+            try:
+                with jax.default_matmul_precision(self.model.precision):
+                    return self._chunk(samples)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                cause = str(error).splitlines()[0]
+            if self.per_device == 1:
+                raise RunError(f"out of device memory with one picture a device: {cause}")
+            self.per_device //= 2
+            self.halved.append(self.per_device)
+            self._executables.clear()
+            print(f"out of device memory: going on with {self.per_device} pictures a device", file=sys.stderr)
+
+    def _chunk(self, samples: Samples) -> Results:
+        results = Results.blank(samples, len(self.job.requests))
+        rows = np.flatnonzero([status == OK for status in samples.status])
+        rows = self._select(samples, rows, results)
+        flying: deque[tuple[np.ndarray, Any]] = deque()
+        for batch in self._batches(rows, self.batch):
+            flying.append((batch, self._dispatch(samples, batch)))
+            if len(flying) == AHEAD:
+                self._settle(*flying.popleft(), results)
+        while flying:
+            self._settle(*flying.popleft(), results)
+        if not len(rows):
+            for name, shape in self._column_shapes().items():
+                results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
+        return results
+
+    def _select(self, samples: Samples, rows: np.ndarray, results: Results) -> np.ndarray:
+        """The rows that `only_correct` and `min_confidence` leave; the others get their status."""
+        if not (self.job.only_correct or self.job.min_confidence):
+            return rows
+        kept = []
+        for batch in self._batches(rows, self.batch):
+            x = self.inputs(samples, batch)
+            logits, *_ = self._call("logits", compiled(self.model.config, ()), *self.arguments(samples, batch, x))
+            found = self._call("verdicts", verdicts(self.model.dtype), logits)
+            for row, prediction, confidence in zip(batch, *jax.device_get(found), strict=False):
+                results.prediction[row], results.confidence[row] = prediction, confidence
+                if self.job.only_correct and prediction != samples.labels[row]:
+                    results.status[row] = "not_correct"
+                elif confidence < self.job.min_confidence:
+                    results.status[row] = "low_confidence"
+                else:
+                    kept.append(row)
+        return np.asarray(kept, int)
+
+    def _dispatch(self, samples: Samples, rows: np.ndarray) -> dict[str, Any]:
+        """Everything of one batch as device arrays that may still be computing."""
+        x = self.inputs(samples, rows)
+        quick = tuple(each for each in self.job.requests if not each.method.slow)
+        arguments = self.arguments(samples, rows, x)
+        logits, target, maps = self._call(("explain", quick), compiled(self.model.config, quick), *arguments)
+        found = dict(zip(quick, maps, strict=True))
+        self.tick(len(rows))
+        program = curve_ends(self.model.config, self.model.preprocessing, self._ends)
+        ends = self._call("ends", program, self.params, x) if self._ends else {}
+        shared = (
+            self.devices.cut(_padded(samples.masks, rows, self.batch)),
+            logits,
+            target,
+            self.devices.cut(_padded(samples.labels, rows, self.batch)),
+            arguments[3],
+            arguments[4],
+            ends,
+        )
+        out: dict[str, Any] = {"verdict": (*self._call("verdicts", verdicts(self.model.dtype), logits), target)}
+        for method, each in enumerate(self.job.requests):
+            raw = found[each] if each in found else self._slow(each, samples, rows, target)
+            columns, degenerate, finite = self._metrics(self._common, None, x, raw, shared)
+            if self._explaining:
+                columns = {**columns, **self._metrics(self._explaining, each, x, raw, shared)[0]}
+            out[str(method)] = (columns, degenerate, finite, raw if self.job.save_maps else None)
+        return out
+
+    def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, shared: Any) -> Any:
+        program = metric_columns(self.model.config, self.model.preprocessing, metrics, method)
+        return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, *shared)
+
+    def _column_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one image's number in each metric column, for a chunk of which no picture is evaluated."""
+        config, dtype = self.model.config, accumulation_dtype(self.model.dtype)
+
+        def of(*shape: int, kind: Any = dtype) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((1, *shape), kind)
+
+        image, number = of(*config.image_size, 3, kind=self.model.dtype), of(kind=np.int32)
+        heat, mask = of(*config.image_size), of(*config.image_size, kind=np.uint8)
+        logits, seed = of(config.num_classes), jax.ShapeDtypeStruct((), np.uint32)
+        ends = dict.fromkeys(self._ends, logits)
+        found: dict[str, tuple[int, ...]] = {}
+        for metrics, method in ((self._common, None), (self._explaining, self.job.requests[0])):
+            program = metric_columns(config, self.model.preprocessing, metrics, method)
+            arguments = (self.params, image, heat, mask, logits, number, number, of(kind=np.uint32), seed, ends)
+            columns, *_ = jax.eval_shape(program, *arguments)
+            found |= {name: each.shape[1:] for name, each in columns.items()}
+        return found
+
+    def _settle(self, rows: np.ndarray, flying: dict[str, Any], results: Results) -> None:
+        """Fetch a batch and put its numbers in their places."""
+        found = jax.device_get(flying)
+        count = len(rows)
+        prediction, confidence, target = (each[:count] for each in found.pop("verdict"))
+        results.prediction[rows], results.confidence[rows], results.target[rows] = prediction, confidence, target
+        for place, (columns, degenerate, finite, raw) in found.items():
+            method = int(place)
+            status = np.where(finite[:count], np.where(degenerate[:count], "degenerate", OK), "not_finite")
+            results.status[rows, method] = status
+            for name, values in columns.items():
+                values = np.asarray(values[:count], np.float64).copy()
+                values[status != OK] = np.nan
+                results.put(name, rows, method, values)
+            if raw is not None:
+                label = self.job.requests[method].label
+                if label not in results.maps:
+                    results.maps[label] = np.full((len(results.status), *raw.shape[1:]), np.nan, raw.dtype)
+                results.maps[label][rows] = raw[:count]
+
+    def _slow(self, each: Request, samples: Samples, rows: np.ndarray, target: Any) -> Any:
+        """Maps of a method that has programs and batches of its own; timed."""
+        started = time.perf_counter()
+        found = self._slow_maps(each, samples, rows, target)
+        spent = self.seconds.setdefault(each.label, [0.0, 0])
+        spent[0] += time.perf_counter() - started
+        spent[1] += len(rows)
+        return self.devices.cut(_padded(found, np.arange(len(rows)), self.batch))
+
+    def _slow_maps(self, each: Request, samples: Samples, rows: np.ndarray, target: Any) -> np.ndarray:
+        config, options = self.model.config, dict(each.options)
+        if each.method.host is not None:
+            x = jax.device_get(self.inputs(samples, rows))[: len(rows)]
+            keys = _keys(jnp.uint32(self.job.seed), jnp.asarray(id_seeds([samples.ids[row] for row in rows])))
+            wanted = np.asarray(jax.device_get(target))[: len(rows)]
+            found = each.method.host(
+                config, self.job.model.params, jnp.asarray(x), wanted, keys=keys, tick=self.tick, **options
+            )
+            return np.asarray(found, accumulation_dtype(self.model.dtype))
+        size = max(1, self.per_device // 8) * len(self.devices)
+        wanted, parts = np.asarray(jax.device_get(target)), []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            params, x, _, seeds, seed = self.arguments(samples, part, self.inputs(samples, part, size), size)
+            asked = self.devices.cut(_padded(wanted, np.arange(start, start + len(part)), size))
+            _, _, (maps,) = self._call(
+                ("explain", each, size), compiled(config, (each,)), params, x, asked, seeds, seed
+            )
+            parts.append(jax.device_get(maps)[: len(part)])
+            self.tick(len(part))
+        return np.concatenate(parts)
+
+    def inputs(self, samples: Samples, rows: np.ndarray, size: int | None = None) -> Any:
+        """Those pictures as the model takes them, on the devices."""
+        pixels = self.devices.cut(_padded(samples.pixels, rows, size or self.batch))
+        program = model_input(self.model.preprocessing, self.model.dtype)
+        return self._call(("input", pixels.shape), program, pixels)
+
+    def arguments(self, samples: Samples, rows: np.ndarray, x: Any, size: int | None = None) -> tuple[Any, ...]:
+        """(params, x, targets, seeds, seed) of `api.compiled`."""
+        targets = self.job.targets(samples.labels[rows])
+        seeds = id_seeds([samples.ids[row] for row in rows])
+        places, size = np.arange(len(rows)), size or self.batch
+        cut = self.devices.cut((_padded(targets, places, size), _padded(seeds, places, size)))
+        return self.params, x, *cut, np.uint32(self.job.seed)
+
+    def _call(self, key: Any, program: Any, *arguments: Any) -> Any:
+        """Run a jitted program, compiled once for these shapes and checked for communication."""
+        key = (key, self.per_device)
+        if key not in self._executables:
+            self._executables[key] = self.devices.compile(program, *arguments)
+            self._flops[key] = flops(program, *arguments)
+        self.work += self._flops[key]
+        return self._executables[key](*arguments)
+
+    @staticmethod
+    def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+
+_keys = jax.jit(jax.vmap(image_key, in_axes=(None, 0)))
+
+
+def _padded(array: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
+    """Those rows, the last one repeated up to `size`: every call has one shape; what the padding gives is dropped."""
+    return array[rows[np.minimum(np.arange(size), len(rows) - 1)]]

@@ -1,0 +1,61 @@
+"""Who may write to a run directory: one process, or processes 0..n-1 of one division into n; never a second of them.
+
+The locks are the kernel's (flock): a killed process leaves none behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from vitjax.errors import RunError
+
+
+class Slot:
+    """The right to write as process `process` of `count`; a context manager."""
+
+    def __init__(self, directory: Path, process: int, count: int) -> None:
+        self.directory, self.process, self.count = directory / "locks", process, count
+        self._stream: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.process}-of-{self.count}"
+
+    def __enter__(self) -> Slot:
+        """Raises RunError where another process holds this slot, or one of another division."""
+        self.directory.mkdir(exist_ok=True)
+        guard = os.open(self.directory / "guard", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            for path in sorted(self.directory.glob("*-of-*")):
+                if path.name == self.name or not path.name.endswith(f"-of-{self.count}"):
+                    self._refuse_if_held(path)
+            own = os.open(self.directory / self.name, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(own, 0)
+            os.write(own, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            self._stream = own
+        finally:
+            os.close(guard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            os.close(self._stream)
+            self._stream = None
+
+    def _refuse_if_held(self, path: Path) -> None:
+        stream = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = path.read_text() or "another process"
+            raise RunError(
+                f"{self.directory.parent}: {holder} is writing to it as process {path.name}; this one would be "
+                f"{self.name}. Give every process the same count and a number of its own (--process i/n)"
+            ) from None
+        finally:
+            os.close(stream)

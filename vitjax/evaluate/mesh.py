@@ -1,0 +1,81 @@
+"""Images over devices: the batch axis is cut, the weights are copied, and no device ever waits for another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vitjax.errors import RunError
+
+_CUT, _WHOLE = PartitionSpec("images"), PartitionSpec()
+_COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute)[-\w]*\(")
+
+
+class Devices:
+    """The devices of one process as a line along which batches are cut."""
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None) -> None:
+        self.devices = list(devices or jax.local_devices())
+        # make_mesh defaults to Explicit axes, under which the sweep compiles with an all-gather of the whole batch.
+        self.mesh = Mesh(np.asarray(self.devices), ("images",), axis_types=(AxisType.Auto,))
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def cut(self, batch: Any) -> Any:
+        """Arrays that lead with the batch axis, a share on every device; its length is a multiple of their number."""
+        return jax.device_put(batch, NamedSharding(self.mesh, _CUT))
+
+    def copy(self, tree: Any) -> Any:
+        """Arrays that every device has whole."""
+        return jax.device_put(tree, NamedSharding(self.mesh, _WHOLE))
+
+    def compile(self, program: Any, *arguments: Any) -> Any:
+        """The executable of a program whose results all lead with the batch axis, as its cut arguments do.
+
+        Every device runs the whole program on its share (shard_map): left to itself, the compiler cuts some products
+        of the sweep another way and gathers the batch for them.
+
+        Raises RunError where there is communication between devices all the same: images do not depend on one another,
+        so that would be a mistake that costs time and ties devices together.
+        """
+        leaves, structure = jax.tree.flatten(arguments)
+        signature = tuple((leaf.shape, np.dtype(leaf.dtype), self._spec(leaf)) for leaf in map(_array, leaves))
+        precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (unknown to mypy)
+        return _executable(program, self.mesh, structure, signature, precision)
+
+    @staticmethod
+    def _spec(argument: Any) -> PartitionSpec:
+        placed = argument.sharding if isinstance(argument, jax.Array) else None
+        return placed.spec if isinstance(placed, NamedSharding) else _WHOLE
+
+
+def _array(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+
+
+@lru_cache(maxsize=64)
+def _executable(program: Any, mesh: Mesh, structure: Any, signature: tuple[Any, ...], precision: Any) -> Any:
+    """Of a program for arguments of these shapes, under the precision of matrix products that is in force."""
+    shapes = [
+        jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in signature
+    ]
+    specs = jax.tree.unflatten(structure, [spec for _, _, spec in signature])
+    local = jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=_CUT, check_vma=False)
+    executable = jax.jit(local).lower(*jax.tree.unflatten(structure, shapes)).compile()
+    if mesh.size > 1:
+        found = sorted({match[1] for text in _texts(executable) for match in _COLLECTIVE.finditer(text)})
+        if found:
+            raise RunError(f"the compiled program exchanges data between devices ({', '.join(found)})")
+    return executable
+
+
+def _texts(executable: Any) -> list[str]:
+    text = executable.as_text()
+    return text if isinstance(text, list) else [text]

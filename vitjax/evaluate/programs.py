@@ -1,0 +1,116 @@
+"""The compiled programs of an evaluation: pixels -> model input, maps -> metric columns."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitjax import maps
+from vitjax.api import Request, image_key
+from vitjax.data.geometry import Preprocessing
+from vitjax.evaluate.job import MetricRequest
+from vitjax.metrics.base import Case
+from vitjax.metrics.removal import ends_of
+from vitjax.model import accumulation_dtype
+from vitjax.network import Config, network, params_dtype
+from vitjax.vit import ViTConfig
+
+METRIC_STREAM = 1
+"""Folded into an image's key, so that a metric's random draws are not its method's."""
+
+
+@lru_cache(maxsize=16)
+def model_input(preprocessing: Preprocessing, dtype: Any) -> Any:
+    """jit: uint8 [b, H, W, 3] -> normalised [b, H, W, 3] in the model's dtype. A quarter of the bytes travel."""
+    mean, std = (np.asarray(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    return jax.jit(lambda pixels: ((pixels.astype(jnp.float32) / 255 - mean) / std).astype(dtype))
+
+
+@lru_cache(maxsize=16)
+def verdicts(dtype: Any) -> Any:
+    """jit: logits [b, k] -> predicted class and its probability."""
+
+    def run(logits):
+        probabilities = jax.nn.softmax(logits.astype(accumulation_dtype(dtype)))
+        return logits.argmax(axis=-1).astype(jnp.int32), probabilities.max(axis=-1)
+
+    return jax.jit(run)
+
+
+@lru_cache(maxsize=16)
+def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, ...]) -> Any:
+    """jit: (params, x) -> logits of fully removed and of blurred images, which the curves of all methods share."""
+
+    def run(params, x):
+        forward = partial(_forward, config, params)
+        return jax.vmap(lambda image: ends_of(forward, image, black(preprocessing, image.dtype), wanted))(x)
+
+    return jax.jit(run)
+
+
+@lru_cache(maxsize=64)
+def metric_columns(
+    config: Config, preprocessing: Preprocessing, metrics: tuple[MetricRequest, ...], method: Request | None
+) -> Any:
+    """jit: (params, x, raw, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
+
+    One program serves all methods whose maps have the same shape; only metrics that explain changed images need to
+    know the `method`.
+    """
+
+    def one(params, image, raw, mask, logits, target, label, image_seed, seed, ends):
+        key = image_key(seed, image_seed)
+        explain = None
+        if method is not None:
+            options = dict(method.options)
+
+            def explain(changed, picture, asked):
+                return method.method.one(config, changed, picture, asked, key=key, **options)
+
+        wide = raw.astype(accumulation_dtype(raw.dtype))
+        case = Case(
+            raw=wide,
+            heat=maps.to_pixels(wide, config.image_size),
+            mask=mask,
+            image=image,
+            logits=logits,
+            target=target,
+            label=label,
+            grid=_grid(config),
+            key=jax.random.fold_in(key, METRIC_STREAM),
+            black=black(preprocessing, image.dtype),
+            forward=partial(_forward, config, params),
+            explain=explain,
+            params=params,
+            ends=ends,
+        )
+        columns = {
+            f"{each.label}.{name}": value
+            for each in metrics
+            for name, value in each.metric.record(case, **dict(each.options)).items()
+        }
+        return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
+
+    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0, 0, 0, None, 0)))
+
+
+def _grid(config: Config) -> tuple[int, int]:
+    """Patches of a ViT, positions of a ResNet's last stage."""
+    if isinstance(config, ViTConfig):
+        return config.grid
+    return config.image_size[0] // 32, config.image_size[1] // 32
+
+
+def black(preprocessing: Preprocessing, dtype: Any) -> np.ndarray:
+    """A black pixel [3] in normalised space."""
+    return np.asarray([-m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)], dtype)
+
+
+def _forward(config: Config, params: Any, images: jax.Array) -> jax.Array:
+    module, dtype = network(config), params_dtype(params)
+    logits = jax.vmap(lambda image: module.apply({"params": params}, image.astype(dtype)))(images)
+    return logits.astype(accumulation_dtype(dtype))
