@@ -1,0 +1,68 @@
+"""Paper 000, table 2: where do rollout and gradient rollout of DeiT-Tiny look, beside Grad-CAM of a ResNet-50?"""
+
+from benchmarks.papers.protocols import bilinear, squashed
+from benchmarks.papers.table import BASELINES, Column, Part, Row, Table
+
+NEEDS = (
+    "photographs in a folder DIR and masks of their objects in another: `python -m vitjax.data.detector DIR -o MASKS` "
+    "(Mask R-CNN, extra `torch`), then --data folder:DIR --masks MASKS. The paper's own pictures are not published."
+)
+COLUMNS = (Column("FAF", "focus", "faf"), Column("BAF", "focus", "baf"))
+FUSIONS = ("mean", "max", "min")
+
+TABLE = Table(
+    name="p000_table2",
+    title="Attention focus of DeiT-Tiny on objects that Mask R-CNN finds (FAF higher, BAF lower is better)",
+    source=(
+        "none: the report is a PDF that could not be read, and the DeiT notebook is damaged. The README of "
+        "RiyaH2020/Explainability_in_Vision_transformers has one sentence: gradient rollout reaches ~25 % higher "
+        "foreground alignment than rollout"
+    ),
+    parts=(
+        Part(
+            name="deit_tiny",
+            model="deit_tiny_patch16_224",
+            needs=NEEDS,
+            rows=(
+                *(
+                    Row(
+                        f"Rollout, {fusion} (as published, discard {ratio})",
+                        {"method": "rollout", "variant": "vit_explain", "head_fusion": fusion, "discard_ratio": ratio},
+                    )
+                    # The paper does not say which share of the attention it drops; 0.9 is that code's default.
+                    for ratio in (0.9, 0.0)
+                    for fusion in FUSIONS
+                ),
+                *(
+                    Row(f"Rollout, {fusion} (canonical)", {"method": "rollout", "head_fusion": fusion})
+                    for fusion in FUSIONS
+                ),
+                # vit-explain's gradient rollout always takes the mean over heads, whatever fusion one asks for.
+                *(
+                    Row(
+                        f"Gradient rollout (as published, discard {ratio})",
+                        {"method": "grad_rollout", "variant": "vit_explain", "discard_ratio": ratio},
+                    )
+                    for ratio in (0.9, 0.0)
+                ),
+                Row("Gradient rollout (canonical)", "grad_rollout"),
+                *BASELINES,
+            ),
+            columns=COLUMNS,
+        ),
+        Part(
+            name="resnet50",
+            model="resnet50",
+            needs=NEEDS,
+            rows=(Row("Grad-CAM of a ResNet-50, layer4", "grad_cam"), *BASELINES),
+            columns=COLUMNS,
+            # As the paper's CNN notebook: Resize((224, 224)) and torchvision's first weights (the model's default).
+            model_as=bilinear,
+            source_as=squashed,
+        ),
+    ),
+    notes=(
+        "DeiT-Tiny gets timm's resize and crop; what the paper's DeiT notebook does is not known.",
+        "FAF of the ResNet is taken on its own 7 x 7 grid.",
+    ),
+)

@@ -1,0 +1,48 @@
+"""What the tables of paper 003 (VTranM, published as TokenTM) share."""
+
+from benchmarks.papers.table import BASELINES, Row
+
+MODEL = "vit_base_patch16_224"
+WEIGHTS = "google/vit-base-patch16-224"  # as in Transformer-Explainability, whose protocol the paper follows
+SOURCE = (
+    "none: arXiv 2403.14552 (CVPR 2024) is stored without its tables where we could look, and no code was published. A "
+    "third party's index (wizwand.com) lists numbers of the method alone, without table, model or protocol, among them "
+    "pixel accuracies of 81.43 and 81.79 %: not enough to set beside a line"
+)
+SEGMENTATION = (
+    "ImageNet-Segmentation, gtsegs_ijcv.mat (Guillaumin et al. 2014: 4,276 pictures with masks); then "
+    "--data imagenet-seg:gtsegs_ijcv.mat"
+)
+PERTURBATION = (
+    "ImageNet's validation set with labels: --data tfds:imagenet2012:validation (prepared as array_record), or "
+    "--data folder:DIR with one folder a class. CIFAR: --data tfds:cifar10:test or tfds:cifar100:test with "
+    "--weights FILE of a ViT-B/16 trained on it and --num-classes 10 or 100"
+)
+NOTES = (
+    "Which figure stands in which of the paper's tables is our reading of its text.",
+    "The paper's ViT-L and DeiT: --model NAME. Its weights are not named; ours are Google's first ViT-B/16.",
+)
+
+METHODS = (
+    Row("Grad-CAM", "grad_cam"),
+    Row("LRP", "lrp"),
+    Row("Conservative LRP", "conservative_lrp"),
+    Row("Transformer attribution", "transformer_attribution"),
+    # Transformer-Explainability's own scripts leave out the first block.
+    Row("Transformer attribution (from block 1)", {"method": "transformer_attribution", "start_layer": 1}),
+    Row("Raw attention", "raw_attention"),
+    Row("Rollout", "rollout"),
+    Row("Rollout (from block 1)", {"method": "rollout", "start_layer": 1}),
+    Row("AttCAT", "attcat"),
+    Row("Transformer-MM", "transformer_mm"),
+    Row("VTranM", "vtranm"),
+    *BASELINES,
+)
+# From the baseline of eq. 8 up; the aggregation alone is Transformer-MM with the probability for the logit.
+ABLATIONS = (
+    Row("last block alone", {"method": "vtranm", "aggregate": False}),
+    Row("aggregation", {"method": "vtranm", "length": False, "necc": False}),
+    Row("aggregation + length", {"method": "vtranm", "necc": False}),
+    Row("aggregation + length + NECC", "vtranm"),
+    *BASELINES,
+)
