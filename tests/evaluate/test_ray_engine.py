@@ -52,6 +52,6 @@ assert killed and len(started) == 3, (killed, started)
 assert_same_rows(local.records(), shared.records())
 """
     process = child(CODE + code)
-    out, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
     assert "its worker was lost, another takes it" in err

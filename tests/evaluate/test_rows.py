@@ -1,5 +1,7 @@
 """What a record says is what explain and the metric's own function say."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -135,3 +137,29 @@ def test_everything_wrong_is_said_before_computing(tmp_path):
         with pytest.raises(error, match=text):
             run(tmp_path / "never", options.pop("source", Pictures(3)), **options)
     assert not (tmp_path / "never").exists()
+
+
+def test_ties_are_broken_by_the_image_not_by_its_place(tmp_path):
+    """FAILURES 14: another order of the pictures, other batches, the same rows of each picture."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Backwards(Pictures):
+        @property
+        def ids(self):
+            return super().ids[::-1]
+
+        @property
+        def labels(self):
+            return super().labels[::-1]
+
+        def read(self, index):
+            return super().read(self.count - 1 - index)
+
+    metrics = [{"metric": "perturbation_auc", "levels": (0, 25, 50, 75, 100), "measure": "probability"}]
+    found = []
+    for source in (Pictures(7), Backwards(7)):
+        rows = run(tmp_path / type(source).__name__, source, methods=["raw_attention"], metrics=metrics).records()
+        order = np.argsort(rows["image_id"].to_pylist())
+        found.append({name: values[order] for name, values in numbers(rows).items()})
+    for name, values in found[0].items():
+        np.testing.assert_allclose(values, found[1][name], rtol=1e-5, atol=1e-5, err_msg=name)

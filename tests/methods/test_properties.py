@@ -1,5 +1,6 @@
 """What must hold for every method on every kind of model: one table, tests/cases.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 import vitjax
-from tests.cases import CASES, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
+from tests.cases import CASES, CONFIGS, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
 from tests.oracles.formulas import FORMULAS, RANDOM
 from vitjax.api import TRACES, compiled, image_key, request
 from vitjax.methods import METHODS
+from vitjax.vit import ViT
 
 QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "smooth_grad")]
 FIRST = [next(case for case in CASES if case["method"] == name) for name in METHODS]
@@ -95,6 +97,19 @@ def test_bfloat16_model_accumulates_in_float32(cases):
     model = tiny_model("plain", jax.numpy.bfloat16)
     for explanation in explain_all(model, tiny_images(model, 2), cases).values():
         assert explanation.maps.dtype == np.float32 and np.isfinite(explanation.maps).all()
+
+
+def test_products_of_24_layers_do_not_overflow_half_precision():
+    """FAILURES 25: (I + A) to the 24th power is 2^24 where float16 ends at 65,504."""
+    config = replace(CONFIGS["plain"], depth=24)
+    shapes = jax.eval_shape(ViT(config).init, jax.random.key(0), np.zeros((32, 32, 3), np.float32))["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jax.numpy.asarray(0.05 * rng.normal(size=leaf.shape), np.float16), shapes)
+    model = replace(tiny_model("plain"), config=config, params=params)
+    methods = [{"method": "rollout", "variant": "first_left"}, "gmar", "transformer_mm", "vtranm"]
+    for explanation in vitjax.explain_many(model, tiny_images(model, 2), methods).values():
+        assert explanation.maps.dtype == np.float32 and np.isfinite(explanation.maps).all(), explanation.label
+        assert not explanation.degenerate.any(), explanation.label
 
 
 def test_target_matters_exactly_where_the_method_says_so(cases, wide):
