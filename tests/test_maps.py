@@ -144,3 +144,21 @@ def test_jit_and_vmap_equal_eager():
 def test_to_pixels_of_a_pixel_map_is_min_max_alone():
     heat = noise((40, 30))
     np.testing.assert_array_equal(to_pixels(heat, (40, 30)), normalise(heat))
+
+
+def test_pictures_of_pixel_maps_saturate_at_a_percentile_of_the_magnitude():
+    heat = np.asarray(noise((40, 40))) ** 2
+    heat[3, 4] = 1000.0
+    shown = np.asarray(maps.to_display(jnp.asarray(heat), (40, 40)))
+    limit = np.percentile(heat, 99)
+    np.testing.assert_allclose(shown, (np.minimum(heat, limit) - heat.min()) / (limit - heat.min()), atol=1e-6)
+    signed = np.asarray(maps.to_display(jnp.asarray(-heat), (40, 40), signed=True))
+    np.testing.assert_allclose(signed, -np.minimum(heat, limit) / limit, atol=1e-6)
+    lonely = np.zeros((40, 40))
+    lonely[3, 4] = 2.0
+    np.testing.assert_array_equal(np.asarray(maps.to_display(jnp.asarray(lonely), (40, 40))), lonely / 2)
+
+
+def test_pictures_of_token_maps_are_what_metrics_see():
+    heat = noise((5, 5))
+    np.testing.assert_allclose(maps.to_display(heat, (40, 40)), to_pixels(heat, (40, 40)), atol=1e-6)

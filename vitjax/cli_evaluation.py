@@ -78,6 +78,7 @@ def evaluate(
     from vitjax.evaluate.job import Job
     from vitjax.evaluation import evaluate as run_evaluation
     from vitjax.evaluation import source_of
+    from vitjax.output import write_manifest
     from vitjax.zoo import load
 
     if distributed:
@@ -119,6 +120,8 @@ def evaluate(
         opened={"model": model, "weights": weights, "dtype": dtype, "data": data, "masks": masks and str(masks)},
         **wanted,
     )
+    opened = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
+    write_manifest(out, "evaluate", loaded, {"data": data, **wanted, **opened})
     print(run.status())
     if run.finished and report:
         _print(run.report(), run)

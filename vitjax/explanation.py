@@ -84,11 +84,8 @@ class Explanation:
         from vitjax import plots
 
         size = self.images.pixels.shape[1:3]
-        raw = self.maps[index]
-        if self.signed and not self.degenerate[index]:
-            heat = map_functions.upsample(raw, size) / np.abs(raw).max()
-        else:
-            heat = map_functions.to_pixels(raw, size)
+        signed = self.signed and not self.degenerate[index]
+        heat = map_functions.to_display(self.maps[index], size, signed=signed)
         return plots.overlay(self.images.pixels[index], np.asarray(heat), signed=self.signed)
 
     def caption(self, index: int) -> dict[str, Any]:

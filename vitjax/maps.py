@@ -103,3 +103,32 @@ def to_pixels(heat: Map, size: Size) -> Map:
         ValueError: as `upsample`.
     """
     return normalise(upsample(heat, size))
+
+
+SHOWN = 99.0
+"""Percentile of the magnitude at which a picture of a pixel-level map saturates."""
+
+
+def to_display(heat: Map, size: Size, *, signed: bool = False) -> Map:
+    """What a picture shows of a map; metrics use `to_pixels`.
+
+    As `to_pixels`, or with `signed` divided by the largest magnitude, so that 0 stays 0. A map that is at pixels
+    already saturates at the 99th percentile of its magnitude: its largest value is one pixel, which would take all the
+    colour.
+
+    Args:
+        heat: [h, w] raw relevance on the token grid, or already [H, W].
+        size: (H, W) of the picture in pixels.
+
+    Returns:
+        [H, W] in [0, 1], signed in [-1, 1].
+    """
+    large = upsample(heat, size)
+    if tuple(heat.shape) == tuple(size):
+        limit = jnp.percentile(jnp.abs(large), SHOWN)
+        limit = jnp.where(limit > 0, limit, jnp.abs(large).max())
+        large = jnp.clip(large, -limit, limit)
+    if not signed:
+        return normalise(large)
+    most = jnp.abs(large).max()
+    return large / jnp.where(most > 0, most, 1)

@@ -46,13 +46,18 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
             "kind": jax.devices()[0].device_kind,
             "count": jax.device_count(),
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **more,
     }
     path = directory / "manifest.json"
     path.write_text(json.dumps(manifest, indent=1, default=str) + "\n")
     return path
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and the packages that numbers depend on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def model_record(model: Model) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from vitjax.evaluate.programs import curve_ends, metric_columns, model_input, ve
 from vitjax.images import id_seeds
 from vitjax.metrics.removal import wanted_ends
 from vitjax.model import accumulation_dtype
+from vitjax.output import versions
 
 Tick = Callable[[int], None]
 AHEAD = 2
@@ -60,7 +61,7 @@ class Results:
 
 
 class Evaluator:
-    """Computes chunks on the devices of this process.
+    """Computes chunks on the devices of this process; calls `tick` with the number of images after each batch.
 
     batch_size: images in one call on EACH device. Every device then runs the same program whatever their number, which
     keeps rows equal to the last bit where the compiler does; another batch size moves maps by rounding, and a pixel
@@ -99,6 +100,7 @@ class Evaluator:
             "platform": first.platform,
             "devices": len(self.devices),
             "batch_per_device": self.per_device,
+            "versions": versions(),
         }
 
     def chunk(self, samples: Samples) -> Results:
@@ -163,7 +165,6 @@ class Evaluator:
         arguments = self.arguments(samples, rows, x)
         logits, target, maps = self._call(("explain", quick), compiled(self.model.config, quick), *arguments)
         found = dict(zip(quick, maps, strict=True))
-        self.tick(len(rows))
         program = curve_ends(self.model.config, self.model.preprocessing, self._ends)
         ends = self._call("ends", program, self.params, x) if self._ends else {}
         shared = (
@@ -210,6 +211,7 @@ class Evaluator:
     def _settle(self, rows: np.ndarray, flying: dict[str, Any], results: Results) -> None:
         """Fetch a batch and put its numbers in their places."""
         found = jax.device_get(flying)
+        self.tick(len(rows))
         count = len(rows)
         prediction, confidence, target = (each[:count] for each in found.pop("verdict"))
         results.prediction[rows], results.confidence[rows], results.target[rows] = prediction, confidence, target
@@ -243,7 +245,7 @@ class Evaluator:
             keys = _keys(jnp.uint32(self.job.seed), jnp.asarray(id_seeds([samples.ids[row] for row in rows])))
             wanted = np.asarray(jax.device_get(target))[: len(rows)]
             found = each.method.host(
-                config, self.job.model.params, jnp.asarray(x), wanted, keys=keys, tick=self.tick, **options
+                config, self.job.model.params, jnp.asarray(x), wanted, keys=keys, tick=lambda count: None, **options
             )
             return np.asarray(found, accumulation_dtype(self.model.dtype))
         size = max(1, self.per_device // 8) * len(self.devices)
@@ -256,7 +258,6 @@ class Evaluator:
                 ("explain", each, size), compiled(config, (each,)), params, x, asked, seeds, seed
             )
             parts.append(jax.device_get(maps)[: len(part)])
-            self.tick(len(part))
         return np.concatenate(parts)
 
     def inputs(self, samples: Samples, rows: np.ndarray, size: int | None = None) -> Any:

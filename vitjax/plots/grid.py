@@ -140,7 +140,7 @@ def legend(axes: Axes, x: float, y: float, *, signed: bool) -> None:
     """The colours of the overlays, as they come out over a mid-grey photo, from 0 (or -1) to 1."""
     ramp = np.tile(np.linspace(-1 if signed else 0, 1, 256), (8, 1))
     colours = np.asarray(overlay(np.full((8, 256, 3), 128, np.uint8), ramp, signed=signed))
-    low, words = ("−1", "against and for the class") if signed else ("0", "relevance, min–max scaled per image")
+    low, words = ("−1", "against and for the class") if signed else ("0", "relevance, scaled per image")
     write(axes, x + 0.08, y + 0.06, low, size=SIZE, color=MUTED, ha="right", at="middle")
     picture(axes, colours, (x + 0.12, y, 1.5, 0.12))
     write(axes, x + 1.68, y + 0.06, "1", size=SIZE, color=MUTED, at="middle")

@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@partial(jax.jit, static_argnums=1)
-def to_pixels(raw: jax.Array, size: tuple[int, int]) -> jax.Array:
-    return maps.to_pixels(raw, size)
-
-
-@partial(jax.jit, static_argnums=1)
-def upsample(raw: jax.Array, size: tuple[int, int]) -> jax.Array:
-    return maps.upsample(raw, size)
-
-
+to_display = partial(jax.jit, static_argnames=("size", "signed"))(maps.to_display)
 is_degenerate = jax.jit(maps.is_degenerate)
 
 
@@ -58,6 +49,5 @@ def heated(axes: Axes, photo: np.ndarray, raw: np.ndarray, box: Box, *, size: fl
         picture(axes, dimmed(photo).astype(np.uint8), box)
         stamp(axes, box, reason, size=size)
         return
-    pixels = photo.shape[:2]
-    heat = upsample(raw, pixels) / np.abs(raw).max() if signed else to_pixels(raw, pixels)
+    heat = to_display(raw, photo.shape[:2], signed=signed)
     picture(axes, np.asarray(overlay(photo, np.asarray(heat), signed=signed)), box)

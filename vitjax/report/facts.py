@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from vitjax.output import versions
 from vitjax.report.summary import Summary
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run_facts(
     facts += _log_facts(list(log))
     facts.append(("baseline of differences", summary.baseline or "none"))
     facts.append(("intervals", f"{100 * summary.ci:g} %, percentile bootstrap, {summary.resamples} resamples"))
-    facts.append(("report made with", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)))
+    facts.append(("report made with", _named(versions())))
     return [(name, value) for name, value in facts if value]
 
 
@@ -57,10 +57,11 @@ def _log_facts(log: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     seconds = sum(event.get("seconds", 0) for event in finished)
     if seconds:
         yield "time, all processes together", f"{seconds:.0f} s for {sum(e['images'] for e in finished)} images"
+    yield (
+        "computed with",
+        "; ".join(dict.fromkeys(_named(event["versions"]) for event in started if "versions" in event)),
+    )
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "?"
+def _named(found: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name} {found[name]}" for name in PACKAGES if found.get(name))
