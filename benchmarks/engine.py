@@ -21,7 +21,7 @@ from vitjax.data.loader import load_chunks
 from vitjax.evaluate.compute import Evaluator
 from vitjax.evaluate.engine import run_chunks
 from vitjax.evaluate.job import Job
-from vitjax.evaluate.programs import metric_columns
+from vitjax.evaluate.programs import heat_maps, metric_columns
 from vitjax.evaluate.store import RunStore
 from vitjax.evaluation import source_of
 from vitjax.methods import METHODS
@@ -78,15 +78,19 @@ def _bare(evaluator: Evaluator, samples, batches: int) -> float:
         arguments, (masks, labels) = prepared[0]
         logits, target, maps = explain(*arguments)
         rest = (masks, logits, target, labels, *arguments[3:], {})
-        score = {
-            heat.shape: evaluator.devices.compile(program, evaluator.params, arguments[1], heat, *rest) for heat in maps
-        }
+        to_heat, score = {}, {}
+        for raw in maps:
+            to_heat[raw.shape] = evaluator.devices.compile(heat_maps(config.image_size, raw.dtype), raw)
+            given = evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest
+            score[raw.shape] = evaluator.devices.compile(program, *given)
         started = time.perf_counter()
         for number in range(batches):
             arguments, (masks, labels) = prepared[number % len(prepared)]
             logits, target, maps = explain(*arguments)
             rest = (masks, logits, target, labels, *arguments[3:], {})
-            out = [score[heat.shape](evaluator.params, arguments[1], heat, *rest) for heat in maps]
+            out = [
+                score[raw.shape](evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest) for raw in maps
+            ]
             if number % 2:
                 jax.block_until_ready(out)
         jax.block_until_ready(out)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from vitjax import maps as map_functions
@@ -62,7 +61,7 @@ class Explanation:
     def pixels(self) -> np.ndarray:
         """[b, H, W]: upsampled bilinearly and min-max normalised to [0, 1] per image."""
         size = self.images.pixels.shape[1:3]
-        return np.asarray(jax.vmap(lambda m: map_functions.to_pixels(m, size))(self.maps))
+        return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size)))
 
     def completeness_gap(self) -> np.ndarray:
         """|Σ map - (s(x) - s(0))| / |s(x) - s(0)| of each image, float [b], x = 0 the mean colour.

@@ -6,6 +6,9 @@ is given; half precision and integers become float32. `jax.vmap` gives the batch
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
@@ -103,6 +106,15 @@ def to_pixels(heat: Map, size: Size) -> Map:
         ValueError: as `upsample`.
     """
     return normalise(upsample(heat, size))
+
+
+@partial(jax.jit, static_argnames="size")
+def all_to_pixels(heats: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
+    """`to_pixels` of many maps in the one compiled form that `Explanation.pixels` and an evaluation share.
+
+    Another form rounds another way, and pixels that lie on a threshold, or are equal, would change sides.
+    """
+    return jax.vmap(lambda heat: to_pixels(heat, size))(heats)
 
 
 SHOWN = 99.0

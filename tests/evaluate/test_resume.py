@@ -209,3 +209,18 @@ def test_the_log_says_who_did_what(whole):
     assert [event["event"] for event in events] == ["started", "finished"]
     assert events[0]["devices"] == jax.local_device_count() and events[1]["images"] == 18
     assert METHODS[0] in whole.config["methods"][0]["label"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data_set():
+    """Ten times the pictures in the same process: the peak moves by less than a chunk of decoded pictures would."""
+    code = """
+import resource, tempfile
+peaks = []
+for count in (48, 480):
+    run(Path(tempfile.mkdtemp()) / "run", Pictures(count), chunk_size=16)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peaks[1] - peaks[0])
+"""
+    grown = float(finish(child(code)).splitlines()[-1])
+    assert grown < 24, f"{grown} MiB"

@@ -1,5 +1,7 @@
 """Localisation numbers equal scikit-learn's and plain loops."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from sklearn import metrics as sk
 
 from tests.metrics.helpers import GRID, SIZE, case, compiled, mask_of, tie_free
 from vitjax import maps, metrics
+from vitjax.metrics.above_mean import above_mean
 from vitjax.metrics.masks import mask_on_grid, pooled, share_on_grid
 from vitjax.metrics.segmentation import pooled_mean_iou, pooled_share
 
@@ -242,3 +245,23 @@ def test_mean_iou_of_a_data_set_is_not_the_mean_over_images():
     hit = np.concatenate([(tie_free(i) > tie_free(i).mean()).reshape(-1) for i in range(4)])
     assert flat.shape == hit.shape
     assert float(figure.aggregate(*columns)) == pytest.approx(sk.jaccard_score(masks == 255, hit, average="macro"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["uniform", "long tail", "ties at the mean"])
+def test_above_the_mean_is_exact(seed, kind):
+    """Against rationals: every value of an irregular map, and values that equal the mean."""
+    rng = np.random.default_rng(seed)
+    shape = (61, 83) if seed % 2 else (64, 64)
+    values = rng.random(shape).astype(np.float32)
+    if kind == "long tail":
+        values = (values**12).astype(np.float32)
+    elif kind == "ties at the mean":
+        values = rng.choice(np.float32([0.1, 0.3, 0.5]), shape)
+        values.flat[: values.size // 2] = 0.3
+        values.flat[values.size // 2 :] = 0.3
+        values.flat[0], values.flat[1] = np.float32(0.25), np.float32(2) * np.float32(0.3) - np.float32(0.25)
+    total = sum(map(Fraction, values.ravel().tolist()))
+    expected = [Fraction(value) * values.size > total for value in values.ravel().tolist()]
+    found = np.asarray(jax.jit(above_mean)(values)).ravel()
+    np.testing.assert_array_equal(found, expected)

@@ -21,7 +21,7 @@ from vitjax.errors import RunError
 from vitjax.evaluate.flops import flops
 from vitjax.evaluate.job import Job
 from vitjax.evaluate.mesh import Devices
-from vitjax.evaluate.programs import curve_ends, metric_columns, model_input, verdicts
+from vitjax.evaluate.programs import curve_ends, heat_maps, metric_columns, model_input, verdicts
 from vitjax.images import id_seeds
 from vitjax.metrics.removal import wanted_ends
 from vitjax.model import accumulation_dtype
@@ -179,15 +179,17 @@ class Evaluator:
         out: dict[str, Any] = {"verdict": (*self._call("verdicts", verdicts(self.model.dtype), logits), target)}
         for method, each in enumerate(self.job.requests):
             raw = found[each] if each in found else self._slow(each, samples, rows, target)
-            columns, degenerate, finite = self._metrics(self._common, None, x, raw, shared)
+            heats = heat_maps(self.model.config.image_size, accumulation_dtype(self.model.dtype))
+            heat = self._call(("heat", raw.shape), heats, raw)
+            columns, degenerate, finite = self._metrics(self._common, None, x, raw, heat, shared)
             if self._explaining:
-                columns = {**columns, **self._metrics(self._explaining, each, x, raw, shared)[0]}
+                columns = {**columns, **self._metrics(self._explaining, each, x, raw, heat, shared)[0]}
             out[str(method)] = (columns, degenerate, finite, raw if self.job.save_maps else None)
         return out
 
-    def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, shared: Any) -> Any:
+    def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, heat: Any, shared: Any) -> Any:
         program = metric_columns(self.model.config, self.model.preprocessing, metrics, method)
-        return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, *shared)
+        return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, heat, *shared)
 
     def _column_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one image's number in each metric column, for a chunk of which no picture is evaluated."""
@@ -203,7 +205,7 @@ class Evaluator:
         found: dict[str, tuple[int, ...]] = {}
         for metrics, method in ((self._common, None), (self._explaining, self.job.requests[0])):
             program = metric_columns(config, self.model.preprocessing, metrics, method)
-            arguments = (self.params, image, heat, mask, logits, number, number, of(kind=np.uint32), seed, ends)
+            arguments = (self.params, image, heat, heat, mask, logits, number, number, of(kind=np.uint32), seed, ends)
             columns, *_ = jax.eval_shape(program, *arguments)
             found |= {name: each.shape[1:] for name, each in columns.items()}
         return found

@@ -95,6 +95,8 @@ class Job:
             raise ConfigError(f"min_confidence={min_confidence}: a probability, 0 to below 1")
         if save_maps not in (None, *SAVE_MAPS):
             raise ConfigError(f"save_maps={save_maps!r} is not one of {', '.join(SAVE_MAPS)}")
+        if isinstance(target, (list, tuple, np.ndarray)):
+            raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2', a class")
         count = min(len(source.ids), limit or len(source.ids))
         job = cls(
             model=model,

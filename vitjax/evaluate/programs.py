@@ -52,17 +52,23 @@ def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, 
     return jax.jit(run)
 
 
+@lru_cache(maxsize=16)
+def heat_maps(size: tuple[int, int], dtype: Any) -> Any:
+    """jit: raw maps [b, h, w] or [b, H, W] -> H [b, H, W], rounded as `Explanation.pixels` rounds."""
+    return jax.jit(lambda raw: maps.all_to_pixels(raw.astype(dtype), size))
+
+
 @lru_cache(maxsize=64)
 def metric_columns(
     config: Config, preprocessing: Preprocessing, metrics: tuple[MetricRequest, ...], method: Request | None
 ) -> Any:
-    """jit: (params, x, raw, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
+    """jit: (params, x, raw, heat, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
 
     One program serves all methods whose maps have the same shape; only metrics that explain changed images need to
     know the `method`.
     """
 
-    def one(params, image, raw, mask, logits, target, label, image_seed, seed, ends):
+    def one(params, image, raw, heat, mask, logits, target, label, image_seed, seed, ends):
         key = image_key(seed, image_seed)
         explain = None
         if method is not None:
@@ -74,7 +80,7 @@ def metric_columns(
         wide = raw.astype(accumulation_dtype(raw.dtype))
         case = Case(
             raw=wide,
-            heat=maps.to_pixels(wide, config.image_size),
+            heat=heat,
             mask=mask,
             image=image,
             logits=logits,
@@ -95,7 +101,7 @@ def metric_columns(
         }
         return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
 
-    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0, 0, 0, None, 0)))
+    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)))
 
 
 def _grid(config: Config) -> tuple[int, int]:

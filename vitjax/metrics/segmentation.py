@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from vitjax.metrics.above_mean import above_mean
 from vitjax.metrics.base import Case, Columns, Figure, Metric, mean
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.shapes import Array, Scalar
@@ -47,8 +48,8 @@ class Counts(NamedTuple):
 
 
 def chosen(heat: Heat, threshold: Threshold) -> Bool[Array, "height width"]:
-    """[H > t], strictly; "mean" is the mean of the whole map, pixels that do not count included."""
-    return heat > (heat.mean() if threshold == "mean" else threshold)
+    """[H > t], strictly; "mean" is the exact mean of the whole map, pixels that do not count included."""
+    return above_mean(heat) if threshold == "mean" else heat > threshold
 
 
 def counts(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
