@@ -5,21 +5,108 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
+from vitjax.evaluate.flops import flops
 from vitjax.model import Model
-from vitjax.vit import ViT
+from vitjax.network import network
 from vitjax.zoo import entries
 
+K = TypeVar("K", bound=Hashable)
 RESULTS = Path(__file__).parent / "results"
+MIB = 2**20
+FEWEST_ROUNDS = 3
+"""A median of fewer says nothing, whatever the time."""
+
+# Who runs a case.
+OURS, FORWARD, OURS_SAME = "vitjax", "vitjax, logits", "vitjax, the peers' methods"
+HOOKS, BATCHED, COMPILED = "PyTorch, hooks, one image", "PyTorch, batched by hand", "PyTorch, torch.compile"
+CAPTUM = "captum"
+
+# Dense bf16 FLOP/s from the vendors' data sheets, by the name that JAX gives the device.
+DENSE_BF16 = {
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is timed.
+
+    run: returns device arrays (they are waited for), or anything when it is done.
+    items: images, or whatever is counted, of one call: what cases of different batches are compared by.
+    flop: floating-point operations of one call, of matrix products. compile_s: tracing and compiling, not timed again.
+    memory: MiB of temporaries at the peak of a call; asked for after warm-up.
+    """
+
+    run: Callable[[], Any]
+    items: int = 1
+    flop: float | None = None
+    compile_s: float | None = None
+    memory: Callable[[], float | None] = lambda: None
+
+
+class Times(NamedTuple):
+    """Seconds of a case: its first call after compilation, and one call in each round."""
+
+    first: float
+    rounds: list[float]
+
+
+def case_of(program: Any, *arguments: Any, items: int) -> Case:
+    """A jitted program for these arguments, compiled."""
+    arguments = jax.device_put(arguments)
+    start = time.perf_counter()
+    executable = program.lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    found = executable.memory_analysis()
+    temporary = None if found is None else round(found.temp_size_in_bytes / MIB, 3)
+    work = flops(program, *arguments)
+    return Case(lambda: executable(*arguments), items, work, round(seconds, 2), lambda: temporary)
+
+
+def measure(
+    cases: Mapping[K, Callable[[], Any]], repeats: int, *, deadline: float | None = None, shown: bool = False
+) -> dict[K, Times]:
+    """Time every case once in each of `repeats` rounds, one after the other; before that once more, on its own account.
+
+    deadline: `time.perf_counter()` after which no round begins, once there are FEWEST_ROUNDS.
+    shown: a bar of progress; and a case that does not fit into memory is named and left out, where else it raises.
+    """
+    found: dict[K, Times] = {}
+    for name, run in tqdm(cases.items(), "warm-up", disable=None if shown else True):
+        try:
+            found[name] = Times(_seconds(run), [])
+        except RuntimeError as error:  # JAX's and PyTorch's are subclasses
+            if not shown or not any(each in str(error) for each in ("RESOURCE_EXHAUSTED", "out of memory")):
+                raise
+            print(f"{name}: not enough memory, left out", file=sys.stderr)
+    for number in tqdm(range(repeats), "rounds", disable=None if shown else True):
+        if deadline is not None and number >= FEWEST_ROUNDS and time.perf_counter() > deadline:
+            break
+        for name, times in found.items():
+            times.rounds.append(_seconds(cases[name]))
+    return found
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
 
 
 def rounds(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
@@ -27,29 +114,40 @@ def rounds(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, li
 
     Every case runs once before, untimed. A case returns device arrays (waited for) or anything that is done.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for timed in range(repeats + 1):
-        for name, run in cases.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            if timed:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return {name: times.rounds for name, times in measure(cases, repeats).items()}
 
 
-def ratio(seconds: Mapping[str, list[float]], case: str, by: str) -> float:
+def ratio(seconds: Mapping[K, list[float]], case: K, by: K) -> float:
     """Median over rounds of case / by: what both suffer in a round cancels."""
     return median(a / b for a, b in zip(seconds[case], seconds[by], strict=True))
 
 
-def random_model(name: str) -> Model:
-    """A named architecture with random weights: speed does not depend on them."""
+def matmul(dtype: str) -> Case:
+    """The square matrix product that this machine is fastest at: what the share of its peak is taken of."""
+    sizes = (1024, 2048) if jax.devices()[0].platform == "cpu" else (4096, 8192, 16384)
+    best: tuple[float, Case] | None = None
+    for size in sizes:
+        one = jnp.ones((size, size), dtype)
+        with jax.default_matmul_precision("highest"):
+            case = case_of(jax.jit(jnp.matmul), one, one, items=1)
+        times = measure({0: case.run}, FEWEST_ROUNDS)[0]
+        speed = 2.0 * size**3 / min(times.rounds)
+        if best is None or speed > best[0]:
+            best = speed, case
+    assert best is not None
+    return best[1]
+
+
+def random_model(name: str, *, dtype: str = "float32", **changes: Any) -> Model:
+    """A named architecture with random weights: speed does not depend on them. `changes`: fields of its config."""
     entry = entries()[name]
-    image = jax.ShapeDtypeStruct((*entry.config.image_size, 3), jnp.float32)
-    shapes = jax.eval_shape(ViT(entry.config).init, jax.random.key(0), image)["params"]
+    config = replace(entry.config, **changes)
+    image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.02, jnp.float32), shapes)
-    return Model(entry.config, params, entry.preprocessing, None, name, {"source": "random"})
+    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.02, dtype), shapes)
+    preprocessing = replace(entry.preprocessing, size=config.image_size)
+    return Model(config, params, preprocessing, None, name, {"source": "random"})
 
 
 def machine() -> dict[str, Any]:

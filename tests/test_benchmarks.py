@@ -30,7 +30,7 @@ from tests.cases import tiny_images, tiny_model
 from tests.torch_peer import import_timm
 from vitjax.methods import METHODS
 
-COUNT = 3
+COUNT = 3  # of the first two, Grad-CAM is zero everywhere
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +165,7 @@ def test_levels_are_the_forwards_of_the_metric(tiny):
     assert_allclose(case.flop, (case.items + 1) * one, rtol=1e-6)  # with nothing left, images are all the same
 
 
+@pytest.mark.slow
 def test_evaluation_reads_every_jpeg(tiny, monkeypatch):
     monkeypatch.setattr(speed, "JPEG_SIZE", (40, 30))
     case = speed.Bench(tiny).evaluation(32)

@@ -1,0 +1,92 @@
+"""Which peer runs what: timed cases on the weights and images that vitjax gets in the same run."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks.harness import BATCHED, CAPTUM, COMPILED, HOOKS, MIB, Case
+from benchmarks.peers import FOLDS, captum, hooks
+from benchmarks.peers.batched import Batched
+from vitjax.model import Model
+from vitjax.vit import ViTConfig
+from weights_convert.check import timm_peer
+from weights_convert.keys import to_state
+
+
+class Peers:
+    """The model in PyTorch, on the device that JAX uses and with as many threads as there are cores."""
+
+    def __init__(self, model: Model) -> None:
+        config = model.config
+        if not isinstance(config, ViTConfig) or config.pool != "token":
+            raise ValueError(f"{model.name}: the peers read the class token; --no-peers runs without them")
+        torch.set_num_threads(os.cpu_count() or 1)
+        cuda = jax.devices()[0].platform == "gpu" and torch.cuda.is_available()
+        self.device, self.config = torch.device("cuda" if cuda else "cpu"), config
+        dtype = torch.bfloat16 if model.dtype == jnp.bfloat16 else torch.float32
+        params = jax.tree.map(lambda array: np.asarray(array, np.float32), model.params)
+        self.plain = timm_peer(config, to_state({**params}), model.name).requires_grad_(False)
+        self.batched = Batched(copy.deepcopy(self.plain).to(self.device, dtype))
+        self.hooked = hooks.Hooked(copy.deepcopy(self.plain).to(self.device, dtype))
+        self.compiled = Batched(self.batched.module, compiled=True) if cuda else None
+        self.dtype = dtype
+
+    def cases(self, what: str, x: Any, targets: np.ndarray) -> dict[str, Case]:
+        """The peers that do `what`: "logits", a method, or FOLDS joined by "+", each with a pass of its own.
+
+        x: [b, H, W, 3]. targets: [b], what relevance propagation explains; all others take the predicted class.
+        """
+        pixels = torch.from_numpy(np.array(x, np.float32)).permute(0, 3, 1, 2).contiguous()
+        pixels = pixels.to(self.device, self.dtype)
+        count, one = len(pixels), pixels[:1]
+        if what == "transformer_attribution":
+            if self.device.type != "cpu" or self.dtype != torch.float32:
+                return {}
+            image, target = np.asarray(x[0], np.float32), int(targets[0])
+            return {HOOKS: Case(lambda: hooks.transformer_attribution(self.plain, self.config, image, target))}
+        if what == "integrated_gradients":
+            run = captum.integrated_gradients
+            return {CAPTUM: self._case(lambda: run(self.batched.module, pixels), count)} if captum.available() else {}
+        names = what.split("+")
+        if not {*names} <= {"logits", *FOLDS}:
+            return {}
+        found = {BATCHED: self._case(_each(self.batched, names, pixels), count)}
+        if len(names) == 1:
+            found[HOOKS] = self._case(_each(self.hooked, names, one), 1)
+        if self.compiled is not None:
+            found[COMPILED] = self._case(_each(self.compiled, names, pixels), count)
+        return found
+
+    def _case(self, run: Callable[[], Any], items: int) -> Case:
+        """On a GPU a call ends when the GPU has finished, and the allocator says how much memory it took."""
+        if self.device.type == "cpu":
+            return Case(run, items)
+
+        def finished() -> Any:
+            result = run()
+            torch.cuda.synchronize()
+            return result
+
+        return replace(Case(finished, items), memory=lambda: _peak(finished))
+
+
+def _each(peer: Any, names: list[str], pixels: torch.Tensor) -> Callable[[], Any]:
+    return lambda: [getattr(peer, name)(pixels) for name in names]
+
+
+def _peak(run: Callable[[], Any]) -> float:
+    """MiB that a call takes above what lay there before."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return round((torch.cuda.max_memory_allocated() - before) / MIB, 3)

@@ -1,0 +1,323 @@
+"""How fast is vitjax, beside PyTorch on the same weights and images? One command; figures, targets and scaling.
+
+python -m benchmarks.speed [--model deit_tiny_patch16_224] [--batches 1 8 32] [--scaling]
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.harness import (
+    DENSE_BF16,
+    FORWARD,
+    OURS,
+    OURS_SAME,
+    RESULTS,
+    Case,
+    Times,
+    case_of,
+    matmul,
+    measure,
+    random_model,
+    write,
+)
+from benchmarks.peers import FOLDS
+from benchmarks.peers.waiting import choose
+from benchmarks.table import LEVELS, Row, render
+from vitjax.api import compiled, request
+from vitjax.evaluation import evaluate
+from vitjax.fold import PREDICTED
+from vitjax.methods import METHODS
+from vitjax.metrics.perturbation import LEVELS as REMOVED
+from vitjax.metrics.perturbation import perturbation_auc
+from vitjax.model import Model
+
+CASES = ("logits", "methods", "folds", LEVELS, "integrated_gradients", "evaluate")
+IN_BF16 = ("logits", "transformer_mm")
+JPEG_SIZE = (500, 375)
+LARGEST = 128
+"""Batch from which what takes many forwards gains nothing any more."""
+
+
+class Key(NamedTuple):
+    what: str
+    batch: int
+    dtype: str
+    who: str
+
+
+class Bench:
+    """The cases of one model. `peers`: a `benchmarks.peers.cases.Peers` of the same weights, or None."""
+
+    def __init__(self, model: Model, peers: Any = None) -> None:
+        self.model, self.peers = model, peers
+        self.dtype = str(jnp.dtype(model.dtype))
+        self.images = cache(self._images)
+        self.logits = cache(self._logits)
+        self._jpegs: list[tempfile.TemporaryDirectory] = []
+
+    def group(self, what: str, batch: int) -> dict[str, Case]:
+        """Everybody who does `what` on that many images, and a forward of them."""
+        subject, found = what, {}
+        if what == "logits":
+            found[OURS] = self.logits(batch)
+        elif what == "folds":
+            found[OURS] = self.explaining(fold_methods(self.model), batch)
+            found[OURS_SAME] = self.explaining(FOLDS, batch)
+            subject = "+".join(FOLDS)
+        elif what == LEVELS:
+            found[OURS] = self.perturbation(batch)
+        elif what == "evaluate":
+            found[OURS] = self.evaluation(batch)
+            found["vitjax, images in memory"] = self.explaining(["transformer_mm"], batch)
+        else:
+            found[OURS] = self.explaining([what], batch)
+        if self.peers is not None:
+            with jax.default_matmul_precision(self.model.precision):
+                targets = np.asarray(self.logits(batch).run()).argmax(-1)
+            found |= self.peers.cases(subject, self.images(batch), targets)
+        return found if what == "logits" else {**found, FORWARD: self.logits(batch)}
+
+    def explaining(self, names: Sequence[str], batch: int) -> Case:
+        """Methods in one program."""
+        program = compiled(self.model.config, tuple(request(name) for name in names))
+        return self._case(program, self.images(batch), *_targets_and_seeds(batch))
+
+    def perturbation(self, batch: int) -> Case:
+        """Levels of the perturbation metric: one forward each, of the images at a share of removed pixels."""
+        model, heat = self.model, np.random.default_rng(1).random((batch, *self.model.config.image_size), np.float32)
+
+        def run(params, images, heat):
+            forward = replace(model, params=params).logits
+            return jax.vmap(lambda heat, image: perturbation_auc(heat, image, forward))(heat, images)
+
+        case = self._case(jax.jit(run), self.images(batch), heat)
+        # Most relevant first and least relevant first; both begin with the image itself and end with none of it.
+        between = sum(0 < level < 100 for level in REMOVED)
+        return replace(case, items=(2 * between + 1) * batch)
+
+    def evaluation(self, batch: int) -> Case:
+        """`vitjax evaluate` from JPEG files to records, start of its workers included."""
+        count = 4 * max(batch, 16)
+        folder = tempfile.TemporaryDirectory()
+        self._jpegs.append(folder)  # deleted with this object
+        rng = np.random.default_rng(2)
+        for number in range(count):
+            coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+            coarse.resize(JPEG_SIZE).save(Path(folder.name) / f"{number:05d}.jpg", quality=90)
+
+        def run():
+            with tempfile.TemporaryDirectory() as out:
+                evaluate(
+                    self.model,
+                    f"folder:{folder.name}",
+                    ["transformer_mm"],
+                    ["complexity"],
+                    Path(out) / "run",
+                    batch_size=batch,
+                    chunk_size=batch,
+                    profile=False,
+                )
+
+        return Case(run, count)
+
+    def _images(self, batch: int) -> jax.Array:
+        x = np.random.default_rng(0).normal(size=(batch, *self.model.config.image_size, 3))
+        return jnp.asarray(x, self.dtype)
+
+    def _logits(self, batch: int) -> Case:
+        model = self.model
+        program = jax.jit(lambda params, x: replace(model, params=params).logits(x))
+        return self._case(program, self.images(batch))
+
+    def _case(self, program: Any, x: Any, *rest: Any) -> Case:
+        with jax.default_matmul_precision(self.model.precision):
+            return case_of(program, self.model.params, x, *rest, items=len(x))
+
+
+def fold_methods(model: Model, *, every: bool = False) -> list[str]:
+    """Methods that share one sweep: those of attention and gradients; `every`: with rules or maps at pixels, too."""
+    found = []
+    for name, method in METHODS.items():
+        if method.fold is not None and method.cost != "0":
+            light = method.level == "token" and method.fold(model.config).rules is None  # type: ignore[arg-type]
+            found += [name] if light or every else []
+    return found
+
+
+def main(
+    model: str = "deit_tiny_patch16_224",
+    batches: tuple[int, ...] = (),
+    repeats: int = 9,
+    cases: tuple[str, ...] = CASES,
+    peers: bool = True,
+    scaling: bool = False,
+    budget: float | None = None,
+    out: Path = RESULTS,
+) -> None:
+    """Time everything in the same rounds, write OUT/speed_MODEL_DEVICE.json and print its tables.
+
+    Args:
+        model: architecture; its weights are random.
+        batches: images per call; 1 8 32, and on a GPU also 128 512, where not given.
+        repeats: rounds.
+        cases: some of the default, or names of methods.
+        peers: also PyTorch, where the model's head reads the class token.
+        scaling: also cost against tokens, layers and batch, and memory of every fold method against layers.
+        budget: seconds after which no round begins, once there are three.
+        out: directory of the results.
+    """
+    # Before JAX wakes up: memory is for PyTorch, too, and compile times are of compilations.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ["VITJAX_COMPILATION_CACHE"] = "0"
+    deadline = None if budget is None else time.perf_counter() + budget
+    unknown = {*cases} - {*CASES, *METHODS}
+    if unknown:
+        raise SystemExit(f"unknown cases {sorted(unknown)}; there are {', '.join(CASES)} and all methods")
+    gpu = jax.devices()[0].platform != "cpu"
+    sizes = tuple(sorted(set(batches))) or ((1, 8, 32, 128, 512) if gpu else (1, 8, 32))
+    dtypes = ("float32", "bfloat16") if gpu else ("float32",)
+    waiting = choose() if peers else ""
+    subjects = [random_model(model, dtype=each) for each in dtypes]
+    benches = [Bench(each, _peers(each) if peers else None) for each in subjects]
+    planned = _plan(cases, sizes, gpu)
+    found: dict[Key, Case] = {Key("matmul", 1, each, OURS): matmul(each) for each in dtypes}
+    for bench in benches:
+        chosen = [each for each in planned if bench is benches[0] or each[0] in IN_BF16]
+        for what, batch in tqdm(chosen, f"compiling, {bench.dtype}", disable=None):
+            for who, case in bench.group(what, batch).items():
+                found[Key(what, batch, bench.dtype, who)] = case
+    times = measure({key: case.run for key, case in found.items()}, repeats, deadline=deadline, shown=True)
+    rows = [_row(key, found[key], each, found, times) for key, each in times.items()]
+    config = benches[0].model.config
+    figures = {
+        "model": model,
+        "tokens": getattr(config, "tokens", None),
+        "layers": getattr(config, "depth", None),
+        "rounds": len(rows[0]["seconds"]),
+        "torch": _torch(waiting) if peers else None,
+        "folds": fold_methods(benches[0].model),
+        "every_fold": fold_methods(benches[0].model, every=True),
+        "rows": rows,
+        "scaling": _scaling(model, benches[0].model, repeats, deadline) if scaling else None,
+    }
+    path = write(f"speed_{model}", figures, out)
+    print(render(path))
+    print(path)
+
+
+def _plan(cases: Sequence[str], batches: Sequence[int], gpu: bool) -> list[tuple[str, int]]:
+    """(what, batch) in the order of the table."""
+    quick = [name for name, method in METHODS.items() if not method.slow and method.cost != "0"]
+    middle = max([each for each in batches if each <= (LARGEST if gpu else 8)], default=batches[0])
+    large = max([each for each in batches if each <= LARGEST], default=batches[0])
+    at: dict[str, Sequence[int]] = {LEVELS: [middle], "evaluate": [large]}
+    found: list[tuple[str, int]] = []
+    for case in cases:
+        for what in quick if case == "methods" else [case]:
+            slow = what in METHODS and METHODS[what].slow
+            found += [(what, batch) for batch in at.get(what, batches[:1] if slow else batches)]
+    return list(dict.fromkeys(found))
+
+
+def _row(key: Key, case: Case, times: Times, cases: dict[Key, Case], all_times: dict[Key, Times]) -> Row:
+    """What is written of one case. Its share of the peak is a median over rounds, like every ratio."""
+    share = None
+    peak_key = Key("matmul", 1, key.dtype, OURS)
+    if case.flop is not None and peak_key in all_times:
+        known = DENSE_BF16.get(jax.devices()[0].device_kind) if key.dtype == "bfloat16" else None
+        product = cases[peak_key].flop
+        assert product is not None
+        peaks = [known or product / seconds for seconds in all_times[peak_key].rounds]
+        share = median(case.flop / s / peak for s, peak in zip(times.rounds, peaks, strict=True))
+    return {
+        **key._asdict(),
+        "items": case.items,
+        "items_per_s": round(case.items / median(times.rounds), 3),
+        "gflop_per_item": None if case.flop is None else round(case.flop / case.items / 1e9, 3),
+        "share_of_peak": None if share is None else round(share, 4),
+        "temporary_MiB": case.memory(),
+        "compile_s": case.compile_s,
+        "first_s": round(times.first, 4),
+        "seconds": [round(each, 6) for each in times.rounds],
+    }
+
+
+def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> dict[str, Any]:
+    """Seconds by tokens, layers and batch with the exponents of a power law, and memory by layers."""
+    config: Any = model.config
+    whats: dict[str, Callable[[Bench, int], Case]] = {
+        "logits": lambda bench, batch: bench.logits(batch),
+        "transformer_mm": lambda bench, batch: bench.explaining(["transformer_mm"], batch),
+        "folds": lambda bench, batch: bench.explaining(fold_methods(bench.model), batch),
+    }
+    depths = [config.depth // 2, config.depth, 2 * config.depth]
+    deep = {depth: Bench(random_model(name, depth=depth)) for depth in depths}
+    points: list[tuple[str, int, Bench, int]] = [("layers", depth, bench, 4) for depth, bench in deep.items()]
+    points += [("batch", batch, deep[config.depth], batch) for batch in (1, 2, 4, 8, 16)]
+    for patches in (14, 24, 32):  # 197, 577 and 1025 tokens
+        side = patches * config.patch_size
+        bench = Bench(model.at_size((side, side)))
+        points.append(("tokens", bench.model.config.tokens, bench, 2))  # type: ignore[union-attr]
+    cases = {
+        (axis, value, what): make(bench, batch)
+        for axis, value, bench, batch in tqdm(points, "compiling, scaling", disable=None)
+        for what, make in whats.items()
+    }
+    times = measure({key: case.run for key, case in cases.items()}, repeats, deadline=deadline, shown=True)
+    exponents: dict[str, dict[str, float]] = {}
+    for axis in ("tokens", "layers", "batch"):
+        for what in whats:
+            line = [(value, median(each.rounds)) for (a, value, w), each in times.items() if (a, w) == (axis, what)]
+            exponents.setdefault(axis, {})[what] = round(exponent(line), 3)
+    memory = {
+        method: {depth: bench.explaining([method], 8).memory() for depth, bench in deep.items()}
+        for method in tqdm(fold_methods(model, every=True), "compiling, memory", disable=None)
+    }
+    points_found = [
+        {"axis": axis, "value": value, "what": what, "seconds": each.rounds, "temporary_MiB": cases[key].memory()}
+        for key, each in times.items()
+        for axis, value, what in [key]
+    ]
+    return {"points": points_found, "exponents": exponents, "temporary_MiB_by_layers": memory}
+
+
+def exponent(line: Sequence[tuple[float, float]]) -> float:
+    """p of y = a x^p through the points (x, y), by least squares of the logarithms."""
+    x, y = np.log(np.asarray(line, np.float64)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def _targets_and_seeds(batch: int) -> tuple[np.ndarray, np.ndarray, np.uint32]:
+    return np.full(batch, PREDICTED, np.int32), np.arange(batch, dtype=np.uint32), np.uint32(0)
+
+
+def _peers(model: Model) -> Any:
+    from benchmarks.peers.cases import Peers
+
+    return Peers(model)
+
+
+def _torch(waiting: str) -> dict[str, Any]:
+    import torch
+
+    return {"version": torch.__version__, "threads": torch.get_num_threads(), "waiting": waiting}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
