@@ -13,10 +13,10 @@ from vitjax.shapes import Array
 
 Fixed = Literal["gausslegendre", "riemann_trapezoid", "riemann_middle"]
 
-PROBES = 257
+PROBES = 513
 """Equal steps at which the adaptive rule looks at the function itself before it places its points."""
 POINTS_IN_PANEL = 2
-LEAST = 0.01
+LEAST = 0.005
 """Density of panels where the function is straight, as a share of that where it bends most."""
 
 
