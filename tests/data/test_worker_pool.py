@@ -133,7 +133,7 @@ def test_workers_end_with_the_program(how, tmp_path):
             os.killpg(run.pid, how)  # as the terminal does: to every process
         else:
             run.kill()
-        run.wait(timeout=40)
+        run.wait(timeout=120)
     deadline = time.monotonic() + 10
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.2)
