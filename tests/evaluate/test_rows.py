@@ -8,7 +8,7 @@ import pytest
 
 import vitjax
 from tests.cases import tiny_model
-from tests.evaluate.world import METHODS, Pictures, assert_same_rows, numbers, run
+from tests.evaluate.world import METHODS, METRICS, Pictures, assert_same_rows, numbers, run
 from vitjax import maps, metrics
 from vitjax.data.image import normalise
 from vitjax.errors import ConfigError, LabelError, UnknownNameError
@@ -113,11 +113,14 @@ def test_useless_maps_are_counted_and_leave_the_others_alone(bad, status, tmp_pa
         ramp = image[::8, ::8, 0]
         return jax.numpy.where(image[0, 0, 0] > 0, ramp, bad)
 
+    always = metrics.METRICS["focus"]._replace(record=lambda case: {"faf": case.label, "baf": case.label})
+    monkeypatch.setitem(metrics.METRICS, "always", always)  # a number whatever the map is
     monkeypatch.setitem(REGISTRY, "sometimes", Method("Sometimes", "nobody", "0", explain=sometimes))
-    rows = run(tmp_path / "bad", Pictures(12), methods=["sometimes", "rollout"]).records()
+    wanted = [*METRICS, "always"]
+    rows = run(tmp_path / "bad", Pictures(12), methods=["sometimes", "rollout"], metrics=wanted).records()
     kinds = rows["status"].to_pylist()
     assert set(kinds[0::2]) == {"ok", status} and set(kinds[1::2]) == {"ok"}
-    alone = run(tmp_path / "alone", Pictures(12), methods=["rollout"]).records()
+    alone = run(tmp_path / "alone", Pictures(12), methods=["rollout"], metrics=wanted).records()
     chosen = rows.filter(np.asarray(rows["method"].to_pylist()) == "rollout")
     assert_same_rows(chosen, alone, rtol=1e-6)
     for name, values in numbers(rows).items():

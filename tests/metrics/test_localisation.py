@@ -10,9 +10,8 @@ from sklearn import metrics as sk
 
 from tests.metrics.helpers import GRID, SIZE, case, compiled, mask_of, tie_free
 from vitjax import maps, metrics
-from vitjax.metrics.above_mean import above_mean
 from vitjax.metrics.masks import mask_on_grid, pooled, share_on_grid
-from vitjax.metrics.segmentation import pooled_mean_iou, pooled_share
+from vitjax.metrics.segmentation import chosen, pooled_mean_iou, pooled_share
 
 MASKED = ["pixel_accuracy", "iou", "mean_iou", "average_precision", "f1", "jaccard", "pointing_game"]
 MASKED += ["energy_pointing_game"]
@@ -248,7 +247,7 @@ def test_mean_iou_of_a_data_set_is_not_the_mean_over_images():
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", ["uniform", "long tail", "ties at the mean"])
+@pytest.mark.parametrize("kind", ["uniform", "long tail", "ties at the mean", "crowded"])
 def test_above_the_mean_is_exact(seed, kind):
     """Against rationals: every value of an irregular map, and values that equal the mean."""
     rng = np.random.default_rng(seed)
@@ -261,7 +260,11 @@ def test_above_the_mean_is_exact(seed, kind):
         values.flat[: values.size // 2] = 0.3
         values.flat[values.size // 2 :] = 0.3
         values.flat[0], values.flat[1] = np.float32(0.25), np.float32(2) * np.float32(0.3) - np.float32(0.25)
+    elif kind == "crowded":  # neighbouring floats around the mean: no rounded mean tells them apart
+        values = np.float32(0.3) + rng.integers(-40, 40, shape).astype(np.float32) * np.float32(2**-25)
+        away = 0.3 * rng.random(25)
+        values.flat[:50] = np.float32(np.concatenate([0.3 + away, 0.3 - away]))
     total = sum(map(Fraction, values.ravel().tolist()))
     expected = [Fraction(value) * values.size > total for value in values.ravel().tolist()]
-    found = np.asarray(jax.jit(above_mean)(values)).ravel()
+    found = np.asarray(jax.jit(lambda heat: chosen(heat, "mean"))(values)).ravel()
     np.testing.assert_array_equal(found, expected)

@@ -78,7 +78,8 @@ class Evaluator:
         self.tick = tick or (lambda count: None)
         self.halved: list[int] = []
         self.seconds: dict[str, list[float]] = {}  # of slow methods: [seconds, images]
-        self.work = 0.0  # floating-point operations so far, where they are counted
+        self.counting = False  # floating-point operations, which costs another trace of every program
+        self.work = 0.0
         self._flops: dict[Any, float] = {}
         self._executables: dict[Any, Any] = {}
         self._common = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
@@ -281,8 +282,10 @@ class Evaluator:
         key = (key, self.per_device)
         if key not in self._executables:
             self._executables[key] = self.devices.compile(program, *arguments)
-            self._flops[key] = flops(program, *arguments)
-        self.work += self._flops[key]
+        if self.counting:
+            if key not in self._flops:
+                self._flops[key] = flops(program, *arguments)
+            self.work += self._flops[key]
         return self._executables[key](*arguments)
 
     @staticmethod

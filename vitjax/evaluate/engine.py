@@ -70,7 +70,7 @@ def _compute(job, store, slot, todo, batch_size, devices, workers, cache, progre
     total = sum(len(job.chunks[chunk]) for chunk in todo)
     profile_file = store.directory / "profile.json"
     started = time.perf_counter()
-    with (progress or _silent)(total, "images") as tick, ThreadPoolExecutor(1) as writer:
+    with (progress or Silent)(total, "images") as tick, ThreadPoolExecutor(1) as writer:
         evaluator = Evaluator(job, batch_size=batch_size, devices=devices, tick=tick)
         store.log(slot, event="started", chunks=len(todo), images=total, **evaluator.surroundings())
         writing: Future[None] | None = None
@@ -124,7 +124,9 @@ def _loaded(job: Job, todo: Sequence[int], workers: int | None, cache: Path | No
     return load_chunks(job.source, job.model.preprocessing, chunks, workers=workers, cache=cache)
 
 
-class _silent:
+class Silent:
+    """A `Progress` that says nothing."""
+
     def __init__(self, total: int, unit: str) -> None:
         pass
 

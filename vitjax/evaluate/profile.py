@@ -52,6 +52,7 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
     Returns images, seconds (of computing; decoding runs beside it), images_per_second, tflop, compile_seconds.
     """
     evaluator = Evaluator(job, **options)
+    evaluator.counting = True
     first = list(range(min(evaluator.batch, job.count)))
     (samples,) = load_chunks(job.source, job.model.preprocessing, [first], workers=0)
     times = []

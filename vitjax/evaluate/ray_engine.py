@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from vitjax.errors import ConfigError, RunError
-from vitjax.evaluate.engine import Progress, _silent, publish
+from vitjax.evaluate.engine import Progress, Silent, publish
 from vitjax.evaluate.job import Job
 from vitjax.evaluate.locks import Slot
 from vitjax.evaluate.store import RunStore
@@ -97,7 +97,7 @@ def _pull(ray: Any, job: Job, store: RunStore, todo, batch_size, cache, progress
 
     tries: dict[int, int] = {}
     total = sum(len(job.chunks[chunk]) for chunk in todo)
-    with (progress or _silent)(total, "images") as tick:
+    with (progress or Silent)(total, "images") as tick:
         running: dict[Any, tuple[Any, int]] = {}
         for _ in range(min(actors or most, len(todo))):
             _give(hire(), todo, running)
