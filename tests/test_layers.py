@@ -23,6 +23,7 @@ ORDER = [
     "zoo",
     "fold",
     "stages",
+    "backward",
     "trace",
     "rules",
     "score",

@@ -1,5 +1,7 @@
 """The sweep against plain differentiation of the whole model."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
+from vitjax.api import request
 from vitjax.fold import PREDICTED, SECOND, choose_target
-from vitjax.trace import backward_fold
+from vitjax.trace import PEEL_ABOVE, backward_fold
 from vitjax.vit import ViT
 
 QUICK = ("plain", "registers", "gap", "swiglu")
@@ -90,10 +93,29 @@ def test_sentinel_targets():
     assert choose_target(logits, jnp.int32(2)) == 2
 
 
+@pytest.mark.parametrize("name", ["distilled", pytest.param("swiglu", marks=pytest.mark.slow)])
+def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
+    """Of a model deep enough for it, against the last block inside the loop; a fold of every kind of gradient."""
+    kinds = ["transformer_mm", "ag_cam", "legrad", "transformer_attribution", "token_grad_cam", "full_grad"]
+    kinds += [{"method": "legrad", "pool": "mean"}, {"method": "attcat", "hidden": "output"}, "vtranm", "rollout"]
+    with jax.enable_x64(True):
+        model = tiny_model(name, np.float64)
+        config = replace(model.config, depth=PEEL_ABOVE + 1)
+        blocks = jax.tree.map(lambda a: jnp.concatenate([a] * 3)[: config.depth], model.params["blocks"])
+        params, image = {**model.params, "blocks": blocks}, tiny_images(model, 1)[0].astype(np.float64)
+        wanted = [request(kind) for kind in kinds]
+        folds = [each.method.fold(config, **dict(each.options)) for each in wanted]
+        found = []
+        for threshold in (PEEL_ABOVE, config.depth):
+            monkeypatch.setitem(backward_fold.__globals__, "PEEL_ABOVE", threshold)
+            run = jax.jit(lambda params, image: backward_fold(config, params, image, jnp.int32(3), folds))
+            found.append(run(params, image))
+    for label, ours, theirs in zip(wanted, found[0].results, found[1].results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label.label)
+
+
 def test_memory_of_the_fold_is_flat_in_depth():
     """Temporaries must not grow by an attention matrix per layer."""
-    from dataclasses import replace
-
     from vitjax.methods import METHODS
 
     def temporaries(depth):

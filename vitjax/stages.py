@@ -12,22 +12,37 @@ from vitjax.ops import Ops
 from vitjax.shapes import Attended, Heads, Image, Logits, Params, Tokens
 from vitjax.vit import Block, ViT, ViTConfig
 
+Rows = slice | None  # None: all
+
 
 class Stages(NamedTuple):
     """Pure functions of the parameters, under one table of arithmetic.
 
-    embed: (params, offsets, image) -> tokens entering block 0. block: (params of one block, tokens) -> tokens.
-    observe: (..., offsets, tokens) -> tokens, intermediates; the gradient by an offset is that by what it is added
-    to. from_attention: `Block.from_attention`. classify: (params, tokens[, weights]) -> logits.
+    A block is cut in four, at its norms' outputs and the stream after attention. Where a stage takes offsets, the
+    gradient by an offset is that by what it is added to.
+
+    embed: (params, offsets, image) -> tokens entering block 0.
+    block: (params of one block, tokens, rows) -> stream after attention, output; of these rows alone.
+    before_attention: (params of one block, tokens) -> what passes attention by, norm1's output.
+    add_attention: (..., offsets, these two, rows) -> stream after attention at these rows, intermediates of all.
+    before_mlp: (..., stream after attention) -> what passes the MLP by, norm2's output.
+    add_mlp: (..., offsets, these two) -> output.
+    transform: the last two in one, without offsets.
+    from_attention: (..., arguments of `Block.from_attention`) -> stream after attention.
+    classify: (params, tokens[, weights]) -> logits.
     """
 
     embed: Callable[[Params, Any, Image], Tokens]
-    block: Callable[[Params, Tokens], Tokens]
-    observe: Callable[[Params, Any, Tokens], tuple[Tokens, Any]]
+    block: Callable[[Params, Tokens, Rows], tuple[Tokens, Tokens]]
+    before_attention: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
+    add_attention: Callable[[Params, Any, Tokens, Tokens, Rows], tuple[Tokens, Any]]
+    before_mlp: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
+    add_mlp: Callable[[Params, Any, Tokens, Tokens], Tokens]
+    transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, Tokens, Attended, Heads], Tokens]
     classify: Callable[..., Logits]
     embed_zeros: Any  # a zero for the patch embedding's result
-    zeros: Any  # a zero for everything a block lets be perturbed
+    zeros: Callable[[Rows], tuple[Any, Any]]  # offsets of `add_attention` at these rows, and of `add_mlp`
 
 
 def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
@@ -42,19 +57,35 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
     def embed(params, perturbations, image):
         return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
 
-    def observe(params, perturbations, x):
-        output, state = block.apply(variables(params, perturbations), x, mutable=["intermediates"])
-        return output, state["intermediates"]
+    def plain(method):
+        return lambda params, *inputs: block.apply({"params": params}, *inputs, method=method)
 
-    tokens = jax.ShapeDtypeStruct((config.tokens, config.width), dtype)
-    shapes = jax.eval_shape(block.init, jax.random.key(0), tokens)["perturbations"]
+    def add_attention(params, perturbations, *inputs):
+        middle, state = block.apply(
+            variables(params, perturbations), *inputs, mutable=["intermediates"], method="add_attention"
+        )
+        return middle, state["intermediates"]["attn"]
+
+    def add_mlp(params, perturbations, *inputs):
+        return block.apply(variables(params, perturbations), *inputs, method="add_mlp")
+
+    def zeros(rows):
+        tokens = jnp.zeros((config.tokens, config.width), dtype)
+        shapes = jax.eval_shape(lambda key: block.init(key, tokens, rows), jax.random.key(0))["perturbations"]
+        found = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes)
+        return {"attn": found["attn"]}, {"mlp": found["mlp"]}
+
     patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
     return Stages(
         embed=embed,
-        block=lambda params, x: block.apply({"params": params}, x),
-        observe=observe,
-        from_attention=lambda params, *inputs: block.apply({"params": params}, *inputs, method="from_attention"),
+        block=plain("halves"),
+        before_attention=plain("before_attention"),
+        add_attention=add_attention,
+        before_mlp=plain("before_mlp"),
+        add_mlp=add_mlp,
+        transform=plain("transform"),
+        from_attention=plain("from_attention"),
         classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
         embed_zeros={"patch_embed": {"proj": {"result": patches}}},
-        zeros=jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes),
+        zeros=zeros,
     )

@@ -2,7 +2,7 @@
 
 Parameters carry timm's names (`blocks.attn.qkv`, `norm1`, `mlp.fc1`, `head` ...), with a leading layer axis under
 `blocks`. Intermediates are named where they are born (`sow`), and what explainers differentiate by is open to
-perturbation (`perturb`): scores, attention, norm1's output, the stream after attention, every linear result.
+perturbation (`perturb`): scores, attention, every linear result.
 """
 
 from __future__ import annotations
@@ -156,19 +156,25 @@ class Attention(Observed):
         self.qkv = Linear(3 * self.config.width, self.ops, self.config.qkv_bias)
         self.proj = Linear(self.config.width, self.ops)
 
-    def __call__(self, x: Tokens) -> Tokens:
+    def __call__(self, x: Tokens, rows: slice | None = None) -> Tokens:
+        """Of all tokens, or of the `rows` alone; what is sown is of all of them."""
         n, c = x.shape
         d = c // self.config.heads
         qkv = self.qkv(x).reshape(n, 3, self.config.heads, d)
         if self.ops is GRADIENT and not self.is_observed() and not self.is_initializing():
-            context = jax.nn.dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2])  # [n, h, d]
-            return self.proj(context.reshape(n, c))
+            q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
+            context = jax.nn.dot_product_attention(q if rows is None else q[rows], k, v)  # [n, h, d]
+            return self.proj(context.reshape(-1, c))
         q, k, v = self.ops.split(qkv)
-        scores = self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
-        scores = self.perturb("scores", scores)
+
+        def compare(q):
+            return self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
+
+        scores = self.perturb("scores", compare(q if rows is None else q[:, rows]))
         attention = self.perturb("attention", self.ops.softmax(scores))
-        self.watch("scores", scores)
-        self.watch("attention", attention)
+        whole = scores if rows is None else compare(q)
+        self.watch("scores", whole)
+        self.watch("attention", attention if rows is None else self.ops.softmax(whole))
         self.watch("values", v)
         return self.mix(attention, v)
 
@@ -206,23 +212,49 @@ class Block(Observed):
         if cfg.layer_scale:
             self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
 
-    def __call__(self, x: Tokens) -> Tokens:
+    def __call__(self, x: Tokens, rows: slice | None = None) -> Tokens:
+        return self.transform(self.attend(x, rows))
+
+    def halves(self, x: Tokens, rows: slice | None = None) -> tuple[Tokens, Tokens]:
+        """The stream after attention, and the block's output."""
+        middle = self.attend(x, rows)
+        return middle, self.transform(middle)
+
+    def attend(self, x: Tokens, rows: slice | None = None) -> Tokens:
+        """The stream after attention, of all tokens or of the `rows` alone."""
+        return self.add_attention(*self.before_attention(x), rows)
+
+    def transform(self, x: Tokens) -> Tokens:
+        """The block's output, of what `attend` gave; each row by itself."""
+        return self.add_mlp(*self.before_mlp(x))
+
+    def before_attention(self, x: Tokens) -> tuple[Tokens, Tokens]:
+        """What passes attention by, and norm1's output."""
         self.watch("input", x)
         skip, branch = self.ops.fork(x)
-        normed = self.perturb("normed", self.norm1(branch))
+        normed = self.norm1(branch)
         self.watch("normed", normed)
-        return self._after_attention(skip, self.attn(normed))
+        return skip, normed
+
+    def add_attention(self, skip: Tokens, normed: Tokens, rows: slice | None = None) -> Tokens:
+        return self._add_attention(skip if rows is None else skip[rows], self.attn(normed, rows))
 
     def from_attention(self, skip: Tokens, attention: Attended, values: Heads) -> Tokens:
-        """The block's output at some rows: skip [r, c] its input there, attention [h, r, m], values [h, m, d]."""
-        return self._after_attention(skip, self.attn.mix(attention, values))
+        """The stream after attention at some rows: skip [r, c] passes it by, attention [h, r, m], values [h, m, d]."""
+        return self._add_attention(skip, self.attn.mix(attention, values))
 
-    def _after_attention(self, skip, branch):
+    def _add_attention(self, skip, branch):
         x = self.ops.add(skip, self.ls1(branch) if self.config.layer_scale else branch)
-        x = self.perturb("middle", x)
         self.watch("middle", x)
+        return x
+
+    def before_mlp(self, x: Tokens) -> tuple[Tokens, Tokens]:
+        """What passes the MLP by, and norm2's output."""
         skip, branch = self.ops.fork(x)
-        branch = self.mlp(self.norm2(branch))
+        return skip, self.norm2(branch)
+
+    def add_mlp(self, skip: Tokens, normed: Tokens) -> Tokens:
+        branch = self.mlp(normed)
         x = self.ops.add(skip, self.ls2(branch) if self.config.layer_scale else branch)
         self.watch("output", x)
         return x
