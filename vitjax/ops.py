@@ -72,7 +72,8 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
 
 
 def _split(qkv: Array) -> tuple[Array, Array, Array]:
-    q, k, v = (qkv[:, i].transpose(1, 0, 2) for i in range(3))
+    # One operation whose gradient puts the three side by side; of three slices it would add three padded arrays.
+    q, k, v = (part[:, 0].transpose(1, 0, 2) for part in jax.lax.split(qkv, (1, 1, 1), axis=1))
     return q, k, v
 
 
