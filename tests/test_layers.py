@@ -14,6 +14,7 @@ ORDER = [
     "vit",
     "resnet",
     "network",
+    "batching",
     "data.geometry",
     "data.image",
     "data.labels",

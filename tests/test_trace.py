@@ -11,6 +11,7 @@ import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.api import request
 from vitjax.fold import PREDICTED, SECOND, choose_target
+from vitjax.methods import METHODS
 from vitjax.trace import PEEL_ABOVE, backward_fold
 from vitjax.vit import ViT
 
@@ -114,9 +115,29 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label.label)
 
 
-def test_memory_of_the_fold_is_flat_in_depth():
-    """Temporaries must not grow by an attention matrix per layer."""
-    from vitjax.methods import METHODS
+@pytest.mark.parametrize("name", ["plain", pytest.param("swiglu", marks=pytest.mark.slow)])
+def test_results_that_are_kept_change_nothing(name, monkeypatch):
+    """Linear layers' results kept on the way forward against computed again, under gradients and under rules."""
+    kinds = ["transformer_mm", "vtranm", "full_grad", "transformer_attribution", "conservative_lrp", "lrp"]
+    with jax.enable_x64(True):
+        model = tiny_model(name, np.float64)
+        image = tiny_images(model, 1)[0].astype(np.float64)
+        folds = [METHODS[kind].fold(model.config) for kind in kinds]
+        found, memory = [], []
+        for limit in (0, 2**30):
+            monkeypatch.setitem(backward_fold.__globals__, "KEPT_BYTES", limit)
+            run = jax.jit(lambda params, image: backward_fold(model.config, params, image, jnp.int32(3), folds))
+            executable = run.lower(model.params, image).compile()
+            found.append(executable(model.params, image))
+            memory.append(executable.memory_analysis().temp_size_in_bytes)
+    assert memory[0] < memory[1]
+    for kind, ours, theirs in zip(kinds, found[0].results, found[1].results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-11 * np.abs(theirs).max(), rtol=0, err_msg=kind)
+
+
+def test_memory_of_the_fold_is_flat_in_depth(monkeypatch):
+    """Temporaries must not grow by an attention matrix per layer, where results of linear layers are not kept."""
+    monkeypatch.setitem(backward_fold.__globals__, "KEPT_BYTES", 0)
 
     def temporaries(depth):
         model = tiny_model("plain")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import compilation_cache
+from vitjax.batching import FORWARD_IMAGES, SWEEP_IMAGES, over_images
 from vitjax.errors import ConfigError
 from vitjax.explanation import Explanation
 from vitjax.fold import SCORES, LayerTrace, choose_target
@@ -260,9 +261,19 @@ def compiled(config: Config, requests: tuple[Request, ...]):
 
     def batched(params, x, targets, seeds, seed):
         TRACES[config, tuple(each.label for each in requests), x.shape] += 1
-        return jax.vmap(one, in_axes=(None, 0, 0, 0, None))(params, x, targets, seeds, seed)
+        run = over_images(one, (None, 0, 0, 0, None), at_once=_images_at_once(config, requests))
+        return run(params, x, targets, seeds, seed)
 
     return jax.jit(batched)
+
+
+def _images_at_once(config: Config, requests: Sequence[Request]) -> int:
+    for each in requests:
+        fold = each.method.fold and each.method.fold(config, **dict(each.options))
+        backward = fold.gradient is not None or fold.rules is not None if fold else each.method.cost != "0"
+        if backward:
+            return SWEEP_IMAGES
+    return FORWARD_IMAGES
 
 
 @lru_cache(maxsize=8)
@@ -271,4 +282,4 @@ def _compiled_trace(config: ViTConfig, score: Any):
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    return jax.jit(over_images(one, (None, 0, 0), at_once=SWEEP_IMAGES))

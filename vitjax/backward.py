@@ -13,7 +13,7 @@ from jax import lax
 from vitjax.fold import Fold, Gradient, LayerTrace, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Array, Params, Target, Tokens
-from vitjax.stages import Rows, Stages
+from vitjax.stages import Known, Rows, Stages
 from vitjax.vit import ViTConfig
 
 
@@ -35,6 +35,7 @@ class Kept(NamedTuple):
     number: Array
     tokens: Tokens  # that entered it
     middle: Tokens  # the stream after attention
+    known: Known  # results of linear layers, or None
 
 
 class State(NamedTuple):
@@ -123,7 +124,10 @@ def _linearised(plan: Plan, params, kept: Kept, rows: Rows):
     for ops, stages in plan.cut.items():  # GRADIENT is the first
 
         def add_attention(offsets, skip, normed, stages=stages):
-            return stages.add_attention(params, offsets, skip, normed, rows)
+            return stages.add_attention(params, offsets, skip, normed, rows, kept.known)
+
+        def add_mlp(offsets, skip, normed, stages=stages):
+            return stages.add_mlp(params, offsets, skip, normed, kept.known)
 
         here, before_attention = jax.vjp(partial(stages.before_attention, params), kept.tokens)
         entered = entered or here
@@ -131,8 +135,8 @@ def _linearised(plan: Plan, params, kept: Kept, rows: Rows):
         attn = attn or shown
         here, before_mlp = jax.vjp(partial(stages.before_mlp, params), kept.middle)
         after = after or here
-        _, add_mlp = jax.vjp(partial(stages.add_mlp, params), mlp_zeros, *after)
-        pulls[ops] = Pull(before_attention, add_attention_vjp, before_mlp, add_mlp)
+        _, add_mlp_vjp = jax.vjp(add_mlp, mlp_zeros, *after)
+        pulls[ops] = Pull(before_attention, add_attention_vjp, before_mlp, add_mlp_vjp)
     assert entered is not None
     return entered[1], attn, pulls
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.batching import FORWARD_IMAGES, over_images
 from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
 from vitjax.network import Config, network, params_dtype
@@ -103,4 +104,4 @@ def _batched_logits(config: Config):
         dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 
-    return jax.jit(jax.vmap(one, in_axes=(None, 0)))
+    return jax.jit(over_images(one, (None, 0), at_once=FORWARD_IMAGES))

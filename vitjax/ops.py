@@ -15,6 +15,53 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
+class Ruled:
+    """An operation with a backward pass of its own.
+
+    backward: (cotangent of the result, result, *arguments) -> cotangents of the leading arguments; the remaining ones,
+    parameters, get none.
+    """
+
+    def __init__(self, forward: Callable[..., Any], backward: Callable[..., tuple[Any, ...]]) -> None:
+        def run(known, *arguments):
+            return forward(*arguments) if known is None else known
+
+        def keep(known, *arguments):
+            result = run(known, *arguments)
+            return result, (known, result, arguments)
+
+        def back(saved, cotangent):
+            known, result, arguments = saved
+            found = backward(cotangent, result, *arguments)
+            nothing, rest = jax.tree.map(jnp.zeros_like, (known, arguments[len(found) :]))
+            return nothing, *found, *rest
+
+        self._operation = jax.custom_vjp(run)
+        self._operation.defvjp(keep, back)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._operation(None, *arguments)
+
+    def given(self, result: Any, *arguments: Any) -> Any:
+        """As the operation itself, whose result is known."""
+        return self._operation(result, *arguments)
+
+
+def given(operation: Callable[..., Array], result: Array, *arguments: Any) -> Array:
+    """`operation(*arguments)`, which is known to be `result`: what is left to do is its backward pass."""
+    if isinstance(operation, Ruled):
+        return operation.given(result, *arguments)
+    return _instead(operation(*arguments), result)  # the compiler leaves out what no derivative needs
+
+
+@jax.custom_vjp
+def _instead(computed: Array, known: Array) -> Array:
+    return known
+
+
+_instead.defvjp(lambda computed, known: (known, None), lambda _, cotangent: (cotangent, jnp.zeros_like(cotangent)))
+
+
 class Ops(NamedTuple):
     """One entry per primitive. Every value on the path from pixels to logits goes through exactly one of them."""
 

@@ -16,12 +16,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.backward import Kept, Plan, Seen, State, at_all_tokens, bare_trace, block_params, step_back, step_folds
+from vitjax.batching import SWEEP_IMAGES
 from vitjax.fold import SCORES, Ends, Fold, Gradient, LayerTrace, Score, Sweep, choose_target, score_gradient, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Attention, Image, Params, Target
 from vitjax.stages import stages
 from vitjax.vit import ViTConfig
 
+KEPT_BYTES = 32 * 2**20
+"""On a CPU, in all layers of the images that are computed together: results of linear layers that the way back needs
+are kept where they are not more than this, and computed again where they are."""
 PEEL_ABOVE = 6
 """In models with more blocks than this the last one is computed at the rows that the head reads alone."""
 
@@ -41,10 +45,11 @@ def backward_fold(
         folds: recurrences; those with a gradient share one vjp per block, and each of the gradients of a score adds
             one pass of cotangents through it. Each table of rules adds a vjp and a pass of its own.
 
-    Cost: one forward where no fold has a gradient or rules. Otherwise two forwards (what a block's gradients need of it
-    is recomputed on the way back) and, for each of "logit" and "probability" that a fold asks for, one backward by
-    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream plus one block's
-    attention, independent of depth; folds with order other than "last_left" add their summaries of every layer.
+    Cost: one forward where no fold has a gradient or rules. Otherwise a forward, what a block's gradients need of it
+    once more on the way back, and, for each of "logit" and "probability" that a fold asks for, one backward by
+    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream, and up to KEPT_BYTES
+    of what is then not computed again, plus one block's attention, independent of depth; folds with order other than
+    "last_left" add their summaries of every layer.
     """
     dtype = params["pos_embed"].dtype
     gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
@@ -60,7 +65,7 @@ def backward_fold(
         return _attention_only(config, model, params, tokens, target, folds, ends)
 
     last = config.read if _on_read_rows_at_last(config, folds) else None
-    x, blocks, top = _forward(config, model, params, tokens, last)
+    x, blocks, top = _forward(config, model, params, tokens, last, keep=_affordable(config, dtype))
     heads = {ops: jax.vjp(lambda x, ops=ops: cut[ops].classify(params, x), x) for ops in cut}
     logits, head_vjp = heads[GRADIENT]
     target = choose_target(logits, target)
@@ -78,20 +83,31 @@ def backward_fold(
     return Sweep(wide(logits), target, _finish(folds, state.carries, kept, ends, below))
 
 
-def _forward(config, model, params, tokens, last):
+def _forward(config, model, params, tokens, last, keep=False):
     """The stream that the head reads, what is kept of the blocks, and of the last one by itself where it runs at the
-    rows `last` alone."""
+    rows `last` alone. keep: also the results of linear layers that no derivative can do without."""
+
+    def known(results):
+        return {"attn": {"qkv": results["attn"]["qkv"]}, "mlp": {"fc1": results["mlp"]["fc1"]}} if keep else None
 
     def forth(x, number):
-        middle, output = model.block(block_params(params, number), x, None)
-        return output, Kept(number, x, middle)
+        middle, output, results = model.block(block_params(params, number), x, None)
+        return output, Kept(number, x, middle, known(results))
 
     if last is None:
         return *lax.scan(forth, tokens, jnp.arange(config.depth)), None
     x, blocks = lax.scan(forth, tokens, jnp.arange(config.depth - 1))
-    middle, output = model.block(block_params(params, config.depth - 1), x, last)
+    middle, output, results = model.block(block_params(params, config.depth - 1), x, last)
     # The head's rows in their places; it does not look at the others.
-    return jnp.zeros_like(x).at[last].set(output), blocks, Kept(jnp.int32(config.depth - 1), x, middle)
+    top = Kept(jnp.int32(config.depth - 1), x, middle, known(results))
+    return jnp.zeros_like(x).at[last].set(output), blocks, top
+
+
+def _affordable(config, dtype) -> bool:
+    """Whether `_forward` keeps what the way back would compute again; measured on a CPU alone."""
+    hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
+    floats = SWEEP_IMAGES * config.depth * config.tokens * (3 * config.width + hidden)
+    return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= KEPT_BYTES
 
 
 def _on_read_rows_at_last(config, folds) -> bool:
@@ -124,7 +140,7 @@ def _attention_only(config, model, params, tokens, target, folds, ends) -> Sweep
     def body(x, number):
         block = block_params(params, number)
         skip, normed = model.before_attention(block, x)
-        middle, attn = model.add_attention(block, None, skip, normed, None)
+        middle, attn = model.add_attention(block, None, skip, normed, None, None)
         output = model.transform(block, middle)
         trace = bare_trace(number, block, Seen(x, normed, middle, output, attn))
         return output, [fold.summarise(trace) for fold in folds]
@@ -182,7 +198,8 @@ def last_attention_gradient(
     logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
     _, transform_vjp = jax.vjp(partial(model.transform, last), top.middle)
     entered = model.before_attention(last, top.tokens)
-    _, attention_vjp = jax.vjp(lambda zeros: model.add_attention(last, zeros, *entered, read)[0], model.zeros(read)[0])
+    zeros = model.zeros(read)[0]
+    _, attention_vjp = jax.vjp(lambda zeros: model.add_attention(last, zeros, *entered, read, None)[0], zeros)
     (middle_grad,) = transform_vjp(head_vjp(score_gradient(logits, target, score))[0][read])
     (taps,) = attention_vjp(middle_grad)
     return at_all_tokens(config, wide(taps["attn"]["attention"]), read)

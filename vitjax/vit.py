@@ -17,7 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from vitjax.errors import ConfigError
-from vitjax.ops import GRADIENT, Ops
+from vitjax.ops import GRADIENT, Ops, given
 from vitjax.shapes import Attended, Heads, Image, Logits, Row, Tokens
 
 COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
@@ -103,16 +103,29 @@ class ViTConfig:
         return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
 
 
+def sow(module: nn.Module, collection: str, name: str, value: Any) -> None:
+    """Sow `value` bare, where flax would wrap it in a tuple, and not while parameters are made."""
+    if not module.is_initializing():
+        module.sow(collection, name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+
+
 class Linear(nn.Module):
     features: int
     ops: Ops
     use_bias: bool = True
 
+    """Sows `result` into "results"; takes it from "known" where it is there, and then only has a backward pass."""
+
     @nn.compact
     def __call__(self, x):
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        return self.perturb("result", self.ops.linear(x, kernel, bias))
+        if self.has_variable("known", "result"):
+            result = given(self.ops.linear, self.get_variable("known", "result"), x, kernel, bias)
+        else:
+            result = self.ops.linear(x, kernel, bias)
+        sow(self, "results", "result", result)
+        return self.perturb("result", result)
 
 
 class LayerNorm(nn.Module):
@@ -138,8 +151,7 @@ class Observed(nn.Module):
     """A module that can be looked into."""
 
     def watch(self, name, value):
-        """Sow `value` bare (flax would wrap it in a tuple)."""
-        self.sow("intermediates", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        sow(self, "intermediates", name, value)
 
     def is_observed(self) -> bool:
         """Whether the caller asked for intermediates or gradients by them."""

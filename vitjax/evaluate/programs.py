@@ -11,6 +11,7 @@ import numpy as np
 
 from vitjax import maps
 from vitjax.api import Request, image_key
+from vitjax.batching import FORWARD_IMAGES, over_images
 from vitjax.data.geometry import Preprocessing
 from vitjax.evaluate.job import MetricRequest
 from vitjax.metrics.base import Case
@@ -46,10 +47,9 @@ def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, 
     """jit: (params, x) -> logits of fully removed and of blurred images, which the curves of all methods share."""
 
     def run(params, x):
-        forward = partial(_forward, config, params)
-        return jax.vmap(lambda image: ends_of(forward, image, black(preprocessing, image.dtype), wanted))(x)
+        return ends_of(partial(_forward, config, params), x, black(preprocessing, x.dtype), wanted)
 
-    return jax.jit(run)
+    return jax.jit(over_images(run, (None, 0), at_once=FORWARD_IMAGES))
 
 
 @lru_cache(maxsize=16)
@@ -101,7 +101,7 @@ def metric_columns(
         }
         return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
 
-    return jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)))
+    return jax.jit(over_images(one, (None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0), at_once=FORWARD_IMAGES))
 
 
 def _grid(config: Config) -> tuple[int, int]:

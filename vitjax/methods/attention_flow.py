@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.batching import FORWARD_IMAGES, over_images
 from vitjax.flow import input_flows
 from vitjax.fold import Fold
 from vitjax.methods.base import Method, Tick, over_heads
@@ -53,7 +54,7 @@ def _fused_attention(config: ViTConfig):
     def one(params, image):
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
-    return jax.jit(jax.vmap(one, in_axes=(None, 0)))
+    return jax.jit(over_images(one, (None, 0), at_once=FORWARD_IMAGES))
 
 
 METHOD = Method(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.ops import GRADIENT
-from vitjax.rules.z_rule import divide, split_sum, with_backward
+from vitjax.ops import GRADIENT, Ruled
+from vitjax.rules.z_rule import divide, split_sum
 from vitjax.rules.zplus import ZPLUS
 from vitjax.shapes import Array
 
@@ -25,6 +25,6 @@ def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Arra
 
 
 LRP_ORIGINAL = ZPLUS._replace(
-    linear=with_backward(GRADIENT.linear, _linear),
-    add=with_backward(GRADIENT.add, split_sum),
+    linear=Ruled(GRADIENT.linear, _linear),
+    add=Ruled(GRADIENT.add, split_sum),
 )

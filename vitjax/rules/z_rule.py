@@ -1,7 +1,7 @@
 """The z-rule and its relatives, as backward passes whose cotangent is relevance.
 
-Relevance R of a sum is handed to its summands in proportion to what each contributed. `with_backward` makes an
-operation of a table from its ordinary forward and such a rule.
+Relevance R of a sum is handed to its summands in proportion to what each contributed. `Ruled` makes an operation of a
+table from its ordinary forward and such a rule.
 """
 
 from __future__ import annotations
@@ -9,41 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from vitjax.ops import Ruled
 from vitjax.shapes import Array
 
 STABILISER = 1e-9
 
 
-def with_backward(forward: Callable[..., Any], backward: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
-    """`forward` with a backward pass of its own.
-
-    backward: (relevance of the result, result, *arguments) -> relevance of the leading arguments; the remaining
-    ones, parameters, get none.
-    """
-
-    @jax.custom_vjp
-    def operation(*arguments):
-        return forward(*arguments)
-
-    def keep(*arguments):
-        result = forward(*arguments)
-        return result, (result, arguments)
-
-    def back(saved, relevance):
-        result, arguments = saved
-        found = backward(relevance, result, *arguments)
-        return *found, *jax.tree.map(jnp.zeros_like, arguments[len(found) :])
-
-    operation.defvjp(keep, back)
-    return operation
-
-
 def identity(forward: Callable[..., Array]) -> Callable[..., Array]:
     """Relevance passes unchanged to the first argument."""
-    return with_backward(forward, lambda relevance, result, x, *rest: (relevance,))
+    return Ruled(forward, lambda relevance, result, x, *rest: (relevance,))
 
 
 def divide(a: Array, b: Array) -> Array:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.ops import GRADIENT
-from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_sum, with_backward
+from vitjax.ops import GRADIENT, Ruled
+from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_sum
 from vitjax.shapes import Array
 
 
@@ -46,15 +46,15 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
 
 
 ZPLUS = GRADIENT._replace(
-    linear=with_backward(GRADIENT.linear, _linear),
-    pixels=with_backward(GRADIENT.pixels, box),
-    matmul=with_backward(GRADIENT.matmul, split_product),
+    linear=Ruled(GRADIENT.linear, _linear),
+    pixels=Ruled(GRADIENT.pixels, box),
+    matmul=Ruled(GRADIENT.matmul, split_product),
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
-    add=with_backward(GRADIENT.add, _add),
-    multiply=with_backward(GRADIENT.multiply, _gate),
+    add=Ruled(GRADIENT.add, _add),
+    multiply=Ruled(GRADIENT.multiply, _gate),
     scale=identity(GRADIENT.scale),
-    fork=with_backward(GRADIENT.fork, join_copies),
-    pool=with_backward(GRADIENT.pool, pool),
+    fork=Ruled(GRADIENT.fork, join_copies),
+    pool=Ruled(GRADIENT.pool, pool),
 )
