@@ -165,9 +165,10 @@ def test_adaptive_nodes_find_the_bend():
 @needs_shared
 @pytest.mark.slow
 def test_adaptive_quadrature_is_complete_to_one_percent_at_64_steps():
-    """On these two photographs and DeiT-Tiny; of 16 measured once, 14 were (median 0.4 %, worst 1.4 %)."""
+    """DeiT-Tiny; the second photograph is the one that is hardest for panels of Gauss-Legendre points."""
     model = vitjax.load("deit_tiny_patch16_224", weights=SHARED / "data" / "deit_tiny_patch16_224.safetensors")
-    photographs = sorted((SHARED / "data" / "dev" / "images").glob("*.jpg"))[::27]
+    photographs = sorted((SHARED / "data" / "dev" / "images").glob("*.jpg"))
+    photographs = [photographs[0], *(each for each in photographs if each.name.startswith("d036"))]
     options = {"steps": 64, "quadrature": "adaptive"}
     found = vitjax.explain(model, photographs, method="integrated_gradients", **options)
     assert len(found) == 2 and found.completeness_gap().max() < 0.01

@@ -32,15 +32,17 @@ def integrated_gradients(
         steps: points of the integral.
         quadrature: "gausslegendre"; "riemann_trapezoid", α = linspace(0, 1, steps), weights 1/steps with halved ends,
             as captum has it (they sum to 1 - 1/steps); "riemann_middle", the midpoints; "adaptive", which first looks
-            at s itself at 513 equal steps and places its points (an even number) where s bends: the path crosses sharp
-            bends within the first few percent of α, which equal steps miss.
+            at s itself at 1025 equal steps and takes one point of each panel between bends of s, where the slope of s
+            is the panel's mean slope: the path crosses sharp bends within the first few percent of α, which equal steps
+            miss.
         score: s is the logit or the probability of the explained class.
 
     Returns signed values at pixels [H, W]. They sum to s(x) - s(0) up to the quadrature;
     `Explanation.completeness_gap()` says how far they are from it.
 
-    Cost: per step two forwards and one backward, one after the other: memory does not grow with steps; "adaptive" 513
-    forwards before. Differs from reference: nothing; the adaptive quadrature is ours.
+    Cost: per step two forwards and one backward, one after the other: memory does not grow with steps. "adaptive": 1025
+    forwards before; several hundred Gauss-Legendre steps cost as much and are as complete. Differs from reference:
+    nothing; the adaptive quadrature is ours.
 
     Example: `vitjax.explain(model, "cat.jpg", method="integrated_gradients", steps=64)`
     """
