@@ -32,7 +32,7 @@ FEWEST_ROUNDS = 3
 # Who runs a case.
 OURS, FORWARD, OURS_SAME = "vitjax", "vitjax, logits", "vitjax, the peers' methods"
 HOOKS, BATCHED, COMPILED = "PyTorch, hooks, one image", "PyTorch, batched by hand", "PyTorch, torch.compile"
-CAPTUM = "captum"
+CAPTUM, LEAN = "captum", "PyTorch, lean relprop, one image"
 
 # Dense bf16 FLOP/s from the vendors' data sheets, by the name that JAX gives the device.
 DENSE_BF16 = {

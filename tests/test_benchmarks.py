@@ -16,6 +16,7 @@ from benchmarks.harness import (
     FEWEST_ROUNDS,
     FORWARD,
     HOOKS,
+    LEAN,
     OURS,
     OURS_SAME,
     Case,
@@ -79,17 +80,22 @@ def test_peers_have_the_same_logits(peers, ours):
 
 def test_plain_relevance_propagation_makes_the_same_map(peers, tiny):
     """In float64: its divisions by sums near zero leave float32 no digits to compare."""
-    from benchmarks.peers.hooks import transformer_attribution
+    import torch
+
+    from benchmarks.peers import relprop
 
     images = tiny_images(tiny, COUNT).astype(np.float64)
     with jax.enable_x64():
         wide = tiny_model("plain", np.float64)
         mine = vitjax.explain(wide, images, "transformer_attribution")
     module = copy.deepcopy(peers.plain).double()
+    learning = copy.deepcopy(module).requires_grad_(True)
     for image, target, found in zip(images, mine.target, mine.maps, strict=True):
-        assert_same(transformer_attribution(module, tiny.config, image, int(target))[None], found[None])
-    (case,) = peers.cases("transformer_attribution", images, mine.target).values()
-    assert case.items == 1 and case.run().shape == (tiny.config.tokens - 1,)
+        assert_same(relprop.lean(module, tiny.config, image, int(target))[None], found[None])
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+        assert_same(relprop.published(learning, tiny.config, pixels)[None], found[None])
+    for case in peers.cases("transformer_attribution", images, mine.target).values():
+        assert case.items == 1 and case.run().shape == (tiny.config.tokens - 1,)
 
 
 def test_all_folds_of_the_peer_are_a_pass_each(peers, ours):
@@ -239,7 +245,8 @@ def test_the_whole_command(small_world, tmp_path, capsys):
     (path,) = tmp_path.glob("speed_vitjax_scenes_*.json")
     found = json.loads(path.read_text())
     rows = {(each["what"], each["who"]): each for each in found["rows"]}
-    peers = {("logits", BATCHED), ("logits", HOOKS), ("transformer_attribution", HOOKS)}
+    peers = {("logits", BATCHED), ("logits", HOOKS)}
+    peers |= {("transformer_attribution", each) for each in (HOOKS, LEAN)}
     ours = {(what, OURS) for what in ("logits", "folds", "transformer_attribution")}
     assert peers | ours | {("folds", OURS_SAME), ("folds", BATCHED), ("folds", FORWARD)} <= {*rows}
     assert all(len(each["seconds"]) == 3 for each in found["rows"])

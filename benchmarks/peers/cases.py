@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks.harness import BATCHED, CAPTUM, COMPILED, HOOKS, MIB, Case
-from benchmarks.peers import FOLDS, captum, hooks
+from benchmarks.harness import BATCHED, CAPTUM, COMPILED, HOOKS, LEAN, MIB, Case
+from benchmarks.peers import FOLDS, captum, hooks, relprop
 from benchmarks.peers.batched import Batched
 from vitjax.model import Model
 from vitjax.vit import ViTConfig
@@ -52,7 +52,10 @@ class Peers:
             if self.device.type != "cpu" or self.dtype != torch.float32:
                 return {}
             image, target = np.asarray(x[0], np.float32), int(targets[0])
-            return {HOOKS: Case(lambda: hooks.transformer_attribution(self.plain, self.config, image, target))}
+            return {
+                HOOKS: Case(lambda: relprop.published(self.hooked.module, self.config, one)),
+                LEAN: Case(lambda: relprop.lean(self.plain, self.config, image, target)),
+            }
         if what == "integrated_gradients":
             run = captum.integrated_gradients
             return {CAPTUM: self._case(lambda: run(self.batched.module, pixels), count)} if captum.available() else {}

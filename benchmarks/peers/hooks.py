@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from tests.oracles.relprop import propagate
-
 
 class Hooked:
     """A timm ViT with hooks. Methods take one picture [1, 3, H, W] and explain the predicted class: [patches]."""
@@ -104,19 +102,6 @@ class Hooked:
         for matrix in matrices[1:]:
             result = matrix @ result
         return result[0, self.prefix :]
-
-
-def transformer_attribution(module: Any, config: Any, image: Any, target: int) -> torch.Tensor:
-    """One image [H, W, 3] by relevance propagation in plain PyTorch, on the CPU: [patches].
-
-    The target is given, so that the prediction costs the peer no forward of its own.
-    """
-    seen = propagate(module, config, image, target, "zplus", to_pixels=False)
-    cams = (torch.from_numpy(seen.attention) * torch.from_numpy(seen.attention_grad)).clamp(min=0).mean(1)
-    result = torch.eye(cams.shape[-1], dtype=cams.dtype)
-    for cam in cams:
-        result = result + cam @ result
-    return result[0, config.prefix :]
 
 
 def _keep(kept: list[torch.Tensor]) -> Callable[..., None]:
