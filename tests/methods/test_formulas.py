@@ -114,13 +114,13 @@ def test_methods_equal_their_formulas(name):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         model = tiny_model(name, np.float64)
         images = tiny_images(model, 2).astype(np.float64)
-        # What is slow and the same for every family runs on two.
-        cases = [case for case in CASES if name in ("registers", "gap") or not METHODS[case["method"]].slow]
+        # What is slow and the same for every family runs on one. The others of CASES are those of
+        # tests/oracles/test_torch_parity.py and test_perturbation.py.
+        formulas = [case for case in CASES if case["method"] not in (*NEEDS_RULES, *RANDOM)]
+        cases = [case for case in formulas if name == "registers" or not METHODS[case["method"]].slow]
         found = vitjax.explain_many(model, images, cases, target=TARGETS)
         worlds = [JaxWorld(model, image, target) for image, target in zip(images, TARGETS, strict=True)]
         for case in cases:
-            if case["method"] in (*NEEDS_RULES, *RANDOM):  # tests/oracles/test_torch_parity.py, test_perturbation.py
-                continue
             wanted = request(case)
             for i, world in enumerate(worlds):
                 expected = FORMULAS[wanted.name](world, **dict(wanted.options))

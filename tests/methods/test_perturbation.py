@@ -151,27 +151,28 @@ def test_adaptive_nodes_find_the_bend():
     def slope(a):
         return 200 / np.cosh((a - 0.03) * 200) ** 2 + 1
 
-    points, weights = (np.asarray(each, np.float64) for each in adaptive_nodes(jnp.asarray(f(grid)), 32))
+    place = jax.jit(adaptive_nodes, static_argnums=1)
+    points, weights = (np.asarray(each, np.float64) for each in place(jnp.asarray(f(grid)), 32))
     assert (np.diff(points) > 0).all() and points[0] > 0 and points[-1] < 1
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
     whole = f(1.0) - f(0.0)
     assert abs((weights * slope(points)).sum() - whole) < 0.003 * whole
     points, weights = fixed_nodes("gausslegendre", 32)
     assert abs((weights * slope(points)).sum() - whole) > 0.03 * whole
-    points, weights = adaptive_nodes(jnp.asarray(2 * grid, jnp.float32), 8)  # a straight line: equal panels
+    points, weights = place(jnp.asarray(2 * grid, jnp.float32), 8)  # a straight line: equal panels
     np.testing.assert_allclose(np.asarray(weights), 1 / 8, rtol=0.05)
 
 
 @needs_shared
 @pytest.mark.slow
 def test_adaptive_quadrature_is_complete_to_one_percent_at_64_steps():
-    """DeiT-Tiny; the second photograph is the one that is hardest for panels of Gauss-Legendre points."""
+    """DeiT-Tiny; with two Gauss-Legendre points a panel this photograph has 1.4 %."""
     model = vitjax.load("deit_tiny_patch16_224", weights=SHARED / "data" / "deit_tiny_patch16_224.safetensors")
     photographs = sorted((SHARED / "data" / "dev" / "images").glob("*.jpg"))
-    photographs = [photographs[0], *(each for each in photographs if each.name.startswith("d036"))]
+    photographs = [each for each in photographs if each.name.startswith("d036")]
     options = {"steps": 64, "quadrature": "adaptive"}
     found = vitjax.explain(model, photographs, method="integrated_gradients", **options)
-    assert len(found) == 2 and found.completeness_gap().max() < 0.01
+    assert len(found) == 1 and found.completeness_gap().max() < 0.01
 
 
 def test_completeness_gap_shrinks_with_steps():
@@ -203,7 +204,7 @@ def test_memory_does_not_grow_with_steps():
     ("method", "options"),
     [
         ("integrated_gradients", {"steps": 0}),
-        ("integrated_gradients", {"steps": 5, "quadrature": "adaptive"}),
+        ("integrated_gradients", {"steps": 0, "quadrature": "adaptive"}),
         ("smooth_grad", {"n": 0}),
         ("smooth_grad", {"stdev": -1.0}),
         ("occlusion", {"window": 64}),
