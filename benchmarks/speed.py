@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from benchmarks.peers import FOLDS
 from benchmarks.peers.waiting import choose
 from benchmarks.table import LEVELS, Row, render
 from vitjax.api import compiled, request
+from vitjax.batching import FORWARD_IMAGES, over_images
 from vitjax.evaluation import evaluate
 from vitjax.fold import PREDICTED
 from vitjax.methods import METHODS
@@ -104,7 +105,8 @@ class Bench:
 
         def run(params, images, heat):
             forward = replace(model, params=params).logits
-            return jax.vmap(lambda heat, image: perturbation_auc(heat, image, forward))(heat, images)
+            one = partial(perturbation_auc, forward=forward)
+            return over_images(one, (0, 0), at_once=FORWARD_IMAGES)(heat, images)
 
         case = self._case(jax.jit(run), self.images(batch), heat)
         # Most relevant first and least relevant first; both begin with the image itself and end with none of it.

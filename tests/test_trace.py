@@ -10,6 +10,7 @@ import pytest
 import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.api import request
+from vitjax.evaluate.flops import flops
 from vitjax.fold import PREDICTED, SECOND, choose_target
 from vitjax.methods import METHODS
 from vitjax.trace import PEEL_ABOVE, backward_fold
@@ -113,6 +114,26 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
             found.append(run(params, image))
     for label, ours, theirs in zip(wanted, found[0].results, found[1].results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label.label)
+
+
+@pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1)])
+def test_a_sweep_ends_where_nobody_looks_further(layer, depth):
+    """Two methods of one block by themselves, against beside one of all blocks; and they cost less."""
+    model = tiny_model("plain")
+    config, image = replace(model.config, depth=depth), tiny_images(model, 1)[0]
+    blocks = jax.tree.map(lambda a: jnp.concatenate([a] * 3)[:depth], model.params["blocks"])
+    params = {**model.params, "blocks": blocks}
+    folds = [METHODS[kind].fold(config, layer=layer) for kind in ("grad_cam", "token_grad_cam")]
+    found, work = [], []
+    for wanted in (folds, [*folds, METHODS["transformer_mm"].fold(config)]):
+        run = jax.jit(lambda params, image, wanted=wanted: backward_fold(config, params, image, jnp.int32(3), wanted))
+        found.append(run(params, image))
+        work.append(flops(run, params, image))
+    for ours, theirs in zip(found[0].results, found[1].results[:2], strict=True):
+        assert np.abs(theirs).max() > 0
+        np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max(), rtol=0)
+    np.testing.assert_allclose(found[0].logits, found[1].logits, atol=1e-5)
+    assert work[0] < (0.9 if layer == 1 else 0.6) * work[1]
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("swiglu", marks=pytest.mark.slow)])

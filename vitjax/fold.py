@@ -91,6 +91,7 @@ class Fold(NamedTuple):
     order: "last_left" steps from the last block to the first (information flow, M_{L-1} ... M_0 seen from the
         readout row); "first_left" from the first to the last, and "stacked" hands `finish` the summaries of all
         layers, [l, ...]. The last two store one summary per layer.
+    lowest: of a "last_left" fold that looks at nothing below this block. A sweep in which all say so ends there.
     """
 
     init: Any
@@ -100,6 +101,7 @@ class Fold(NamedTuple):
     gradient: Gradient | None = None
     rules: Ops | None = None
     order: Literal["last_left", "first_left", "stacked"] = "last_left"
+    lowest: int = 0
 
 
 class Sweep(NamedTuple):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from vitjax.errors import ConfigError
 from vitjax.shapes import Array
 
 Fixed = Literal["gausslegendre", "riemann_trapezoid", "riemann_middle"]
 
-PROBES = 1025
-"""Equal steps at which the adaptive rule looks at the function itself before it places its points."""
+COARSE, FINE = 513, 8
+"""Where the adaptive rule looks at the function itself: equal steps over the whole, then steps of every panel."""
 LEAST = 0.05
 """Density of panels where the function is straight, as a share of that where it bends most."""
 _PLACES = 32
-"""Of a panel, at which its point is looked for."""
+"""Of a panel, between which its point is looked for."""
 
 
 def fixed_nodes(quadrature: Fixed, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,39 +36,27 @@ def fixed_nodes(quadrature: Fixed, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return np.linspace(0, 1, steps), weights
 
 
-def adaptive_nodes(values: Float[Array, " probes"], steps: int) -> tuple[Array, Array]:
+def adaptive_nodes(function: Callable[[Array], Array], steps: int) -> tuple[Array, Array]:
     """One point in each of `steps` panels, narrow where the function bends: where its slope is the panel's mean slope.
 
-    By the mean value theorem every panel has such a point, and with all of them the sum is exact. They are as good as
-    the cubic Hermite interpolant of the probes (slopes by central differences) that they are found on. The density of
-    panels at α is sqrt|f''(α)|, the second difference of `values` taken as the largest of three neighbours, but at
-    least LEAST of its maximum.
+    By the mean value theorem every panel has such a point, and with all of them the sum is exact: what the points miss
+    is what cubic interpolation between the FINE steps of a panel misses. The density of panels at α is sqrt|f''(α)|,
+    the largest of three neighbouring second differences at COARSE equal steps, but at least LEAST of its maximum.
 
-    Args: values: f at equal steps over [0, 1].
-    Returns points in [0, 1], ascending, and their weights, the panels' widths, which sum to 1; [steps] each. Of a
-    straight line the panels are equal.
+    Args: function: values at points in [0, 1], any number of them.
+    Returns points, ascending, and their weights, the panels' widths, which sum to 1; [steps] each. Of a straight line
+    the panels are equal.
+    Cost: COARSE + FINE * steps + 1 values.
     """
     if steps < 1:
         raise ConfigError(f"steps={steps}: must be at least 1")
-    curve = _Hermite(values)
-    edges = _panels(values, steps)
+    edges = _panels(function(jnp.linspace(0, 1, COARSE)), steps)
     widths = jnp.diff(edges)
-    places = edges[:-1, None] + widths[:, None] * jnp.linspace(0, 1, _PLACES + 1)
-    excess = curve.slope(places) - (jnp.diff(curve(edges)) / widths)[:, None]
-    left, right = excess[:, :-1], excess[:, 1:]
-    # Of several crossings the one next to the middle; where rounding leaves none, the least excess.
-    from_middle = jnp.abs(jnp.arange(_PLACES) + 0.5 - _PLACES / 2)
-    crosses = left * right <= 0
-    chosen = jnp.where(crosses, from_middle, jnp.inf).argmin(axis=1)
-    nearest = jnp.abs(excess).argmin(axis=1)
-
-    def at(array, column):
-        return jnp.take_along_axis(array, column[:, None], axis=1)[:, 0]
-
-    before, after = at(left, chosen), at(right, chosen)
-    share = jnp.where(before == after, 0.5, before / jnp.where(before == after, 1, before - after))
-    crossing = at(places, chosen) + share * widths / _PLACES
-    return jnp.where(crosses.any(axis=1), crossing, at(places, nearest)), widths
+    places = (edges[:-1, None] + widths[:, None] * jnp.arange(FINE) / FINE).reshape(-1)
+    values = function(jnp.append(places, 1.0))
+    inner, after = values[:-1].reshape(steps, FINE), values[FINE::FINE]
+    shares = jax.vmap(_mean_slope)(jnp.concatenate([inner, after[:, None]], axis=1))
+    return edges[:-1] + widths * shares, widths
 
 
 def _panels(values: Array, count: int) -> Array:
@@ -81,25 +70,26 @@ def _panels(values: Array, count: int) -> Array:
     return jnp.interp(jnp.linspace(0, 1, count + 1), mass / mass[-1], jnp.linspace(0, 1, len(values)))
 
 
-class _Hermite:
-    """Piecewise cubic through `values` at equal steps over [0, 1], with central differences as its slopes."""
+def _mean_slope(values: Array) -> Array:
+    """Where in [0, 1] the slope of what has these values at equal steps is its mean slope; next to the middle."""
+    places = jnp.linspace(0, 1, _PLACES + 1)
+    excess = _slope(values, places) - (values[-1] - values[0])
+    left, right = excess[:-1], excess[1:]
+    crosses = left * right <= 0
+    from_middle = jnp.abs(jnp.arange(_PLACES) + 0.5 - _PLACES / 2)
+    chosen = jnp.where(crosses, from_middle, jnp.inf).argmin()
+    before, after = left[chosen], right[chosen]
+    share = jnp.where(before == after, 0.5, before / jnp.where(before == after, 1, before - after))
+    # Where interpolation leaves no crossing, the least excess.
+    return jnp.where(crosses.any(), (chosen + share) / _PLACES, places[jnp.abs(excess).argmin()])
 
-    def __init__(self, values: Array) -> None:
-        self.values, self.step = values, 1 / (len(values) - 1)
-        ends = (-3 * values[0] + 4 * values[1] - values[2]) / 2, (3 * values[-1] - 4 * values[-2] + values[-3]) / 2
-        inner = (values[2:] - values[:-2]) / 2
-        self.slopes = jnp.concatenate([ends[0][None], inner, ends[1][None]])  # by step
 
-    def _around(self, at: Array) -> tuple[Array, Array, Array, Array, Array]:
-        place = jnp.clip((at / self.step).astype(int), 0, len(self.values) - 2)
-        u = at / self.step - place
-        return u, self.values[place], self.values[place + 1], self.slopes[place], self.slopes[place + 1]
-
-    def __call__(self, at: Array) -> Array:
-        u, low, high, rise, next_rise = self._around(at)
-        ends = low + u * u * (3 - 2 * u) * (high - low)
-        return ends + u * (1 - u) ** 2 * rise - u * u * (1 - u) * next_rise
-
-    def slope(self, at: Array) -> Array:
-        u, low, high, rise, next_rise = self._around(at)
-        return (6 * u * (1 - u) * (high - low) + (1 - u) * (1 - 3 * u) * rise + u * (3 * u - 2) * next_rise) / self.step
+def _slope(values: Array, at: Array) -> Array:
+    """Derivative at places in [0, 1] of the cubic Hermite interpolant of equal steps, slopes by central differences."""
+    count = len(values) - 1
+    first, last = -3 * values[0] + 4 * values[1] - values[2], 3 * values[-1] - 4 * values[-2] + values[-3]
+    slopes = jnp.concatenate([first[None], values[2:] - values[:-2], last[None]]) / 2  # by step
+    place = jnp.clip((at * count).astype(int), 0, count - 1)
+    u = at * count - place
+    rise = 6 * u * (1 - u) * (values[place + 1] - values[place])
+    return count * (rise + (1 - u) * (1 - 3 * u) * slopes[place] + u * (3 * u - 2) * slopes[place + 1])

@@ -65,7 +65,8 @@ def backward_fold(
         return _attention_only(config, model, params, tokens, target, folds, ends)
 
     last = config.read if _on_read_rows_at_last(config, folds) else None
-    x, blocks, top = _forward(config, model, params, tokens, last, keep=_affordable(config, dtype))
+    lowest = min(fold.lowest for fold in folds)
+    x, blocks, top = _forward(config, model, params, tokens, last, lowest, keep=_affordable(config, dtype))
     heads = {ops: jax.vjp(lambda x, ops=ops: cut[ops].classify(params, x), x) for ops in cut}
     logits, head_vjp = heads[GRADIENT]
     target = choose_target(logits, target)
@@ -78,14 +79,17 @@ def backward_fold(
     if top is not None:
         state = state._replace(cotangents=[cotangent[last] for cotangent in start])
         state, _ = step_back(plan, state, top, last)
-    state, kept = lax.scan(lambda state, block: step_back(plan, state, block), state, blocks, reverse=True)
-    below = _below(cut, params, image, dict(zip(flows, state.cotangents, strict=True)))
+    kept: Sequence[Any] = [None] * len(folds)
+    if blocks is not None:
+        state, kept = lax.scan(lambda state, block: step_back(plan, state, block), state, blocks, reverse=True)
+    flowing = dict(zip(flows, state.cotangents, strict=True))
+    below = _below(cut, params, image, flowing) if lowest == 0 else {}
     return Sweep(wide(logits), target, _finish(folds, state.carries, kept, ends, below))
 
 
-def _forward(config, model, params, tokens, last, keep=False):
-    """The stream that the head reads, what is kept of the blocks, and of the last one by itself where it runs at the
-    rows `last` alone. keep: also the results of linear layers that no derivative can do without."""
+def _forward(config, model, params, tokens, last, lowest, keep=False):
+    """The stream that the head reads, what is kept of the blocks from `lowest` on, and of the last one by itself where
+    it runs at the rows `last` alone. keep: also the results of linear layers that no derivative can do without."""
 
     def known(results):
         return {"attn": {"qkv": results["attn"]["qkv"]}, "mlp": {"fc1": results["mlp"]["fc1"]}} if keep else None
@@ -94,9 +98,14 @@ def _forward(config, model, params, tokens, last, keep=False):
         middle, output, results = model.block(block_params(params, number), x, None)
         return output, Kept(number, x, middle, known(results))
 
+    def plain(x, number):
+        return model.block(block_params(params, number), x, None)[1], None
+
+    end = config.depth if last is None else config.depth - 1
+    x = lax.scan(plain, tokens, jnp.arange(lowest))[0] if lowest else tokens
+    x, blocks = lax.scan(forth, x, jnp.arange(lowest, end)) if lowest < end else (x, None)
     if last is None:
-        return *lax.scan(forth, tokens, jnp.arange(config.depth)), None
-    x, blocks = lax.scan(forth, tokens, jnp.arange(config.depth - 1))
+        return x, blocks, None
     middle, output, results = model.block(block_params(params, config.depth - 1), x, last)
     # The head's rows in their places; it does not look at the others.
     top = Kept(jnp.int32(config.depth - 1), x, middle, known(results))
@@ -193,7 +202,7 @@ def last_attention_gradient(
     """
     model = stages(config, GRADIENT, params["pos_embed"].dtype)
     read = config.read
-    x, _, top = _forward(config, model, params, model.embed(params, None, image), read)
+    x, _, top = _forward(config, model, params, model.embed(params, None, image), read, config.depth - 1)
     last = block_params(params, config.depth - 1)
     logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
     _, transform_vjp = jax.vjp(partial(model.transform, last), top.middle)

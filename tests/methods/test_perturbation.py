@@ -12,7 +12,7 @@ from vitjax.api import image_key
 from vitjax.methods.meaningful_perturbation import gaussian_blur
 from vitjax.methods.rise import random_mask
 from vitjax.methods.vit_cx import cluster_masks
-from vitjax.quadrature import PROBES, adaptive_nodes, fixed_nodes
+from vitjax.quadrature import adaptive_nodes, fixed_nodes
 
 TARGET = 3
 
@@ -143,33 +143,32 @@ def test_quadratures(quadrature, sum_of_weights):
 
 def test_adaptive_nodes_find_the_bend():
     """A kink of width 1/100 that equal Gauss-Legendre points step over."""
-    grid = np.linspace(0, 1, PROBES)
 
     def f(a):
-        return np.tanh((a - 0.03) * 200) + a
+        return jnp.tanh((a - 0.03) * 200) + a
 
     def slope(a):
         return 200 / np.cosh((a - 0.03) * 200) ** 2 + 1
 
-    place = jax.jit(adaptive_nodes, static_argnums=1)
-    points, weights = (np.asarray(each, np.float64) for each in place(jnp.asarray(f(grid)), 32))
+    place = jax.jit(adaptive_nodes, static_argnums=(0, 1))
+    points, weights = (np.asarray(each, np.float64) for each in place(f, 32))
     assert (np.diff(points) > 0).all() and points[0] > 0 and points[-1] < 1
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
-    whole = f(1.0) - f(0.0)
+    whole = float(f(1.0) - f(0.0))
     assert abs((weights * slope(points)).sum() - whole) < 0.003 * whole
     points, weights = fixed_nodes("gausslegendre", 32)
     assert abs((weights * slope(points)).sum() - whole) > 0.03 * whole
-    points, weights = place(jnp.asarray(2 * grid, jnp.float32), 8)  # a straight line: equal panels
+    points, weights = place(lambda a: 2 * a, 8)  # a straight line: equal panels
     np.testing.assert_allclose(np.asarray(weights), 1 / 8, rtol=0.05)
 
 
 @needs_shared
 @pytest.mark.slow
 def test_adaptive_quadrature_is_complete_to_one_percent_at_64_steps():
-    """DeiT-Tiny; with two Gauss-Legendre points a panel this photograph has 1.4 %."""
+    """DeiT-Tiny; of the 54 photographs this one is the hardest."""
     model = vitjax.load("deit_tiny_patch16_224", weights=SHARED / "data" / "deit_tiny_patch16_224.safetensors")
     photographs = sorted((SHARED / "data" / "dev" / "images").glob("*.jpg"))
-    photographs = [each for each in photographs if each.name.startswith("d036")]
+    photographs = [each for each in photographs if each.name.startswith("d051")]
     options = {"steps": 64, "quadrature": "adaptive"}
     found = vitjax.explain(model, photographs, method="integrated_gradients", **options)
     assert len(found) == 1 and found.completeness_gap().max() < 0.01

@@ -135,6 +135,7 @@ def at_layer(
         step=lambda row, here, layer: jnp.where(layer == chosen, here, row),
         finish=finish,
         gradient=gradient,
+        lowest=chosen,
     )
 
 
@@ -152,6 +153,7 @@ def sum_over_layers(
         step=lambda total, here, layer: jnp.where(layer >= first, total + here, total),
         finish=lambda total, ends: patch_map(config, total),
         gradient=gradient,
+        lowest=first,
     )
 
 

@@ -27,9 +27,9 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
     Returns values >= 0 with relu. On DeiT-Tiny the map is zero everywhere for about 4 images in 10, because every
     head's mean gradient is negative: the explanation is then `degenerate`, and relu=False shows what was cut.
 
-    Cost: two forwards and one backward; of a ResNet, one forward and a backward from the logits to the
-    stage. Differs from reference: nothing; the CAM of the transition attention maps study and "GradCAM" of
-    Transformer-Explainability are this function.
+    Cost: one forward; forward and backward once more through the blocks from `layer` on; of a ResNet, one forward and a
+    backward from the logits to the stage. Differs from reference: nothing; the CAM of the transition attention maps
+    study and "GradCAM" of Transformer-Explainability are this function.
 
     Example: `vitjax.explain(model, "cat.jpg", method="grad_cam", relu=False)`
     """
@@ -79,7 +79,7 @@ def checked_stage(layer: int | str) -> int:
 METHOD = Method(
     title="Grad-CAM",
     cite="Selvaraju et al. 2017, Grad-CAM; on a ViT's attention as in Chefer et al. 2021",
-    cost="2F + 1B",
+    cost="1F + 1 block",
     fold=grad_cam,
     cnn=on_cnn,
     needs=frozenset({"head"}),

@@ -27,9 +27,9 @@ def partial_lrp(
 
     Returns values >= 0.
 
-    Cost: two forwards and a backward of relevance worth about three; one backward more with gradient. The last
-    block's relevance is well conditioned in float32 (0.3 % on DeiT-Tiny), that of early blocks is not. Differs from
-    reference: per image, see transformer_attribution.
+    Cost: one forward; through the blocks from `layer` on forward once more and a backward of relevance worth about
+    three, one backward more with gradient. The last block's relevance is well conditioned in float32 (0.3 % on DeiT-
+    Tiny), that of early blocks is not. Differs from reference: per image, see transformer_attribution.
 
     Example: `vitjax.explain(model, "cat.jpg", method="partial_lrp", rules="zplus")`
     """
@@ -46,7 +46,7 @@ def partial_lrp(
 METHOD = Method(
     title="Partial LRP",
     cite="Voita et al. 2019, Analyzing Multi-Head Self-Attention; on ViT as in Chefer et al. 2021",
-    cost="2F + 3B",
+    cost="1F + 1 block",
     fold=partial_lrp,
     needs=frozenset({"head"}),
     ill_conditioned=True,

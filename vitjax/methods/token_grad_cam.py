@@ -15,7 +15,8 @@ def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, sco
 
     Returns values >= 0 with relu. The mean leaves out prefix tokens.
 
-    Cost: two forwards and one backward. Differs from reference: pytorch-grad-cam then rescales to [0, 1].
+    Cost: one forward; forward and backward once more through the blocks from `layer` on. Differs from reference:
+    pytorch-grad-cam then rescales to [0, 1].
 
     Example: `vitjax.explain(model, "cat.jpg", method="token_grad_cam", layer=-2)`
     """
@@ -30,7 +31,7 @@ def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, sco
 METHOD = Method(
     title="Grad-CAM on tokens",
     cite="Selvaraju et al. 2017, Grad-CAM; on norm1's output as in pytorch-grad-cam (Gildenblat 2021)",
-    cost="2F + 1B",
+    cost="1F + 1 block",
     fold=token_grad_cam,
     needs=frozenset({"head"}),
 )
