@@ -268,6 +268,7 @@ def compiled(config: Config, requests: tuple[Request, ...]):
 
 
 def _images_at_once(config: Config, requests: Sequence[Request]) -> int:
+    """How many go through together on a CPU: more where nothing runs back."""
     for each in requests:
         fold = each.method.fold and each.method.fold(config, **dict(each.options))
         backward = fold.gradient is not None or fold.rules is not None if fold else each.method.cost != "0"
