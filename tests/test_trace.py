@@ -11,10 +11,10 @@ import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.api import request
 from vitjax.evaluate.flops import flops
-from vitjax.fold import PREDICTED, SECOND, choose_target
+from vitjax.fold import PREDICTED, SECOND, Fold, choose_target
 from vitjax.methods import METHODS
-from vitjax.trace import PEEL_ABOVE, backward_fold
-from vitjax.vit import ViT
+from vitjax.trace import backward_fold
+from vitjax.vit import PEEL_ABOVE, ViT
 
 QUICK = ("plain", "registers", "gap", "swiglu")
 
@@ -97,7 +97,8 @@ def test_sentinel_targets():
 
 @pytest.mark.parametrize("name", ["distilled", pytest.param("swiglu", marks=pytest.mark.slow)])
 def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
-    """Of a model deep enough for it, against the last block inside the loop; a fold of every kind of gradient."""
+    """Of a model deep enough for it, against the last block inside the loop; a fold of every kind of gradient, folds
+    of attention alone, and the network itself with a gradient."""
     kinds = ["transformer_mm", "ag_cam", "legrad", "transformer_attribution", "token_grad_cam", "full_grad"]
     kinds += [{"method": "legrad", "pool": "mean"}, {"method": "attcat", "hidden": "output"}, "vtranm", "rollout"]
     with jax.enable_x64(True):
@@ -107,13 +108,36 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
         params, image = {**model.params, "blocks": blocks}, tiny_images(model, 1)[0].astype(np.float64)
         wanted = [request(kind) for kind in kinds]
         folds = [each.method.fold(config, **dict(each.options)) for each in wanted]
-        found = []
+        of_attention = [METHODS["rollout"].fold(config), _what_leaves_blocks(config)]
+
+        def run(params, image):
+            def score(image):
+                return ViT(config).apply({"params": params}, image)[3]
+
+            swept = [backward_fold(config, params, image, jnp.int32(3), each) for each in (folds, of_attention)]
+            return [each.results for each in swept], [each.logits for each in swept], jax.value_and_grad(score)(image)
+
+        found, work = [], []
         for threshold in (PEEL_ABOVE, config.depth):
-            monkeypatch.setitem(backward_fold.__globals__, "PEEL_ABOVE", threshold)
-            run = jax.jit(lambda params, image: backward_fold(config, params, image, jnp.int32(3), folds))
-            found.append(run(params, image))
-    for label, ours, theirs in zip(wanted, found[0].results, found[1].results, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label.label)
+            monkeypatch.setattr("vitjax.vit.PEEL_ABOVE", threshold)
+            found.append(jax.jit(lambda *arguments: run(*arguments))(params, image))
+            network = jax.jit(lambda params, image: ViT(config).apply({"params": params}, image))
+            work.append(flops(network, params, image))
+    assert work[0] < 0.96 * work[1]
+    for (path, ours), theirs in zip(jax.tree.leaves_with_path(found[0]), jax.tree.leaves(found[1]), strict=True):
+        label = [*(each.label for each in wanted), "attention"][path[2].idx] if path[0].idx == 0 else str(path)
+        assert np.abs(theirs).max() > 0, label
+        np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label)
+
+
+def _what_leaves_blocks(config):
+    """A fold of attention's cost that looks at all tokens after attention and after the block."""
+    return Fold(
+        init=jnp.zeros((config.tokens, config.width)),
+        summarise=lambda trace: trace.middle + trace.output,
+        step=lambda carry, summary, layer: 0.5 * carry + summary,
+        finish=lambda carry, ends: carry,
+    )
 
 
 @pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1)])

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vitjax.fold import Fold, Gradient, LayerTrace, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Array, Params, Target, Tokens
 from vitjax.stages import Known, Rows, Stages
-from vitjax.vit import ViTConfig
+from vitjax.vit import ViTConfig, block_params
 
 
 class Plan(NamedTuple):
@@ -72,13 +71,11 @@ def step_back(plan: Plan, state: State, kept: Kept, rows: Rows = None) -> tuple[
     rows: `config.read` in the last block, as no cotangent starts at others. What follows attention is then computed
     at these alone, unless a fold looks at the rest.
     """
-    params = block_params(plan.params, kept.number)
+    params = block_params(plan.params["blocks"], kept.number)
     normed, attn, pulls = _linearised(plan, params, kept, rows)
     seen = Seen(kept.tokens, normed, kept.middle, state.output, attn)
     if rows is not None:
-        model = plan.cut[GRADIENT]
-        middle = model.from_attention(params, kept.tokens, attn["attention"], attn["values"])
-        seen = seen._replace(middle=middle, output=model.transform(params, middle))
+        seen = at_all_rows(plan.cut[GRADIENT], params, seen)
     bare = bare_trace(kept.number, params, seen)
     traces: dict[Gradient | None, LayerTrace] = {None: bare}
     relevance: dict[Any, dict[str, Any]] = {None: {}}
@@ -105,11 +102,6 @@ def step_back(plan: Plan, state: State, kept: Kept, rows: Rows = None) -> tuple[
     summaries = [fold.summarise(traces[fold.gradient]._replace(**relevance[fold.rules])) for fold in plan.folds]
     carries, summaries = step_folds(plan.folds, state.carries, summaries, kept.number)
     return State(kept.tokens, below, residual, carries), summaries
-
-
-def block_params(params: Params, number: Array | int) -> Params:
-    """Of one block; number: traced or not. A slice of the stack would copy it."""
-    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, number, keepdims=False), params["blocks"])
 
 
 def _linearised(plan: Plan, params, kept: Kept, rows: Rows):
@@ -139,6 +131,12 @@ def _linearised(plan: Plan, params, kept: Kept, rows: Rows):
         pulls[ops] = Pull(before_attention, add_attention_vjp, before_mlp, add_mlp_vjp)
     assert entered is not None
     return entered[1], attn, pulls
+
+
+def at_all_rows(model: Stages, params: Params, seen: Seen) -> Seen:
+    """What follows attention, also where the head does not read it: computed if a fold looks at it."""
+    middle = model.from_attention(params, seen.tokens, seen.attn["attention"], seen.attn["values"])
+    return seen._replace(middle=middle, output=model.transform(params, middle))
 
 
 def bare_trace(number: Array, params: Params, seen: Seen) -> LayerTrace:

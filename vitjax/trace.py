@@ -15,19 +15,27 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.backward import Kept, Plan, Seen, State, at_all_tokens, bare_trace, block_params, step_back, step_folds
+from vitjax.backward import (
+    Kept,
+    Plan,
+    Seen,
+    State,
+    at_all_rows,
+    at_all_tokens,
+    bare_trace,
+    step_back,
+    step_folds,
+)
 from vitjax.batching import SWEEP_IMAGES
 from vitjax.fold import SCORES, Ends, Fold, Gradient, LayerTrace, Score, Sweep, choose_target, score_gradient, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Attention, Image, Params, Target
 from vitjax.stages import stages
-from vitjax.vit import ViTConfig
+from vitjax.vit import ViTConfig, block_params
 
 KEPT_BYTES = 32 * 2**20
 """On a CPU, in all layers of the images that are computed together: results of linear layers that the way back needs
 are kept where they are not more than this, and computed again where they are."""
-PEEL_ABOVE = 6
-"""In models with more blocks than this the last one is computed at the rows that the head reads alone."""
 
 
 def backward_fold(
@@ -95,18 +103,18 @@ def _forward(config, model, params, tokens, last, lowest, keep=False):
         return {"attn": {"qkv": results["attn"]["qkv"]}, "mlp": {"fc1": results["mlp"]["fc1"]}} if keep else None
 
     def forth(x, number):
-        middle, output, results = model.block(block_params(params, number), x, None)
+        middle, output, results = model.block(block_params(params["blocks"], number), x, None)
         return output, Kept(number, x, middle, known(results))
 
     def plain(x, number):
-        return model.block(block_params(params, number), x, None)[1], None
+        return model.block(block_params(params["blocks"], number), x, None)[1], None
 
     end = config.depth if last is None else config.depth - 1
     x = lax.scan(plain, tokens, jnp.arange(lowest))[0] if lowest else tokens
     x, blocks = lax.scan(forth, x, jnp.arange(lowest, end)) if lowest < end else (x, None)
     if last is None:
         return x, blocks, None
-    middle, output, results = model.block(block_params(params, config.depth - 1), x, last)
+    middle, output, results = model.block(block_params(params["blocks"], config.depth - 1), x, last)
     # The head's rows in their places; it does not look at the others.
     top = Kept(jnp.int32(config.depth - 1), x, middle, known(results))
     return jnp.zeros_like(x).at[last].set(output), blocks, top
@@ -120,12 +128,9 @@ def _affordable(config, dtype) -> bool:
 
 
 def _on_read_rows_at_last(config, folds) -> bool:
-    """Whether what follows attention is computed at the rows that the head reads alone in the last block.
-
-    It then stands outside the loop and is compiled by itself: worth it where there is much to compute. Folds that
-    store a summary of every layer would have to put the last one's to the others, twice the memory.
-    """
-    return config.pool == "token" and config.depth > PEEL_ABOVE and all(fold.order == "last_left" for fold in folds)
+    """Whether the last block is peeled off. Folds that store a summary of every layer would have to put the last one's
+    to the others, twice the memory."""
+    return config.peeled and all(fold.order == "last_left" for fold in folds)
 
 
 def _below(cut, params, image, cotangents) -> dict[Any, dict[str, Any]]:
@@ -146,23 +151,31 @@ def _below(cut, params, image, cotangents) -> dict[Any, dict[str, Any]]:
 def _attention_only(config, model, params, tokens, target, folds, ends) -> Sweep:
     """Folds without gradients: summaries are taken on the way forward, nothing is recomputed."""
 
-    def body(x, number):
-        block = block_params(params, number)
+    def body(x, number, rows=None):
+        block = block_params(params["blocks"], number)
         skip, normed = model.before_attention(block, x)
-        middle, attn = model.add_attention(block, None, skip, normed, None, None)
+        middle, attn = model.add_attention(block, None, skip, normed, rows, None)
         output = model.transform(block, middle)
-        trace = bare_trace(number, block, Seen(x, normed, middle, output, attn))
-        return output, [fold.summarise(trace) for fold in folds]
+        seen = Seen(x, normed, middle, output, attn)
+        if rows is not None:
+            output = jnp.zeros_like(x).at[rows].set(output)
+            seen = at_all_rows(model, block, seen)
+        return output, [fold.summarise(bare_trace(number, block, seen)) for fold in folds]
 
-    numbers = jnp.arange(config.depth)
+    peeled = _on_read_rows_at_last(config, folds)
+    numbers = jnp.arange(config.depth - peeled)
     x, summaries = lax.scan(body, tokens, numbers)
+    carries: Any = tuple(fold.init for fold in folds)
+    if peeled:
+        x, top = body(x, jnp.int32(config.depth - 1), config.read)
+        carries, _ = step_folds(folds, carries, top, jnp.int32(config.depth - 1))
     logits = model.classify(params, x)
 
     def back(carries, layer):
         number, summaries = layer
         return step_folds(folds, carries, summaries, number)[0], None
 
-    carries, _ = lax.scan(back, tuple(fold.init for fold in folds), (numbers, summaries), reverse=True)
+    carries, _ = lax.scan(back, carries, (numbers, summaries), reverse=True)
     return Sweep(wide(logits), choose_target(logits, target), _finish(folds, carries, summaries, ends, {}))
 
 
@@ -203,7 +216,7 @@ def last_attention_gradient(
     model = stages(config, GRADIENT, params["pos_embed"].dtype)
     read = config.read
     x, _, top = _forward(config, model, params, model.embed(params, None, image), read, config.depth - 1)
-    last = block_params(params, config.depth - 1)
+    last = block_params(params["blocks"], config.depth - 1)
     logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
     _, transform_vjp = jax.vjp(partial(model.transform, last), top.middle)
     entered = model.before_attention(last, top.tokens)

@@ -15,13 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.ops import GRADIENT, Ops, given
-from vitjax.shapes import Attended, Heads, Image, Logits, Row, Tokens
+from vitjax.shapes import Attended, Heads, Image, Logits, Params, Row, Tokens
 
 COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
 """Every collection of a scanned block. One left out makes its gradients vanish without an error."""
+PEEL_ABOVE = 6
+"""In models with more blocks than this the last one is computed at the rows that the head reads alone."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,12 @@ class ViTConfig:
         """The tokens that the head reads. At all others the last block's output has no gradient."""
         return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
 
+    @property
+    def peeled(self) -> bool:
+        """Whether the last block computes what follows attention at `read` alone. It then stands outside the loop over
+        the others and is compiled by itself: worth it where there is much to compute."""
+        return self.pool == "token" and self.depth > PEEL_ABOVE
+
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
         """The same architecture at another image size (pixels)."""
         return replace(self, image_size=(image_size[0], image_size[1]))
@@ -101,6 +110,11 @@ class ViTConfig:
             return jnp.zeros(self.tokens).at[0].set(1.0)
         patches = self.tokens - self.prefix
         return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
+
+
+def block_params(blocks: Params, number: jax.Array | int) -> Params:
+    """One block's of those stacked over layers; number: traced or not. A slice of the stack would copy it."""
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, number, keepdims=False), blocks)
 
 
 def sow(module: nn.Module, collection: str, name: str, value: Any) -> None:
@@ -153,10 +167,6 @@ class Observed(nn.Module):
     def watch(self, name, value):
         sow(self, "intermediates", name, value)
 
-    def is_observed(self) -> bool:
-        """Whether the caller asked for intermediates or gradients by them."""
-        return self.is_mutable_collection("intermediates") or self.has_variable("perturbations", "attention")
-
 
 class Attention(Observed):
     """Multi-head self-attention. Sows `scores` and `attention` [h, n, m] and `values` [h, n, d]."""
@@ -172,15 +182,10 @@ class Attention(Observed):
         """Of all tokens, or of the `rows` alone; what is sown is of all of them."""
         n, c = x.shape
         d = c // self.config.heads
-        qkv = self.qkv(x).reshape(n, 3, self.config.heads, d)
-        if self.ops is GRADIENT and not self.is_observed() and not self.is_initializing():
-            q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]
-            context = jax.nn.dot_product_attention(q if rows is None else q[rows], k, v)  # [n, h, d]
-            return self.proj(context.reshape(-1, c))
-        q, k, v = self.ops.split(qkv)
+        q, k, v = self.ops.split(self.qkv(x).reshape(n, 3, self.config.heads, d))
 
         def compare(q):
-            return self.ops.scale(self.ops.matmul(q, k.transpose(0, 2, 1)), d**-0.5)
+            return self.ops.scores(q, k, d**-0.5)
 
         scores = self.perturb("scores", compare(q if rows is None else q[:, rows]))
         attention = self.perturb("attention", self.ops.softmax(scores))
@@ -338,14 +343,33 @@ class ViT(nn.Module):
         return self.head(found) if cfg.num_classes else found
 
     def __call__(self, image: Image) -> Logits:
+        tokens = self.embed(image)
+        if self.config.peeled and self._is_plain():
+            return self.classify(self._peeled(tokens))
         through_layers = nn.scan(
             lambda block, x: (block(x), None),
             variable_axes=COLLECTIONS,
             split_rngs={"params": True},
             length=self.config.depth,
         )
-        tokens, _ = through_layers(self.blocks, self.embed(image))
+        tokens, _ = through_layers(self.blocks, tokens)
         return self.classify(tokens)
+
+    def _is_plain(self) -> bool:
+        """Whether nobody looks at more than the logits and what they are differentiated by."""
+        mutable = any(self.is_mutable_collection(each) for each in COLLECTIONS)
+        return self.ops == GRADIENT and not mutable and set(self.blocks.variables) == {"params"}
+
+    def _peeled(self, tokens: Tokens) -> Tokens:
+        """What leaves the last block, zero where the head does not read."""
+        block, blocks = Block(self.config, self.ops, parent=None), self.blocks.variables["params"]
+
+        def through(x, number, rows=None):
+            return block.apply({"params": block_params(blocks, number)}, x, rows)
+
+        last, read = self.config.depth - 1, self.config.read
+        tokens, _ = lax.scan(lambda x, number: (through(x, number), None), tokens, jnp.arange(last))
+        return jnp.zeros_like(tokens).at[read].set(through(tokens, last, read))
 
 
 class PatchEmbed(nn.Module):

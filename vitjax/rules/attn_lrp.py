@@ -14,6 +14,7 @@ from vitjax.rules.modified_gradient import halved
 
 ATTN_LRP = GRADIENT._replace(
     matmul=lambda a, b: GRADIENT.matmul(halved(a), halved(b)),
+    scores=lambda q, k, factor: GRADIENT.scores(halved(q), halved(k), factor),
     layernorm=modified_gradient.layernorm,
     activation=modified_gradient.activation,
     multiply=modified_gradient.multiply,

@@ -45,6 +45,12 @@ def split_product(relevance: Array, product: Array, a: Array, b: Array) -> tuple
     return a * (share @ b.mT), b * (a.mT @ share)
 
 
+def split_scores(relevance: Array, scores: Array, q: Array, k: Array, factor: float) -> tuple[Array, Array]:
+    """Of q k^T times a constant: as of the product q k^T itself."""
+    to_q, to_k = split_product(relevance, scores / factor, q, k.mT)
+    return to_q, to_k.mT
+
+
 def pool(relevance: Array, pooled: Array, tokens: Array, weights: Array) -> tuple[Array]:
     """Of a weighted sum of tokens: each token in proportion to its summand."""
     return (tokens * weights[:, None] * divide(relevance, pooled),)

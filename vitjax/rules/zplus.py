@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from vitjax.ops import GRADIENT, Ruled
-from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_sum
+from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_scores, split_sum
 from vitjax.shapes import Array
 
 
@@ -49,6 +49,7 @@ ZPLUS = GRADIENT._replace(
     linear=Ruled(GRADIENT.linear, _linear),
     pixels=Ruled(GRADIENT.pixels, box),
     matmul=Ruled(GRADIENT.matmul, split_product),
+    scores=Ruled(GRADIENT.scores, split_scores),
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
