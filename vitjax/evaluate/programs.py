@@ -118,5 +118,8 @@ def black(preprocessing: Preprocessing, dtype: Any) -> np.ndarray:
 
 def _forward(config: Config, params: Any, images: jax.Array) -> jax.Array:
     module, dtype = network(config), params_dtype(params)
-    logits = jax.vmap(lambda image: module.apply({"params": params}, image.astype(dtype)))(images)
-    return logits.astype(accumulation_dtype(dtype))
+
+    def one(image):
+        return module.apply({"params": params}, image.astype(dtype))
+
+    return over_images(one, (0,), at_once=FORWARD_IMAGES)(images).astype(accumulation_dtype(dtype))

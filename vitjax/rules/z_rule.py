@@ -45,9 +45,9 @@ def split_product(relevance: Array, product: Array, a: Array, b: Array) -> tuple
     return a * (share @ b.mT), b * (a.mT @ share)
 
 
-def split_scores(relevance: Array, scores: Array, q: Array, k: Array, factor: float) -> tuple[Array, Array]:
-    """Of q k^T times a constant: as of the product q k^T itself."""
-    to_q, to_k = split_product(relevance, scores / factor, q, k.mT)
+def split_scores(relevance: Array, scores: Array, scaled: Array, k: Array, factor: float) -> tuple[Array, Array]:
+    """Of q k^T times a constant, where `scaled` is q times the constant: as of the product q k^T itself."""
+    to_q, to_k = split_product(relevance, scores / factor, scaled / factor, k.mT)
     return to_q, to_k.mT
 
 

@@ -45,17 +45,25 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     return identity(lambda x, scale, bias: GRADIENT.layernorm(x, scale, bias, eps))(x, scale, bias)
 
 
+_scale = identity(GRADIENT.scale)
+_product = Ruled(lambda scaled, k, factor: GRADIENT.matmul(scaled, k.mT), split_scores)
+
+
+def _scores(q: Array, k: Array, factor: float) -> Array:
+    return _product(_scale(q, factor), k, factor)
+
+
 ZPLUS = GRADIENT._replace(
     linear=Ruled(GRADIENT.linear, _linear),
     pixels=Ruled(GRADIENT.pixels, box),
     matmul=Ruled(GRADIENT.matmul, split_product),
-    scores=Ruled(GRADIENT.scores, split_scores),
+    scores=_scores,
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
     add=Ruled(GRADIENT.add, _add),
     multiply=Ruled(GRADIENT.multiply, _gate),
-    scale=identity(GRADIENT.scale),
+    scale=_scale,
     fork=Ruled(GRADIENT.fork, join_copies),
     pool=Ruled(GRADIENT.pool, pool),
 )
