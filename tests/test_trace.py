@@ -168,14 +168,15 @@ def test_results_that_are_kept_change_nothing(name, monkeypatch):
         model = tiny_model(name, np.float64)
         image = tiny_images(model, 1)[0].astype(np.float64)
         folds = [METHODS[kind].fold(model.config) for kind in kinds]
-        found, memory = [], []
+        found, memory, work = [], [], []
         for limit in (0, 2**30):
             monkeypatch.setitem(backward_fold.__globals__, "KEPT_BYTES", limit)
             run = jax.jit(lambda params, image: backward_fold(model.config, params, image, jnp.int32(3), folds))
             executable = run.lower(model.params, image).compile()
             found.append(executable(model.params, image))
             memory.append(executable.memory_analysis().temp_size_in_bytes)
-    assert memory[0] < memory[1]
+            work.append(flops(run, model.params, image))
+    assert memory[0] < memory[1] and work[1] < 0.95 * work[0]
     for kind, ours, theirs in zip(kinds, found[0].results, found[1].results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11 * np.abs(theirs).max(), rtol=0, err_msg=kind)
 

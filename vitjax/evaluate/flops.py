@@ -6,16 +6,20 @@ from math import prod
 from typing import Any
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 
 def flops(program: Any, *arguments: Any) -> float:
     """Operations (a multiply and an add are two) of a jitted program for these arguments.
 
-    Of matrix products and convolutions, which are nearly all of a network's. XLA's own count takes the body of a loop
-    once, whatever its length; a loop of unknown length (`while`) counts once here, too.
+    Of matrix products and convolutions, which are nearly all of a network's; not of what no result depends on, as the
+    compiler leaves it out. XLA's own count takes the body of a loop once, whatever its length; a loop of unknown length
+    (`while`) counts once here, too.
     Cost: a trace, no compilation.
     """
-    return _count(program.trace(*arguments).jaxpr.jaxpr)
+    traced = program.trace(*arguments).jaxpr.jaxpr
+    needed, _ = dce_jaxpr(traced, [True] * len(traced.outvars))
+    return _count(needed)
 
 
 def _count(jaxpr: Any) -> float:
