@@ -15,6 +15,7 @@ from vitjax.fold import PREDICTED, SECOND, Fold, choose_target
 from vitjax.methods import METHODS
 from vitjax.trace import backward_fold
 from vitjax.vit import PEEL_ABOVE, ViT
+from vitjax.zoo import entries
 
 QUICK = ("plain", "registers", "gap", "swiglu")
 
@@ -179,6 +180,14 @@ def test_results_that_are_kept_change_nothing(name, monkeypatch):
     assert memory[0] < memory[1] and work[1] < 0.95 * work[0]
     for kind, ours, theirs in zip(kinds, found[0].results, found[1].results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11 * np.abs(theirs).max(), rtol=0, err_msg=kind)
+
+
+def test_wider_models_keep_more_and_deeper_ones_do_not():
+    affordable = backward_fold.__globals__["_affordable"]
+    tiny, base = (entries()[name].config for name in ("deit_tiny_patch16_224", "vit_base_patch16_224"))
+    wanted = {tiny: True, replace(tiny, depth=24): False, base: True, replace(base, depth=24): False}
+    assert {config: affordable(config, jnp.float32) for config in wanted} == wanted
+    assert not affordable(base, jnp.float64)
 
 
 def test_memory_of_the_fold_is_flat_in_depth(monkeypatch):

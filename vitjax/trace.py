@@ -33,9 +33,10 @@ from vitjax.shapes import Attention, Image, Params, Target
 from vitjax.stages import stages
 from vitjax.vit import ViTConfig, block_params
 
-KEPT_BYTES = 32 * 2**20
+KEPT_BYTES, OF_WIDTH = 32 * 2**20, 192
 """On a CPU, in all layers of the images that are computed together: results of linear layers that the way back needs
-are kept where they are not more than this, and computed again where they are."""
+are kept where they are not more than this, and computed again where they are. Of a model of this width; a wider one's
+cost more to compute again by the byte, in proportion, and it keeps as many more."""
 
 
 def backward_fold(
@@ -55,9 +56,9 @@ def backward_fold(
 
     Cost: one forward where no fold has a gradient or rules. Otherwise a forward, what a block's gradients need of it
     once more on the way back, and, for each of "logit" and "probability" that a fold asks for, one backward by
-    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream, and up to KEPT_BYTES
-    of what is then not computed again, plus one block's attention, independent of depth; folds with order other than
-    "last_left" add their summaries of every layer.
+    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream, and up to KEPT_BYTES,
+    in wider models more, of what is then not computed again, plus one block's attention, independent of depth; folds
+    with order other than "last_left" add their summaries of every layer.
     """
     dtype = params["pos_embed"].dtype
     gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
@@ -124,7 +125,8 @@ def _affordable(config, dtype) -> bool:
     """Whether `_forward` keeps what the way back would compute again; measured on a CPU alone."""
     hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
     floats = SWEEP_IMAGES * config.depth * config.tokens * (3 * config.width + hidden)
-    return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= KEPT_BYTES
+    limit = KEPT_BYTES * config.width / OF_WIDTH
+    return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= limit
 
 
 def _on_read_rows_at_last(config, folds) -> bool:
