@@ -69,6 +69,7 @@ def test_attn_lrp_conserves_in_every_operation_but_softmax():
         table = rules.ATTN_LRP
         for function, inputs in [
             (table.matmul, (a, b)),
+            (lambda q, k: table.scores(q, k, 0.3), (a, b.mT)),
             (table.multiply, (a, b.transpose(0, 2, 1)[:, :5])),
             (lambda x: table.activation(x, "gelu"), (a,)),
             (lambda x: table.activation(x, "silu"), (a,)),
