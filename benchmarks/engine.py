@@ -17,6 +17,7 @@ import tyro
 import vitjax
 from benchmarks.harness import write
 from vitjax.api import compiled
+from vitjax.batching import side_by_side
 from vitjax.data.loader import load_chunks
 from vitjax.evaluate.compute import Evaluator
 from vitjax.evaluate.engine import run_chunks
@@ -83,17 +84,18 @@ def _bare(evaluator: Evaluator, samples, batches: int) -> float:
             to_heat[raw.shape] = evaluator.devices.compile(heat_maps(config.image_size, raw.dtype), raw)
             given = evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest
             score[raw.shape] = evaluator.devices.compile(program, *given)
-        started = time.perf_counter()
-        for number in range(batches):
+
+        def one(number):
             arguments, (masks, labels) = prepared[number % len(prepared)]
             logits, target, maps = explain(*arguments)
             rest = (masks, logits, target, labels, *arguments[3:], {})
             out = [
                 score[raw.shape](evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest) for raw in maps
             ]
-            if number % 2:
-                jax.block_until_ready(out)
-        jax.block_until_ready(out)
+            return jax.block_until_ready(out) if number % 2 else out
+
+        started = time.perf_counter()
+        jax.block_until_ready(side_by_side(one, range(batches)))
     return batches * size / (time.perf_counter() - started)
 
 

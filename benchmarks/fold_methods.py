@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from benchmarks.harness import random_model, ratio, rounds, write
+from benchmarks.harness import case_of, random_model, ratio, rounds, write
 from vitjax.api import compiled, request
 from vitjax.fold import PREDICTED
 from vitjax.methods import METHODS, Method
@@ -43,19 +43,17 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9
     targets, seeds = np.full(batch, PREDICTED, np.int32), np.arange(batch, dtype=np.uint32)
     arguments = (subject.params, x, targets, seeds, np.uint32(0))
 
-    cases, compile_bytes = {}, {}
     with jax.default_matmul_precision(subject.precision):
-        for case, names in together.items():
-            program = compiled(subject.config, tuple(request(name) for name in names)).lower(*arguments).compile()
-            cases[case] = lambda program=program: program(*arguments)
-            compile_bytes[case] = program.memory_analysis().temp_size_in_bytes
-        cases["logits"] = lambda: subject.logits(x)
-        seconds = rounds(cases, repeats)
+        found = {
+            case: case_of(compiled(subject.config, tuple(request(name) for name in names)), *arguments, items=batch)
+            for case, names in together.items()
+        }
+    seconds = rounds({case: each.run for case, each in found.items()} | {"logits": lambda: subject.logits(x)}, repeats)
     rows = {
         case: {
             "images_per_s": round(batch / median(times), 2),
             f"times_{BASE}": round(ratio(seconds, case, BASE), 3),
-            "temporary_MiB": round(compile_bytes[case] / 2**20, 1) if case in compile_bytes else None,
+            "temporary_MiB": found[case].memory() if case in found else None,
         }
         for case, times in seconds.items()
     }

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from vitjax.batching import Program
 from vitjax.evaluate.flops import flops
 from vitjax.model import Model
 from vitjax.network import network
@@ -50,7 +51,7 @@ class Case:
     run: returns device arrays (they are waited for), or anything when it is done.
     items: images, or whatever is counted, of one call: what cases of different batches are compared by.
     flop: floating-point operations of one call, of matrix products. compile_s: tracing and compiling, not timed again.
-    memory: MiB of temporaries at the peak of a call; asked for after warm-up.
+    memory: MiB of temporaries at the peak of a call, of all its lanes; asked for after warm-up.
     """
 
     run: Callable[[], Any]
@@ -68,15 +69,22 @@ class Times(NamedTuple):
 
 
 def case_of(program: Any, *arguments: Any, items: int) -> Case:
-    """A jitted program for these arguments, compiled."""
+    """A `Program` or a jitted function for these arguments, compiled; called as the library calls it, in lanes."""
     arguments = jax.device_put(arguments)
+    parts = program.parts(*arguments) if isinstance(program, Program) else [arguments]
     start = time.perf_counter()
-    executable = program.lower(*arguments).compile()
+    executable = program.executable(*parts[0]) if len(parts) > 1 else program.lower(*arguments).compile()
     seconds = time.perf_counter() - start
     found = executable.memory_analysis()
-    temporary = None if found is None else round(found.temp_size_in_bytes / MIB, 3)
-    work = flops(program, *arguments)
-    return Case(lambda: executable(*arguments), items, work, round(seconds, 2), lambda: temporary)
+    temporary = None if found is None else round(len(parts) * found.temp_size_in_bytes / MIB, 3)
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (unknown to mypy)
+
+    def in_lanes() -> Any:
+        with jax.default_matmul_precision(precision):
+            return program(*arguments)
+
+    run = in_lanes if len(parts) > 1 else lambda: executable(*arguments)
+    return Case(run, items, flops(program, *arguments), round(seconds, 2), lambda: temporary)
 
 
 def measure(

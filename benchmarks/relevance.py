@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.harness import HOOKS, LEAN, random_model, ratio, rounds, write
+from benchmarks.harness import HOOKS, LEAN, case_of, random_model, ratio, rounds, write
 from benchmarks.peers.cases import Peers
 from vitjax.api import compiled, request
 from vitjax.fold import PREDICTED
@@ -34,15 +34,13 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 5
     targets, seeds = np.full(batch, PREDICTED, np.int32), np.arange(batch, dtype=np.uint32)
     arguments = (subject.params, x, targets, seeds, np.uint32(0))
 
-    cases, memory = {}, {}
+    peers = Peers(subject).cases(OURS, x, np.zeros(batch, np.int32))
     with jax.default_matmul_precision(subject.precision):
-        for name in (OURS, BASE):
-            program = compiled(subject.config, (request(name),)).lower(*arguments).compile()
-            cases[name] = lambda program=program: program(*arguments)
-            memory[name] = program.memory_analysis().temp_size_in_bytes
-        peers = Peers(subject).cases(OURS, x, np.zeros(batch, np.int32))
-        cases |= {name: case.run for name, case in peers.items()}
-        seconds = rounds(cases, repeats)
+        ours = {
+            name: case_of(compiled(subject.config, (request(name),)), *arguments, items=batch) for name in (OURS, BASE)
+        }
+    memory = {name: case.memory() for name, case in ours.items()}
+    seconds = rounds({name: case.run for name, case in {**ours, **peers}.items()}, repeats)
     per_image = {OURS: batch, BASE: batch, HOOKS: 1, LEAN: 1}
     figures = {
         "model": model,
@@ -51,7 +49,7 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 5
         "torch_threads": torch.get_num_threads(),
         "images_per_s": {name: round(per_image[name] / median(times), 2) for name, times in seconds.items()},
         "times_faster_per_image": {peer: round(batch * ratio(seconds, peer, OURS), 2) for peer in (HOOKS, LEAN)},
-        "temporary_MiB": {name: round(size / 2**20, 1) for name, size in memory.items()},
+        "temporary_MiB": memory,
         "temporary_memory_over_transformer_mm": round(memory[OURS] / memory[BASE], 2),
     }
     for key, value in figures.items():

@@ -40,7 +40,7 @@ from benchmarks.peers import FOLDS
 from benchmarks.peers.waiting import choose
 from benchmarks.table import LEVELS, Row, render
 from vitjax.api import compiled, request
-from vitjax.batching import FORWARD_IMAGES, over_images
+from vitjax.batching import FORWARD_IMAGES, Program, over_images
 from vitjax.evaluation import evaluate
 from vitjax.fold import PREDICTED
 from vitjax.methods import METHODS
@@ -108,7 +108,7 @@ class Bench:
             one = partial(perturbation_auc, forward=forward)
             return over_images(one, (0, 0), at_once=FORWARD_IMAGES)(heat, images)
 
-        case = self._case(jax.jit(run), self.images(batch), heat)
+        case = self._case(Program(run, (None, 0, 0)), self.images(batch), heat)
         # Most relevant first and least relevant first; both begin with the image itself and end with none of it.
         between = sum(0 < level < 100 for level in REMOVED)
         return replace(case, items=(2 * between + 1) * batch)
@@ -144,7 +144,7 @@ class Bench:
 
     def _logits(self, batch: int) -> Case:
         model = self.model
-        program = jax.jit(lambda params, x: replace(model, params=params).logits(x))
+        program = Program(lambda params, x: replace(model, params=params).logits(x), (None, 0))
         return self._case(program, self.images(batch))
 
     def _case(self, program: Any, x: Any, *rest: Any) -> Case:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import compilation_cache
-from vitjax.batching import FORWARD_IMAGES, SWEEP_IMAGES, over_images
+from vitjax.batching import FORWARD_IMAGES, SWEEP_IMAGES, Program, over_images
 from vitjax.errors import ConfigError
 from vitjax.explanation import Explanation
 from vitjax.fold import SCORES, LayerTrace, choose_target
@@ -236,8 +236,8 @@ def _head(array: np.ndarray, count: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def compiled(config: Config, requests: tuple[Request, ...]):
-    """jit(vmap) of all requests: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps)."""
+def compiled(config: Config, requests: tuple[Request, ...]) -> Program:
+    """All requests for a batch: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps)."""
 
     def one(params, image, target, image_seed, seed):
         dtype = params_dtype(params)
@@ -259,16 +259,17 @@ def compiled(config: Config, requests: tuple[Request, ...]):
         out = accumulation_dtype(dtype)
         return logits.astype(out), target, tuple(m.astype(out) for m in maps)
 
+    axes = (None, 0, 0, 0, None)
+
     def batched(params, x, targets, seeds, seed):
         TRACES[config, tuple(each.label for each in requests), x.shape] += 1
-        run = over_images(one, (None, 0, 0, 0, None), at_once=_images_at_once(config, requests))
-        return run(params, x, targets, seeds, seed)
+        return over_images(one, axes, at_once=_images_at_once(config, requests))(params, x, targets, seeds, seed)
 
-    return jax.jit(batched)
+    return Program(batched, axes)
 
 
 def _images_at_once(config: Config, requests: Sequence[Request]) -> int:
-    """How many go through together on a CPU: more where nothing runs back."""
+    """How many go through a lane together: more where nothing runs back."""
     for each in requests:
         fold = each.method.fold and each.method.fold(config, **dict(each.options))
         backward = fold.gradient is not None or fold.rules is not None if fold else each.method.cost != "0"
@@ -283,4 +284,4 @@ def _compiled_trace(config: ViTConfig, score: Any):
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return jax.jit(over_images(one, (None, 0, 0), at_once=SWEEP_IMAGES))
+    return Program(over_images(one, (None, 0, 0), at_once=SWEEP_IMAGES), (None, 0, 0))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, over_images
+from vitjax.batching import FORWARD_IMAGES, Program, over_images
 from vitjax.errors import ConfigError
 from vitjax.fold import wide
 from vitjax.images import prepare
@@ -40,4 +40,4 @@ def _compiled_stages(config: ResNetConfig):
         image = jnp.asarray(image, params_dtype(params))
         return tuple(map(wide, network(config).apply({"params": params}, image, method="stages")))
 
-    return jax.jit(over_images(one, (None, 0), at_once=FORWARD_IMAGES))
+    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))

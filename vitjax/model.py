@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, over_images
+from vitjax.batching import FORWARD_IMAGES, Program, over_images
 from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
 from vitjax.network import Config, network, params_dtype
@@ -53,7 +53,7 @@ class Model:
         x = jnp.asarray(x)
         model = self.at_size((x.shape[1], x.shape[2]))
         with jax.default_matmul_precision(self.precision):
-            return _batched_logits(model.config)(model.params, x)
+            return jnp.asarray(_batched_logits(model.config)(model.params, x))
 
     def at_size(self, image_size: tuple[int, int]) -> Model:
         """The same model for images of another size (height, width) in pixels.
@@ -104,4 +104,4 @@ def _batched_logits(config: Config):
         dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 
-    return jax.jit(over_images(one, (None, 0), at_once=FORWARD_IMAGES))
+    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))

@@ -26,17 +26,16 @@ from vitjax.backward import (
     step_back,
     step_folds,
 )
-from vitjax.batching import SWEEP_IMAGES
 from vitjax.fold import SCORES, Ends, Fold, Gradient, LayerTrace, Score, Sweep, choose_target, score_gradient, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Attention, Image, Params, Target
 from vitjax.stages import stages
 from vitjax.vit import ViTConfig, block_params
 
-KEPT_BYTES, OF_WIDTH = 32 * 2**20, 192
-"""On a CPU, in all layers of the images that are computed together: results of linear layers that the way back needs
-are kept where they are not more than this, and computed again where they are. Of a model of this width; a wider one's
-cost more to compute again by the byte, in proportion, and it keeps as many more."""
+KEPT_BYTES, OF_WIDTH = 16 * 2**20, 192
+"""On a CPU, in all layers of one image: results of linear layers that the way back needs are kept where they are not
+more than this, and computed again where they are. Of a model of this width; a wider one's cost more to compute again by
+the byte, in proportion, and it keeps as many more."""
 
 
 def backward_fold(
@@ -124,7 +123,7 @@ def _forward(config, model, params, tokens, last, lowest, keep=False):
 def _affordable(config, dtype) -> bool:
     """Whether `_forward` keeps what the way back would compute again; measured on a CPU alone."""
     hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
-    floats = SWEEP_IMAGES * config.depth * config.tokens * (3 * config.width + hidden)
+    floats = config.depth * config.tokens * (3 * config.width + hidden)
     limit = KEPT_BYTES * config.width / OF_WIDTH
     return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= limit
 

@@ -114,8 +114,9 @@ def test_processes_share_a_run_and_give_the_same_rows_exactly(whole, tmp_path):
     assert_same_rows(whole.records(), second.records())
 
 
-def test_out_of_device_memory_halves_the_batch(whole, tmp_path, monkeypatch, capsys):
-    """FAILURES 34."""
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_out_of_device_memory_halves_the_batch(lanes, whole, tmp_path, monkeypatch, capsys):
+    """FAILURES 34. Of two lanes both run out, and the one that is not heard does no harm."""
     call = compute.Evaluator._call
     limit = [2]
 
@@ -124,8 +125,9 @@ def test_out_of_device_memory_halves_the_batch(whole, tmp_path, monkeypatch, cap
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
         return call(self, key, program, *arguments)
 
+    monkeypatch.setattr(compute, "lanes", lambda: lanes)
     monkeypatch.setattr(compute.Evaluator, "_call", scarce)
-    small = run(tmp_path / "run", Pictures(18))
+    small = run(tmp_path / "run", Pictures(18), chunk_size=4 * lanes)
     assert_same_rows(whole.records(), small.records(), rtol=1e-5, atol=1e-6)
     assert "going on with 2 pictures a device" in capsys.readouterr().err
     assert small.store.logged()[-1]["batch_halved_to"] == [2]

@@ -1,10 +1,11 @@
-"""One chunk of pictures -> its numbers, the next batch under way before the last is fetched."""
+"""One chunk of pictures -> its numbers, the next batch under way before the last is fetched; on a CPU one in each lane."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.api import Request, compiled, image_key
+from vitjax.batching import lanes, side_by_side
 from vitjax.data.source import OK, Samples
 from vitjax.errors import RunError
 from vitjax.evaluate.flops import flops
@@ -63,9 +65,9 @@ class Results:
 class Evaluator:
     """Computes chunks on the devices of this process; calls `tick` with the number of images after each batch.
 
-    batch_size: images in one call on EACH device. Every device then runs the same program whatever their number, which
-    keeps rows equal to the last bit where the compiler does; another batch size moves maps by rounding, and a pixel
-    that lies on a threshold may change sides.
+    batch_size: images in one call on EACH device; fewer where not every lane of a CPU would have a batch of a chunk.
+    Every device then runs the same program whatever their number, which keeps rows equal to the last bit where the
+    compiler does; another batch size moves maps by rounding, and a pixel that lies on a threshold may change sides.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Evaluator:
     ) -> None:
         self.job, self.model = job, job.model
         self.devices = Devices(devices)
-        self.per_device = min(batch_size, job.chunk_size, job.count)
+        # Several devices are busy side by side as it is.
+        self.lanes = lanes() if len(self.devices) == 1 and self.devices.devices[0].platform == "cpu" else 1
+        self.per_device = min(batch_size, -(-min(job.chunk_size, job.count) // self.lanes))
         self.params = self.devices.copy(job.model.params)
         self.tick = tick or (lambda count: None)
         self.halved: list[int] = []
@@ -82,6 +86,8 @@ class Evaluator:
         self.work = 0.0
         self._flops: dict[Any, float] = {}
         self._executables: dict[Any, Any] = {}
+        self._compiling, self._settling, self._host = threading.Lock(), threading.Lock(), threading.Lock()
+        self._batches_at_once = 1
         self._common = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
         self._explaining = tuple(each for each in job.metrics if "explainer" in each.metric.needs)
         self._ends = wanted_ends([(each.metric, dict(each.options)) for each in job.metrics])
@@ -128,17 +134,25 @@ class Evaluator:
         results = Results.blank(samples, len(self.job.requests))
         rows = np.flatnonzero([status == OK for status in samples.status])
         rows = self._select(samples, rows, results)
+        batches = list(self._batches(rows, self.batch))
+        self._batches_at_once = max(1, min(self.lanes, len(batches)))
+        if self._batches_at_once > 1:
+            side_by_side(lambda batch: self._settle(batch, self._dispatch(samples, batch), results), batches)
+        else:
+            self._in_flight(samples, batches, results)
+        if not len(rows):
+            for name, shape in self._column_shapes().items():
+                results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
+        return results
+
+    def _in_flight(self, samples: Samples, batches: Sequence[np.ndarray], results: Results) -> None:
         flying: deque[tuple[np.ndarray, Any]] = deque()
-        for batch in self._batches(rows, self.batch):
+        for batch in batches:
             flying.append((batch, self._dispatch(samples, batch)))
             if len(flying) == AHEAD:
                 self._settle(*flying.popleft(), results)
         while flying:
             self._settle(*flying.popleft(), results)
-        if not len(rows):
-            for name, shape in self._column_shapes().items():
-                results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
-        return results
 
     def _select(self, samples: Samples, rows: np.ndarray, results: Results) -> np.ndarray:
         """The rows that `only_correct` and `min_confidence` leave; the others get their status."""
@@ -214,6 +228,10 @@ class Evaluator:
     def _settle(self, rows: np.ndarray, flying: dict[str, Any], results: Results) -> None:
         """Fetch a batch and put its numbers in their places."""
         found = jax.device_get(flying)
+        with self._settling:
+            self._put(rows, found, results)
+
+    def _put(self, rows: np.ndarray, found: dict[str, Any], results: Results) -> None:
         self.tick(len(rows))
         count = len(rows)
         prediction, confidence, target = (each[:count] for each in found.pop("verdict"))
@@ -236,9 +254,10 @@ class Evaluator:
         """Maps of a method that has programs and batches of its own; timed."""
         started = time.perf_counter()
         found = self._slow_maps(each, samples, rows, target)
-        spent = self.seconds.setdefault(each.label, [0.0, 0])
-        spent[0] += time.perf_counter() - started
-        spent[1] += len(rows)
+        with self._settling:
+            spent = self.seconds.setdefault(each.label, [0.0, 0])
+            spent[0] += (time.perf_counter() - started) / self._batches_at_once
+            spent[1] += len(rows)
         return self.devices.cut(_padded(found, np.arange(len(rows)), self.batch))
 
     def _slow_maps(self, each: Request, samples: Samples, rows: np.ndarray, target: Any) -> np.ndarray:
@@ -247,9 +266,11 @@ class Evaluator:
             x = jax.device_get(self.inputs(samples, rows))[: len(rows)]
             keys = _keys(jnp.uint32(self.job.seed), jnp.asarray(id_seeds([samples.ids[row] for row in rows])))
             wanted = np.asarray(jax.device_get(target))[: len(rows)]
-            found = each.method.host(
-                config, self.job.model.params, jnp.asarray(x), wanted, keys=keys, tick=lambda count: None, **options
-            )
+            pixels = jnp.asarray(x)
+            with self._host:  # it has processes of its own for all cores
+                found = each.method.host(
+                    config, self.job.model.params, pixels, wanted, keys=keys, tick=lambda count: None, **options
+                )
             return np.asarray(found, accumulation_dtype(self.model.dtype))
         size = max(1, self.per_device // 8) * len(self.devices)
         wanted, parts = np.asarray(jax.device_get(target)), []
@@ -280,13 +301,15 @@ class Evaluator:
     def _call(self, key: Any, program: Any, *arguments: Any) -> Any:
         """Run a jitted program, compiled once for these shapes and checked for communication."""
         key = (key, self.per_device)
-        if key not in self._executables:
-            self._executables[key] = self.devices.compile(program, *arguments)
-        if self.counting:
-            if key not in self._flops:
-                self._flops[key] = flops(program, *arguments)
-            self.work += self._flops[key]
-        return self._executables[key](*arguments)
+        with self._compiling:
+            if key not in self._executables:
+                self._executables[key] = self.devices.compile(program, *arguments)
+            if self.counting:
+                if key not in self._flops:
+                    self._flops[key] = flops(program, *arguments)
+                self.work += self._flops[key]
+            executable = self._executables[key]
+        return executable(*arguments)
 
     @staticmethod
     def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

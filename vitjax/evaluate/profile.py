@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from vitjax.api import compiled
+from vitjax.batching import side_by_side
 from vitjax.data.loader import load_chunks
 from vitjax.data.source import OK, Samples
 from vitjax.evaluate.compute import Evaluator
@@ -36,10 +37,11 @@ def profile(evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
                 program = compiled(evaluator.model.config, (each,))
                 arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
                 executable = evaluator.devices.compile(program, *arguments)
-                seconds = median(_timed(executable, arguments) for _ in range(REPEATS))
+                count = evaluator.lanes * evaluator.batch
+                seconds = median(_timed(executable, [arguments] * evaluator.lanes) for _ in range(REPEATS))
                 memory = executable.memory_analysis()
                 found[each.label] = {
-                    "images_per_second": round(evaluator.batch / seconds, 3),
+                    "images_per_second": round(count / seconds, 3),
                     "peak_memory_mib": _mebibytes(memory),
                     "gflop": round(flops(program, *arguments) / evaluator.batch / 1e9, 3),
                 }
@@ -53,7 +55,7 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
     """
     evaluator = Evaluator(job, **options)
     evaluator.counting = True
-    first = list(range(min(evaluator.batch, job.count)))
+    first = list(range(min(evaluator.lanes * evaluator.batch, job.count)))
     (samples,) = load_chunks(job.source, job.model.preprocessing, [first], workers=0)
     times = []
     for _ in range(2):
@@ -74,9 +76,9 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
     }
 
 
-def _timed(executable: Any, arguments: Any) -> float:
+def _timed(executable: Any, calls: list[Any]) -> float:
     started = time.perf_counter()
-    jax.block_until_ready(executable(*arguments))
+    side_by_side(lambda arguments: jax.block_until_ready(executable(*arguments)), calls)
     return time.perf_counter() - started
 
 

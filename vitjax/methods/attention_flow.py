@@ -2,11 +2,10 @@
 
 from functools import lru_cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, over_images
+from vitjax.batching import FORWARD_IMAGES, Program, over_images
 from vitjax.flow import input_flows
 from vitjax.fold import Fold
 from vitjax.methods.base import Method, Tick, over_heads
@@ -54,7 +53,7 @@ def _fused_attention(config: ViTConfig):
     def one(params, image):
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
-    return jax.jit(over_images(one, (None, 0), at_once=FORWARD_IMAGES))
+    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))
 
 
 METHOD = Method(
