@@ -22,8 +22,8 @@ from jax import lax
 T, R = TypeVar("T"), TypeVar("R")
 
 SWEEP_IMAGES, FORWARD_IMAGES = 1, 2
-"""On a CPU, images that one lane computes together, of a sweep and of what only runs forward; on other devices a program
-computes the whole batch at once. Measured: benchmarks/NOTES.md."""
+"""On a CPU, images that one lane computes together, of a sweep and of what only runs forward; on other devices a
+program computes the whole batch at once. Measured: benchmarks/NOTES.md."""
 
 _lane = threading.local()
 

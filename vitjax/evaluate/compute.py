@@ -1,4 +1,4 @@
-"""One chunk of pictures -> its numbers, the next batch under way before the last is fetched; on a CPU one in each lane."""
+"""One chunk of pictures -> its numbers, the next batch under way before the last is fetched; on a CPU one in a lane."""
 
 from __future__ import annotations
 
