@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import compilation_cache
-from vitjax.batching import FORWARD_IMAGES, SWEEP_IMAGES, Program, over_images
+from vitjax.batching import FORWARD_IMAGES, Program, over_images, sweep_images
 from vitjax.errors import ConfigError
 from vitjax.explanation import Explanation
 from vitjax.fold import SCORES, LayerTrace, choose_target
@@ -274,7 +274,7 @@ def _images_at_once(config: Config, requests: Sequence[Request]) -> int:
         fold = each.method.fold and each.method.fold(config, **dict(each.options))
         backward = fold.gradient is not None or fold.rules is not None if fold else each.method.cost != "0"
         if backward:
-            return SWEEP_IMAGES
+            return sweep_images(config)
     return FORWARD_IMAGES
 
 
@@ -284,4 +284,4 @@ def _compiled_trace(config: ViTConfig, score: Any):
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return Program(over_images(one, (None, 0, 0), at_once=SWEEP_IMAGES), (None, 0, 0))
+    return Program(over_images(one, (None, 0, 0), at_once=sweep_images(config)), (None, 0, 0))

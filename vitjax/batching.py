@@ -19,13 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from vitjax.network import Config
+from vitjax.vit import ViTConfig
+
 T, R = TypeVar("T"), TypeVar("R")
 
-SWEEP_IMAGES, FORWARD_IMAGES = 1, 2
-"""On a CPU, images that one lane computes together, of a sweep and of what only runs forward; on other devices a
-program computes the whole batch at once. Measured: benchmarks/NOTES.md."""
+FORWARD_IMAGES = 2
+"""On a CPU, images that a lane computes together of what only runs forward; on other devices a program computes the
+whole batch at once. Measured: benchmarks/NOTES.md."""
+WIDE = 384
+"""From this width on a block's weights are more than a core's cache holds, and pay for being read for two images."""
 
 _lane = threading.local()
+
+
+def sweep_images(config: Config) -> int:
+    """As FORWARD_IMAGES, of a sweep, of which a lane keeps more: one image, or two of a wide model or a ResNet."""
+    return 1 if isinstance(config, ViTConfig) and config.width < WIDE else 2
 
 
 def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_once: int) -> Callable[..., Any]:
