@@ -158,7 +158,11 @@ def test_pixel_gradients_are_pytorchs(module, model, images, found):
     gradient = x.grad.numpy()
     assert relative(found["saliency"].maps, np.abs(gradient).max(-1)) < 1e-4
     assert relative(found["gradient_x_input"].maps, (gradient * images.x).sum(-1)) < 1e-4
-    # ReLUs and max pooling: the integrand jumps, so that only many steps are complete.
+
+
+@pytest.mark.slow
+def test_many_steps_of_integrated_gradients_are_complete(model, images):
+    """ReLUs and max pooling: the integrand jumps, so that few are not."""
     many = vitjax.explain(model, images, "integrated_gradients", target=[1, 2, 3], steps=64)
     assert many.completeness_gap().max() < 0.05
 
