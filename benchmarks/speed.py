@@ -241,14 +241,14 @@ def _plan(cases: Sequence[str], batches: Sequence[int], gpu: bool) -> list[tuple
 
 
 def _row(key: Key, case: Case, times: Times, cases: dict[Key, Case], all_times: dict[Key, Times]) -> Row:
-    """What is written of one case. Its share is of the best matrix product of all rounds."""
+    """What is written of one case. Its share is of the best matrix product of all rounds, or before them."""
     share = None
     peak_key = Key("matmul", 1, key.dtype, OURS)
     if case.flop is not None and peak_key in all_times:
         known = DENSE_BF16.get(jax.devices()[0].device_kind) if key.dtype == "bfloat16" else None
-        product = cases[peak_key].flop
-        assert product is not None
-        peak = known or product / min(all_times[peak_key].rounds)
+        product = cases[peak_key]
+        assert product.flop is not None
+        peak = known or product.flop / min(*all_times[peak_key].rounds, product.fastest)
         share = case.flop / median(times.rounds) / peak
     return {
         **key._asdict(),

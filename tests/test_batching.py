@@ -81,16 +81,17 @@ def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_lanes):
 
 
 def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_lanes):
-    ended = []
+    ended, stop = [], threading.Event()
 
     def work(number):
         if number == 0:
             raise ValueError("the first")
+        assert stop.wait(20)  # and they hear that they may end
         time.sleep(0.05)
         ended.append(number)
 
     with pytest.raises(ValueError, match="the first"):
-        side_by_side(work, range(4))
+        side_by_side(work, range(4), stop)
     assert sorted(ended) == [1, 2, 3]
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import compilation_cache
-from vitjax.batching import FORWARD_IMAGES, Program, over_images, sweep_images
+from vitjax.batching import FORWARD_IMAGES, Program, lanes, over_images, sweep_images
 from vitjax.errors import ConfigError
 from vitjax.explanation import Explanation
 from vitjax.fold import SCORES, LayerTrace, choose_target
@@ -194,7 +194,8 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
         for each in slow:
             if each.method.host is None:
                 program = compiled(model.config, (each,))
-                _, _, (found[each],) = run(program, target, size=max(1, batch_size // 8), tick=tick)
+                size = max(lanes(), batch_size // 8)
+                _, _, (found[each],) = run(program, target, size=size, tick=tick)
             else:
                 keys = _keys(jnp.uint32(seed), jnp.asarray(batch.seeds()))
                 images = jnp.asarray(batch.x, model.dtype)

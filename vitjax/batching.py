@@ -154,10 +154,11 @@ def lanes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(run: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def side_by_side(run: Callable[[T], R], items: Iterable[T], stop: threading.Event | None = None) -> list[R]:
     """[run(each) for each in items], as many at a time as there are lanes, under the caller's settings of precision.
 
-    Raises what the first of them raises, once those that have begun have ended.
+    Raises what the first of them raises, or the interrupt of the caller, once those that have begun have ended; `stop`
+    is set before that, for whoever wants to end early.
     """
     items = list(items)
     if lanes() == 1 or len(items) < 2:
@@ -172,6 +173,10 @@ def side_by_side(run: Callable[[T], R], items: Iterable[T]) -> list[R]:
     futures = [_threads().submit(in_lane, each) for each in items]
     try:
         return [future.result() for future in futures]
+    except BaseException:
+        if stop is not None:
+            stop.set()
+        raise
     finally:
         for future in futures:
             future.cancel()

@@ -35,7 +35,7 @@ from vitjax.vit import ViTConfig, block_params
 KEPT_BYTES, OF_WIDTH = 16 * 2**20, 192
 """On a CPU, in all layers of one image: results of linear layers that the way back needs are kept where they are not
 more than this, and computed again where they are. Of a model of this width; a wider one's cost more to compute again by
-the byte, in proportion, and it keeps as many more."""
+the byte, and its weights grow with the square of the width: so does what it keeps."""
 
 
 def backward_fold(
@@ -124,7 +124,7 @@ def _affordable(config, dtype) -> bool:
     """Whether `_forward` keeps what the way back would compute again; measured on a CPU alone."""
     hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
     floats = config.depth * config.tokens * (3 * config.width + hidden)
-    limit = KEPT_BYTES * config.width / OF_WIDTH
+    limit = KEPT_BYTES * (config.width / OF_WIDTH) ** 2
     return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= limit
 
 

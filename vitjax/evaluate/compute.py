@@ -88,6 +88,7 @@ class Evaluator:
         self._executables: dict[Any, Any] = {}
         self._compiling, self._settling, self._host = threading.Lock(), threading.Lock(), threading.Lock()
         self._batches_at_once = 1
+        self._stop = threading.Event()  # what the other lanes do is not wanted any more
         self._common = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
         self._explaining = tuple(each for each in job.metrics if "explainer" in each.metric.needs)
         self._ends = wanted_ends([(each.metric, dict(each.options)) for each in job.metrics])
@@ -131,13 +132,18 @@ class Evaluator:
             print(f"out of device memory: going on with {self.per_device} pictures a device", file=sys.stderr)
 
     def _chunk(self, samples: Samples) -> Results:
+        self._stop.clear()
         results = Results.blank(samples, len(self.job.requests))
         rows = np.flatnonzero([status == OK for status in samples.status])
         rows = self._select(samples, rows, results)
         batches = list(self._batches(rows, self.batch))
         self._batches_at_once = max(1, min(self.lanes, len(batches)))
         if self._batches_at_once > 1:
-            side_by_side(lambda batch: self._settle(batch, self._dispatch(samples, batch), results), batches)
+
+            def work(batch: np.ndarray) -> None:
+                self._settle(batch, self._dispatch(samples, batch), results)
+
+            side_by_side(work, batches, self._stop)
         else:
             self._in_flight(samples, batches, results)
         if not len(rows):
@@ -300,6 +306,8 @@ class Evaluator:
 
     def _call(self, key: Any, program: Any, *arguments: Any) -> Any:
         """Run a jitted program, compiled once for these shapes and checked for communication."""
+        if self._stop.is_set():
+            raise RunError("stopped, as another lane was")
         key = (key, self.per_device)
         with self._compiling:
             if key not in self._executables:
