@@ -111,7 +111,7 @@ def main(
         "methods": methods,
         "filling_the_cache_s": round(filling, 1),
         "first_chunk_with_compilation_s": round(compiling, 1),
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "images_per_s": round(images / seconds, 1),
         "seconds_for_50000": round(50_000 * seconds / images, 1),
     }

@@ -137,15 +137,9 @@ class Evaluator:
         rows = np.flatnonzero([status == OK for status in samples.status])
         rows = self._select(samples, rows, results)
         batches = list(self._batches(rows, self.batch))
-        self._batches_at_once = max(1, min(self.lanes, len(batches)))
-        if self._batches_at_once > 1:
-
-            def work(batch: np.ndarray) -> None:
-                self._settle(batch, self._dispatch(samples, batch), results)
-
-            side_by_side(work, batches, self._stop)
-        else:
-            self._in_flight(samples, batches, results)
+        count = self._batches_at_once = max(1, min(self.lanes, len(batches)))
+        shares = [batches[lane::count] for lane in range(count)]
+        side_by_side(lambda mine: self._in_flight(samples, mine, results), shares, self._stop)
         if not len(rows):
             for name, shape in self._column_shapes().items():
                 results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
