@@ -11,8 +11,9 @@ import pytest
 from tests.cases import tiny_images, tiny_model
 from vitjax import batching
 from vitjax.api import compiled, request
-from vitjax.batching import Program, over_images, side_by_side
+from vitjax.batching import Program, over_images, side_by_side, sweep_images
 from vitjax.fold import PREDICTED
+from vitjax.zoo import entries
 
 AXES = (None, 0, 0)
 
@@ -121,6 +122,11 @@ def test_within_a_transformation_there_are_no_lanes(four_lanes, monkeypatch):
     x = jnp.arange(4.0)
     np.testing.assert_allclose(jax.jit(program)(x), jnp.sin(x))
     np.testing.assert_allclose(jax.grad(lambda x: program(x).sum())(x), jnp.cos(x))
+
+
+def test_wide_models_and_resnets_go_two_at_a_time():
+    found = {name: sweep_images(entries()[name].config) for name in ("deit_tiny_patch16_224", "deit_small_patch16_224")}
+    assert list(found.values()) == [1, 2] and sweep_images(entries()["resnet50"].config) == 2
 
 
 def test_no_portion_is_larger_than_it_may_be():
