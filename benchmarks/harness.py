@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vitjax.batching import Program
+from vitjax.batching import Program, setting
 from vitjax.evaluate.flops import flops
 from vitjax.model import Model
 from vitjax.network import network
@@ -79,7 +79,7 @@ def case_of(program: Any, *arguments: Any, items: int) -> Case:
     seconds = time.perf_counter() - start
     found = executable.memory_analysis()
     temporary = None if found is None else round(len(parts) * found.temp_size_in_bytes / MIB, 3)
-    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (unknown to mypy)
+    precision = setting("jax_default_matmul_precision")
 
     def in_lanes() -> Any:
         with jax.default_matmul_precision(precision):

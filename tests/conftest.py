@@ -15,6 +15,25 @@ def pytest_configure(config):
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is in the quick suite in place of something larger has nothing to add to the whole one."""
+    if config.option.markexpr != "not slow":
+        replaced = [item for item in items if item.get_closest_marker("quick_only")]
+        config.hook.pytest_deselected(items=replaced)
+        items[:] = [item for item in items if item not in set(replaced)]
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and photographs are not here")
+
+
+@pytest.fixture
+def four_lanes(monkeypatch):
+    """As on a machine with four cores; each test has threads of its own."""
+    from vitjax import batching
+
+    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda process: range(4), raising=False)
+    batching._threads.cache_clear()
+    yield
+    batching._threads.cache_clear()

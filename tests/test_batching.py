@@ -33,15 +33,6 @@ def assert_right(found, count):
     np.testing.assert_array_equal(found[1], np.arange(count))
 
 
-@pytest.fixture
-def four_lanes(monkeypatch):
-    """As on a machine with four cores; each test has threads of its own."""
-    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda process: range(4), raising=False)
-    batching._threads.cache_clear()
-    yield
-    batching._threads.cache_clear()
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 11])
 def test_portions_give_every_image_its_own_result(count):
     for at_once in (1, 2, 4):
@@ -82,9 +73,10 @@ def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_lanes):
 
 
 def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_lanes):
-    ended, stop = [], threading.Event()
+    ended, stop, meet = [], threading.Event(), threading.Barrier(4, timeout=20)
 
     def work(number):
+        meet.wait()  # all have begun
         if number == 0:
             raise ValueError("the first")
         assert stop.wait(20)  # and they hear that they may end

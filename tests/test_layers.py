@@ -15,6 +15,8 @@ ORDER = [
     "resnet",
     "network",
     "batching",
+    "queries",
+    "spread",
     "data.geometry",
     "data.image",
     "data.labels",

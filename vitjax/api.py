@@ -20,7 +20,9 @@ from vitjax.images import Images, prepare
 from vitjax.methods import METHODS, Method, find_method
 from vitjax.model import Model, accumulation_dtype
 from vitjax.network import Config, network, params_dtype, transformer
+from vitjax.queries import Queries, all_rounds
 from vitjax.shapes import Array
+from vitjax.spread import Spread
 from vitjax.targets import resolve_targets
 from vitjax.trace import backward_fold, collect
 from vitjax.vit import ViTConfig
@@ -193,9 +195,7 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
         found = dict(zip(quick, maps, strict=True))
         for each in slow:
             if each.method.host is None:
-                program = compiled(model.config, (each,))
-                size = max(lanes(), batch_size // 8)
-                _, _, (found[each],) = run(program, target, size=size, tick=tick)
+                found[each] = _slow_maps(model, each, batch, target, max(lanes(), batch_size // 8), seed, tick)
             else:
                 keys = _keys(jnp.uint32(seed), jnp.asarray(batch.seeds()))
                 images = jnp.asarray(batch.x, model.dtype)
@@ -203,6 +203,16 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
                 maps = each.method.host(model.config, model.params, images, target, keys=keys, tick=tick, **options)
                 found[each] = np.asarray(maps, accumulation_dtype(model.dtype))
     return {"logits": logits, "target": target, "maps": [found[each] for each in requests]}
+
+
+def _slow_maps(model, each: Request, batch: Images, targets, size: int, seed: int, tick) -> np.ndarray:
+    if len(batch) >= lanes():
+        program = compiled(model.config, (each,))
+        return _batches(model.params, batch, program, targets, seed=np.uint32(seed), size=size, tick=tick)[2][0]
+    images = list(zip(batch.x, targets, batch.seeds(), strict=True))
+    maps = spread(model.config, each)(model.params, images, np.uint32(seed))
+    tick(len(batch))
+    return maps
 
 
 def passes(requests: Sequence[Request]) -> int:
@@ -254,7 +264,7 @@ def compiled(config: Config, requests: tuple[Request, ...]) -> Program:
         maps = tuple(
             next(from_sweep)
             if each.method.explain is None
-            else each.method.explain(config, params, image, target, key=key, **dict(each.options))
+            else all_rounds(_explained(each, config, params, image, target, key))
             for each in requests
         )
         out = accumulation_dtype(dtype)
@@ -267,6 +277,24 @@ def compiled(config: Config, requests: tuple[Request, ...]) -> Program:
         return over_images(one, axes, at_once=_images_at_once(config, requests))(params, x, targets, seeds, seed)
 
     return Program(batched, axes)
+
+
+@lru_cache(maxsize=64)
+def spread(config: Config, each: Request) -> Spread:
+    """One slow method for fewer images than there are lanes: (params, [(image, target, its seed), ...], seed) -> maps;
+    each target is a class."""
+
+    def explain(params, image, target, image_seed, seed):
+        dtype = params_dtype(params)
+        found = _explained(each, config, params, image.astype(dtype), target, image_key(seed, image_seed))
+        return found if isinstance(found, Queries) else found.astype(accumulation_dtype(dtype))
+
+    return Spread(explain)
+
+
+def _explained(each: Request, config, params, image, target, key) -> Array | Queries:
+    assert each.method.explain is not None
+    return each.method.explain(config, params, image, target, key=key, **dict(each.options))
 
 
 def _images_at_once(config: Config, requests: Sequence[Request]) -> int:

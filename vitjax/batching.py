@@ -107,7 +107,7 @@ class Program:
     def executable(self, *part: Any) -> Any:
         """What a lane runs. Compiled once, before the lanes, which would all do it at the same time."""
         leaves, structure = jax.tree.flatten(part)
-        settings = _setting("jax_default_matmul_precision"), _setting("jax_enable_x64")
+        settings = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
         key = (structure, settings, *map(jax.typeof, leaves))
         if key not in self._executables:
             self._executables[key] = self.lower(*part).compile()
@@ -130,12 +130,12 @@ class Program:
         part begins with images that the one before has, too."""
         batched = [each for each, axis in zip(arguments, self._in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
-        here = not _setting("jax_default_device") and all(map(_lies_here, jax.tree.leaves(arguments)))
+        here = not setting("jax_default_device") and all(map(_lies_here, jax.tree.leaves(arguments)))
         size = -(-count // (min(lanes(), count) if here else 1))
         return [min(start, count - size) for start in range(0, count, size)], size
 
 
-def _setting(name: str) -> Any:
+def setting(name: str) -> Any:
     """Of JAX, in force in this thread; mypy does not know them."""
     return getattr(jax.config, name)
 
@@ -163,7 +163,7 @@ def side_by_side(run: Callable[[T], R], items: Iterable[T], stop: threading.Even
     items = list(items)
     if lanes() == 1 or len(items) < 2:
         return [run(each) for each in items]
-    precision, wide = _setting("jax_default_matmul_precision"), _setting("jax_enable_x64")
+    precision, wide = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
 
     def in_lane(each: T) -> R:
         _lane.taken = True

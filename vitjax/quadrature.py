@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -36,27 +35,42 @@ def fixed_nodes(quadrature: Fixed, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return np.linspace(0, 1, steps), weights
 
 
-def adaptive_nodes(function: Callable[[Array], Array], steps: int) -> tuple[Array, Array]:
-    """One point in each of `steps` panels, narrow where the function bends: where its slope is the panel's mean slope.
+class AdaptiveNodes:
+    """One point in each of `steps` panels, narrow where a function bends: where its slope is the panel's mean slope.
 
     By the mean value theorem every panel has such a point, and with all of them the sum is exact: what the points miss
     is what cubic interpolation between the FINE steps of a panel misses. The density of panels at α is sqrt|f''(α)|,
     the largest of three neighbouring second differences at COARSE equal steps, but at least LEAST of its maximum.
 
-    Args: function: values at points in [0, 1], any number of them.
-    Returns points, ascending, and their weights, the panels' widths, which sum to 1; [steps] each. Of a straight line
-    the panels are equal.
-    Cost: COARSE + FINE * steps + 1 values.
+    The function is looked at twice, COARSE times and FINE * steps + 1 times: `everywhere`, its values there through
+    `panels` to `places`, its values there through `nodes`.
     """
-    if steps < 1:
-        raise ConfigError(f"steps={steps}: must be at least 1")
-    edges = _panels(function(jnp.linspace(0, 1, COARSE)), steps)
-    widths = jnp.diff(edges)
-    places = (edges[:-1, None] + widths[:, None] * jnp.arange(FINE) / FINE).reshape(-1)
-    values = function(jnp.append(places, 1.0))
-    inner, after = values[:-1].reshape(steps, FINE), values[FINE::FINE]
-    shares = jax.vmap(_mean_slope)(jnp.concatenate([inner, after[:, None]], axis=1))
-    return edges[:-1] + widths * shares, widths
+
+    def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise ConfigError(f"steps={steps}: must be at least 1")
+        self.steps = steps
+
+    def everywhere(self) -> Array:
+        """Where to look first, [COARSE] points in [0, 1]."""
+        return jnp.linspace(0, 1, COARSE)
+
+    def panels(self, values: Array) -> Array:
+        """Values `everywhere` -> edges of the panels [steps + 1]; of a straight line they are equal."""
+        return _panels(values, self.steps)
+
+    def places(self, edges: Array) -> Array:
+        """Where to look then, [FINE * steps + 1] points in [0, 1]."""
+        inner = edges[:-1, None] + jnp.diff(edges)[:, None] * jnp.arange(FINE) / FINE
+        return jnp.append(inner.reshape(-1), 1.0)
+
+    def nodes(self, edges: Array, values: Array) -> tuple[Array, Array]:
+        """Edges and the values at their `places` -> points, ascending, and their weights, the panels' widths, which sum
+        to 1; [steps] each."""
+        widths = jnp.diff(edges)
+        inner, after = values[:-1].reshape(self.steps, FINE), values[FINE::FINE]
+        shares = jax.vmap(_mean_slope)(jnp.concatenate([inner, after[:, None]], axis=1))
+        return edges[:-1] + widths * shares, widths
 
 
 def _panels(values: Array, count: int) -> Array:

@@ -132,6 +132,9 @@ def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
         mean, std = tuple(header["mean"]), tuple(header["std"])
         labels = Labels(tuple(header["classes"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: header is not that of a {BUNDLED} file: {error}") from error
+        raise WeightsError(
+            f"{path}: header is not that of a {BUNDLED} file: {error}; weights of another architecture need its name, "
+            f"--model NAME on the command line"
+        ) from error
     size = config.image_size
     return Entry(config, Preprocessing(size, 1.0, "center", "bicubic", mean, std), None), labels

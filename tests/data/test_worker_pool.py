@@ -108,11 +108,12 @@ def test_workers_end_with_the_program(how, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
-        import multiprocessing, sys, time
+        import multiprocessing, signal, sys, time
         from tests.data.pictures import SMALL, numbered
         from vitjax.data.loader import load_chunks
 
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
             for samples in load_chunks(numbered(200), SMALL, [[i] for i in range(200)], workers=2):
                 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
                 time.sleep(0.5)

@@ -3,6 +3,7 @@
 import random
 import resource
 import signal
+import threading
 import time
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from tests.cases import tiny_model
 from tests.evaluate.world import METHODS, Pictures, assert_same_rows, child, finish, run
 from vitjax.errors import RunError
-from vitjax.evaluate import compute
+from vitjax.evaluate import compute, mesh
 from vitjax.evaluate.locks import Slot
 from vitjax.evaluation import Run
 
@@ -143,6 +144,24 @@ def test_other_errors_of_the_device_are_not_taken_for_memory(tmp_path, monkeypat
     monkeypatch.setattr(compute.Evaluator, "_call", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         run(tmp_path / "run", Pictures(4))
+
+
+def test_a_lane_that_fails_ends_the_others(tmp_path, monkeypatch, four_lanes):
+    """Four lanes, each with a batch: where the first breaks, the others compute nothing more."""
+    compiled, dispatch, meet = [], compute.Evaluator._dispatch, threading.Barrier(4, timeout=20)
+
+    def first_breaks(self, samples, rows):
+        meet.wait()  # all have begun
+        if rows[0] == 0:
+            raise ValueError("broken")
+        assert self._stop.wait(20)
+        return dispatch(self, samples, rows)
+
+    monkeypatch.setattr(compute.Evaluator, "_dispatch", first_breaks)
+    monkeypatch.setattr(mesh.Devices, "compile", lambda self, *arguments: compiled.append(arguments))
+    with pytest.raises(ValueError, match="broken"):
+        run(tmp_path / "run", Pictures(16), chunk_size=16)
+    assert not compiled
 
 
 @pytest.mark.slow

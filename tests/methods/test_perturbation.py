@@ -1,5 +1,7 @@
 """Methods that draw random numbers, optimise or cluster: against plain numpy with the same draws."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from vitjax.api import image_key
 from vitjax.methods.meaningful_perturbation import gaussian_blur
 from vitjax.methods.rise import random_mask
 from vitjax.methods.vit_cx import cluster_masks
-from vitjax.quadrature import adaptive_nodes, fixed_nodes
+from vitjax.quadrature import AdaptiveNodes, fixed_nodes
 
 TARGET = 3
 
@@ -150,7 +152,12 @@ def test_adaptive_nodes_find_the_bend():
     def slope(a):
         return 200 / np.cosh((a - 0.03) * 200) ** 2 + 1
 
-    place = jax.jit(adaptive_nodes, static_argnums=(0, 1))
+    @partial(jax.jit, static_argnums=(0, 1))
+    def place(function, steps):
+        look = AdaptiveNodes(steps)
+        edges = look.panels(function(look.everywhere()))
+        return look.nodes(edges, function(look.places(edges)))
+
     points, weights = (np.asarray(each, np.float64) for each in place(f, 32))
     assert (np.diff(points) > 0).all() and points[0] > 0 and points[-1] < 1
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)

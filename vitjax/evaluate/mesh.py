@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vitjax.batching import setting
 from vitjax.errors import RunError
 
 _CUT, _WHOLE = PartitionSpec("images"), PartitionSpec()
@@ -47,7 +48,7 @@ class Devices:
         """
         leaves, structure = jax.tree.flatten(arguments)
         signature = tuple((leaf.shape, np.dtype(leaf.dtype), self._spec(leaf)) for leaf in map(_array, leaves))
-        precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (unknown to mypy)
+        precision = setting("jax_default_matmul_precision")
         return _executable(program, self.mesh, structure, signature, precision)
 
     @staticmethod

@@ -14,6 +14,7 @@ from vitjax.errors import ConfigError, unknown_name
 from vitjax.fold import Ends, Fold, Gradient, LayerTrace
 from vitjax.network import Config
 from vitjax.ops import Ops
+from vitjax.queries import Queries, all_rounds
 from vitjax.shapes import Array, Attention, Row, Square
 from vitjax.trace import backward_fold
 from vitjax.vit import ViTConfig
@@ -30,7 +31,8 @@ class Method(NamedTuple):
 
     fold: (config, **options) -> Fold, for recurrences over layers: all that are asked for share one sweep.
     explain: (config, params, image, target, *, key, **options) -> map, pure and for ONE image; `target` is a
-        class index and `key` a PRNG key that depends on the image's id alone.
+        class index and `key` a PRNG key that depends on the image's id alone. Or -> Queries, where many of the
+        model make the map.
     cnn: as `explain`, on a ResNet, with the same options; None: the method is about what only transformers have.
     host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], tick, **options) -> maps, for what cannot be
         compiled as a whole; calls tick(1) after each image.
@@ -47,9 +49,9 @@ class Method(NamedTuple):
     cite: str
     cost: str
     fold: Callable[..., Fold] | None = None
-    explain: Callable[..., Array] | None = None
+    explain: Callable[..., Array | Queries] | None = None
     host: Callable[..., Any] | None = None
-    cnn: Callable[..., Array] | None = None
+    cnn: Callable[..., Array | Queries] | None = None
     level: Literal["token", "pixel"] = "token"
     class_specific: bool = True
     needs: frozenset[str] = frozenset()
@@ -99,13 +101,13 @@ class Method(NamedTuple):
         """This method's map of one image, whichever way it is defined."""
         if not isinstance(config, ViTConfig):
             assert self.cnn is not None
-            return self.cnn(config, params, image, target, key=key, **options)
+            return all_rounds(self.cnn(config, params, image, target, key=key, **options))
         if self.host is not None:
             return self.host(
                 config, params, image[None], target[None], keys=key[None], tick=lambda count: None, **options
             )[0]
         if self.explain is not None:
-            return self.explain(config, params, image, target, key=key, **options)
+            return all_rounds(self.explain(config, params, image, target, key=key, **options))
         assert self.fold is not None
         return backward_fold(config, params, image, target, [self.fold(config, **options)]).results[0]
 

@@ -3,12 +3,12 @@
 from typing import Literal
 
 import jax.numpy as jnp
-from jax import lax
 
 from vitjax.fold import Score
 from vitjax.methods.base import FORWARDS_AT_ONCE, Method
 from vitjax.network import Config
-from vitjax.quadrature import adaptive_nodes, fixed_nodes
+from vitjax.quadrature import AdaptiveNodes, fixed_nodes
+from vitjax.queries import Queries
 from vitjax.score import image_gradient, score_of
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -25,7 +25,7 @@ def integrated_gradients(
     steps: int = 50,
     quadrature: Quadrature = "gausslegendre",
     score: Score = "logit",
-) -> Array:
+) -> Queries:
     """map = Σ_channels x ∘ Σ_k w_k ∂s/∂x(α_k x), x the normalised image, baseline 0 (Sundararajan et al. 2017, eq. 3).
 
     Args:
@@ -48,27 +48,32 @@ def integrated_gradients(
     """
     del key
     dtype = jnp.promote_types(image.dtype, jnp.float32)
-    if quadrature == "adaptive":
 
-        def along(alphas):
-            """The score at these points of the path."""
-            return lax.map(
-                lambda alpha: score_of(config, params, alpha * image, target, score),
-                alphas.astype(dtype),
-                batch_size=FORWARDS_AT_ONCE,
-            )
+    def at(alphas, finish):
+        """Scores at these points of the path."""
 
-        alphas, weights = adaptive_nodes(along, steps)
-    else:
-        alphas, weights = map(jnp.asarray, fixed_nodes(quadrature, steps))
+        def one(number):
+            return score_of(config, params, alphas.astype(dtype)[number] * image, target, score)
 
-    def step(total, node):
-        alpha, weight = node
-        return total + weight * image_gradient(config, params, alpha * image, target, score), None
+        return Queries(len(alphas), one, finish, together=FORWARDS_AT_ONCE, kept=True)
 
-    zero = jnp.zeros(image.shape, dtype)
-    total, _ = lax.scan(step, zero, (alphas.astype(dtype), weights.astype(dtype)))
-    return (image * total).sum(axis=-1)
+    def through(nodes):
+        alphas, weights = (jnp.asarray(each, dtype) for each in nodes)
+
+        def one(number):
+            return weights[number] * image_gradient(config, params, alphas[number] * image, target, score)
+
+        return Queries(steps, one, lambda total: (image * total).sum(axis=-1))
+
+    if quadrature != "adaptive":
+        return through(fixed_nodes(quadrature, steps))
+    look = AdaptiveNodes(steps)
+
+    def inside(values):
+        edges = look.panels(values)
+        return at(look.places(edges), lambda values: through(look.nodes(edges, values)))
+
+    return at(look.everywhere(), inside)
 
 
 METHOD = Method(

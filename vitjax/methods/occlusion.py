@@ -1,12 +1,12 @@
 """Occlusion: what the score loses when a window is greyed out."""
 
 import jax.numpy as jnp
-from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.fold import Score
 from vitjax.methods.base import FORWARDS_AT_ONCE, Method
 from vitjax.network import Config
+from vitjax.queries import Queries
 from vitjax.score import score_of
 from vitjax.shapes import Array, Image, Params, Target
 from vitjax.vit import ViTConfig
@@ -25,7 +25,7 @@ def occlusion(
     window: int | None = None,
     stride: int | None = None,
     score: Score = "logit",
-) -> Array:
+) -> Queries:
     """value of a window = s(x) - s(x with the window set to 0, the mean colour); map = mean of the values of the
     windows that cover a pixel (Zeiler & Fergus 2014).
 
@@ -51,14 +51,18 @@ def occlusion(
     # Per axis [windows, pixels]: 1 where the window lies.
     down, across = (_covered(size, window, stride) for size in config.image_size)
 
-    def without(number):
-        covered = down[number // len(across)][:, None] * across[number % len(across)]
+    windows = len(down) * len(across)
+
+    def one(number):
+        """The score without that window; the last is that of the whole image."""
+        covered = down[number // len(across)][:, None] * across[number % len(across)] * (number < windows)
         return score_of(config, params, image * (1 - covered)[..., None].astype(image.dtype), target, score)
 
-    numbers = jnp.arange(len(down) * len(across))
-    lost = score_of(config, params, image, target, score) - lax.map(without, numbers, batch_size=FORWARDS_AT_ONCE)
-    values = lost.reshape(len(down), len(across))
-    return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
+    def finish(scores):
+        values = (scores[-1] - scores[:-1]).reshape(len(down), len(across))
+        return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
+
+    return Queries(windows + 1, one, finish, together=FORWARDS_AT_ONCE, kept=True)
 
 
 def _covered(size: int, window: int, stride: int) -> Array:

@@ -10,6 +10,7 @@ from vitjax.errors import ConfigError
 from vitjax.fold import Score
 from vitjax.methods.base import FORWARDS_AT_ONCE, Method
 from vitjax.network import Config
+from vitjax.queries import Queries
 from vitjax.score import score_of
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -25,7 +26,7 @@ def rise(
     cells: int = 7,
     keep: float = 0.5,
     score: Score = "probability",
-) -> Array:
+) -> Queries:
     """map = 1/(n · keep) Σ_i s(x ∘ M_i) M_i over random masks M_i (Petsiuk et al. 2018, eq. 6).
 
     A mask is a cells x cells grid of ones (with probability keep) and zeros, upsampled bilinearly to (cells + 1)
@@ -47,19 +48,13 @@ def rise(
         raise ConfigError(f"n={n}, cells={cells}: must be at least 1")
     if not 0 < keep <= 1:
         raise ConfigError(f"keep={keep}: must be in (0, 1]")
-    chunks = -(-n // FORWARDS_AT_ONCE)
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
     def one(number):
         mask = random_mask(jax.random.fold_in(key, number), config.image_size, cells, keep, dtype)
-        value = score_of(config, params, image * mask[..., None].astype(image.dtype), target, score)
-        return jnp.where(number < n, value, 0) * mask
+        return score_of(config, params, image * mask[..., None].astype(image.dtype), target, score) * mask
 
-    def chunk(total, first):
-        return total + jax.vmap(one)(first + jnp.arange(FORWARDS_AT_ONCE)).sum(axis=0), None
-
-    total, _ = lax.scan(chunk, jnp.zeros(config.image_size, dtype), jnp.arange(chunks) * FORWARDS_AT_ONCE)
-    return total / (n * keep)
+    return Queries(n, one, lambda total: total / (n * keep), together=FORWARDS_AT_ONCE)
 
 
 def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtype: Any = jnp.float32) -> Array:

@@ -4,12 +4,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.fold import Score
 from vitjax.methods.base import Method
 from vitjax.network import Config
+from vitjax.queries import Queries
 from vitjax.score import image_gradient
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -25,7 +25,7 @@ def smooth_grad(
     stdev: float = 0.15,
     aggregate: Literal["mean", "absolute", "squared", "variance"] = "mean",
     score: Score = "logit",
-) -> Array:
+) -> Queries:
     """map = Σ_channels 1/n Σ_k ∂s/∂x(x + ε_k), ε ~ N(0, (stdev · (max x - min x))²) (Smilkov et al. 2017).
 
     Args:
@@ -44,25 +44,24 @@ def smooth_grad(
         raise ConfigError(f"n={n}: must be at least 1")
     if stdev < 0:
         raise ConfigError(f"stdev={stdev}: must not be negative")
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
     scale = stdev * (image.max() - image.min())
 
-    def step(sums, number):
+    def one(number):
         noise = scale * jax.random.normal(jax.random.fold_in(key, number), image.shape, image.dtype)
         gradient = image_gradient(config, params, image + noise, target, score)
-        plain, square = sums
-        return (plain + (jnp.abs(gradient) if aggregate == "absolute" else gradient), square + gradient**2), None
+        return jnp.abs(gradient) if aggregate == "absolute" else gradient, gradient**2
 
-    zero = jnp.zeros(image.shape, dtype)
-    (plain, square), _ = lax.scan(step, (zero, zero), jnp.arange(n))
-    mean, mean_square = plain / n, square / n
-    found = {
-        "mean": mean,
-        "absolute": mean,
-        "squared": mean_square,
-        "variance": jnp.maximum(mean_square - mean**2, 0),
-    }
-    return found[aggregate].sum(axis=-1)
+    def finish(sums):
+        mean, mean_square = (each / n for each in sums)
+        found = {
+            "mean": mean,
+            "absolute": mean,
+            "squared": mean_square,
+            "variance": jnp.maximum(mean_square - mean**2, 0),
+        }
+        return found[aggregate].sum(axis=-1)
+
+    return Queries(n, one, finish)
 
 
 METHOD = Method(

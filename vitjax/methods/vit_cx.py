@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.batching import FORWARD_IMAGES, Program, lanes, over_images
 from vitjax.errors import ConfigError
 from vitjax.fold import Fold
 from vitjax.methods.base import FORWARDS_AT_ONCE, Method, Tick
-from vitjax.score import score_of
+from vitjax.score import score_in, score_of
 from vitjax.shapes import Array, Params
 from vitjax.trace import backward_fold
 from vitjax.vit import ViTConfig
@@ -51,14 +52,16 @@ def vit_cx(
     features, effects = _features(config), _effects(config, noise)
     maps = []
     for image, target, key in zip(images, targets, keys, strict=True):
-        masks = cluster_masks(np.asarray(features(params, image)), distance)
+        maps_of_channels, whole = features(params, image, target)
+        masks = cluster_masks(np.asarray(maps_of_channels), distance)
         count = len(masks)
-        padded = np.concatenate([masks, np.zeros((-count % FORWARDS_AT_ONCE, *masks.shape[1:]), masks.dtype)])
-        weights = []
-        for start in range(0, len(padded), FORWARDS_AT_ONCE):
-            part = padded[start : start + FORWARDS_AT_ONCE]
-            weights.append(effects(params, image, target, key, part, np.int32(start)))
-        p = np.concatenate([np.asarray(part) for part in weights])[:count]
+        at_once = FORWARDS_AT_ONCE * lanes()
+        padded = np.concatenate([masks, np.zeros((-count % at_once, *masks.shape[1:]), masks.dtype)])
+        parts = [
+            effects(params, image, target, key, whole, padded[start : start + at_once], start + np.arange(at_once))
+            for start in range(0, len(padded), at_once)
+        ]
+        p = np.concatenate(jax.device_get(parts))[:count]
         total = masks.sum(axis=0)
         weighted = np.einsum("n,nhw->hw", p, masks) / count
         maps.append(np.divide(weighted, total, out=np.zeros_like(weighted), where=total > 0))
@@ -87,39 +90,43 @@ def _min_max(rows: Any, xp: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _features(config: ViTConfig) -> Callable[..., Array]:
-    def run(params, image):
+def _features(config: ViTConfig) -> Callable[..., tuple[Array, Array]]:
+    """(params, image, target) -> feature maps [c, H, W], p(x)."""
+
+    def run(params, image, target):
         last = Fold(
             init=jnp.zeros((config.tokens, config.width)),
             summarise=lambda trace: trace.normed,
             step=lambda carry, normed, layer: jnp.where(layer == config.depth - 1, normed, carry),
             finish=lambda normed, ends: normed[config.prefix :],
         )
-        tokens = backward_fold(config, params, image, jnp.int32(0), [last]).results[0]
+        logits, _, (tokens,) = backward_fold(config, params, image, target, [last])
         grids = tokens.T.reshape(-1, *config.grid)
         large = jax.image.resize(grids, (len(grids), *config.image_size), "linear")
-        return _min_max(large.reshape(len(grids), -1), jnp).reshape(large.shape)
+        found = _min_max(large.reshape(len(grids), -1), jnp).reshape(large.shape)
+        return found, score_in(logits, target, "probability")
 
     return jax.jit(run)
 
 
 @lru_cache(maxsize=8)
-def _effects(config: ViTConfig, noise: float) -> Callable[..., Array]:
-    def run(params, image, target, key, masks, start):
+def _effects(config: ViTConfig, noise: float) -> Program:
+    """(params, image, target, key, p(x), masks [N, H, W], their numbers [N]) -> p_i [N]."""
+
+    def one(params, image, target, key, whole, mask, number):
         def probability(x):
             return score_of(config, params, x, target, "probability")
 
-        def one(mask, number):
-            covered = image * mask[..., None]
-            if not noise:
-                return probability(covered)
-            draw = jax.random.normal(jax.random.fold_in(key, number), image.shape, image.dtype)
-            added = noise * draw * (1 - mask[..., None])
-            return probability(covered + added) - probability(image + added) + probability(image)
+        mask = mask.astype(image.dtype)[..., None]
+        covered = image * mask
+        if not noise:
+            return probability(covered)
+        draw = jax.random.normal(jax.random.fold_in(key, number), image.shape, image.dtype)
+        added = noise * draw * (1 - mask)
+        return probability(covered + added) - probability(image + added) + whole
 
-        return jax.vmap(one)(masks.astype(image.dtype), start + jnp.arange(len(masks)))
-
-    return jax.jit(run)
+    axes = (None, None, None, None, None, 0, 0)
+    return Program(over_images(one, axes, at_once=FORWARD_IMAGES), axes)
 
 
 METHOD = Method(
