@@ -51,7 +51,7 @@ class Explanation:
     @property
     def degenerate(self) -> np.ndarray:
         """bool [b]: the map is constant (all zero, say) or not finite, and so says nothing about the image."""
-        return np.asarray([bool(map_functions.is_degenerate(each)) for each in self.maps])
+        return np.asarray(map_functions.are_degenerate(self.maps))
 
     @property
     def signed(self) -> bool:

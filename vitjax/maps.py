@@ -75,6 +75,12 @@ def is_degenerate(heat: Map) -> Bool[Array, ""]:
     return ~(jnp.isfinite(heat).all() & (heat.max() - heat.min() > rounding))
 
 
+@jax.jit
+def are_degenerate(heats: Float[Array, "b height width"]) -> Bool[Array, " b"]:
+    """`is_degenerate` of each."""
+    return jax.vmap(is_degenerate)(heats)
+
+
 def normalise(heat: Map) -> Map:
     """Min-max scaling of one map: (x - min) / (max - min).
 

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 
 to_display = partial(jax.jit, static_argnames=("size", "signed"))(maps.to_display)
-is_degenerate = jax.jit(maps.is_degenerate)
 
 
 def flaw(raw: np.ndarray) -> str | None:
     """Why a map says nothing, in a word or two; None if it says something."""
     if not np.isfinite(raw).all():
         return "not finite"
-    return "degenerate" if is_degenerate(raw) else None
+    return "degenerate" if maps.are_degenerate(raw[None])[0] else None
 
 
 def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
