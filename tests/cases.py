@@ -105,8 +105,9 @@ CONFIGS = {
     "clip": ViTConfig(**_TINY, pre_norm=True, patch_bias=False, mlp="quick_gelu", norm_eps=1e-5),
     "avg_pool": ViTConfig(**_TINY, pool="avg", fc_norm=True),
     "gap": ViTConfig(**_TINY, pool="avg", class_token=False),
+    "no_qkv_bias": ViTConfig(**{**_TINY, "image_size": (48, 24)}, qkv_bias=False),
     "patch14": ViTConfig(**{**_TINY, "patch_size": 14, "image_size": (42, 42)}),
-    "non_square": ViTConfig(**{**_TINY, "image_size": (24, 48)}, qkv_bias=False),
+    "non_square": ViTConfig(**{**_TINY, "image_size": (24, 48)}),
 }
 
 

@@ -132,6 +132,23 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label)
 
 
+@pytest.mark.parametrize(("methods", "spared"), [(["transformer_mm"], True), (["transformer_mm", "saliency"], False)])
+def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(methods, spared, monkeypatch):
+    """Counted: the gradients of v, q and k, and that of qkv's input; the head reads all tokens of this model."""
+    model = tiny_model("gap")
+    config, n, c = model.config, model.config.tokens, model.config.width
+    folds, image = [METHODS[name].fold(config) for name in methods], tiny_images(model, 1)[0]
+    found, work = [], []
+    for threshold in (config.depth - 1, config.depth):
+        monkeypatch.setattr("vitjax.vit.PEEL_ABOVE", threshold)
+        run = jax.jit(lambda params, image: backward_fold(config, params, image, jnp.int32(3), folds))
+        found.append(run(model.params, image).results)
+        work.append(flops(run, model.params, image))
+    assert work[1] - work[0] == spared * 2 * (3 * n * n * c + n * c * 3 * c)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max(), rtol=0)
+
+
 def _what_leaves_blocks(config):
     """A fold of attention's cost that looks at all tokens after attention and after the block."""
     return Fold(
@@ -208,4 +225,4 @@ def test_memory_of_the_fold_is_flat_in_depth(monkeypatch):
 
     config = tiny_model("plain").config
     one_attention = config.heads * 257**2 * 4
-    assert temporaries(12) - temporaries(4) < one_attention
+    assert temporaries(16) - temporaries(8) < one_attention

@@ -89,7 +89,7 @@ def backward_fold(
         state, _ = step_back(plan, state, top, last)
     kept: Sequence[Any] = [None] * len(folds)
     if blocks is not None:
-        state, kept = lax.scan(lambda state, block: step_back(plan, state, block), state, blocks, reverse=True)
+        state, kept = _back(plan, state, blocks)
     flowing = dict(zip(flows, state.cotangents, strict=True))
     below = _below(cut, params, image, flowing) if lowest == 0 else {}
     return Sweep(wide(logits), target, _finish(folds, state.carries, kept, ends, below))
@@ -118,6 +118,19 @@ def _forward(config, model, params, tokens, last, lowest, keep=False):
     # The head's rows in their places; it does not look at the others.
     top = Kept(jnp.int32(config.depth - 1), x, middle, known(results))
     return jnp.zeros_like(x).at[last].set(output), blocks, top
+
+
+def _back(plan: Plan, state: State, blocks: Kept) -> tuple[State, Sequence[Any]]:
+    """Down through the blocks. Of a deep model the lowest stands outside the loop, which does the same for all of its
+    blocks: what flows on below its attention is then computed only if somebody looks at it."""
+    alone = plan.config.deep and all(fold.order == "last_left" for fold in plan.folds)
+
+    def step(state, place):
+        return step_back(plan, state, jax.tree.map(lambda each: each[place], blocks))
+
+    places = jnp.arange(int(alone), len(blocks.number))
+    state, kept = lax.scan(step, state, places, reverse=True)
+    return (step(state, 0)[0] if alone else state), kept
 
 
 def _affordable(config, dtype) -> bool:

@@ -24,7 +24,7 @@ from vitjax.shapes import Attended, Heads, Image, Logits, Params, Row, Tokens
 COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
 """Every collection of a scanned block. One left out makes its gradients vanish without an error."""
 PEEL_ABOVE = 6
-"""In models with more blocks than this the last one is computed at the rows that the head reads alone."""
+"""In models with more blocks than this the last and the first are spared what nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,14 @@ class ViTConfig:
         return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
 
     @property
+    def deep(self) -> bool:
+        """Whether what one block alone can be spared is worth compiling it by itself, outside the loop over all."""
+        return self.depth > PEEL_ABOVE
+
+    @property
     def peeled(self) -> bool:
-        """Whether the last block computes what follows attention at `read` alone. It then stands outside the loop over
-        the others and is compiled by itself: worth it where there is much to compute."""
-        return self.pool == "token" and self.depth > PEEL_ABOVE
+        """Whether the last block stands outside that loop, and computes what follows attention at `read` alone."""
+        return self.pool == "token" and self.deep
 
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
         """The same architecture at another image size (pixels)."""

@@ -109,7 +109,7 @@ class JaxWorld(Reading):
 
 
 # The others have nothing that one of these has not: a number of patches, LayerScale, positions on the patches alone.
-FAMILIES = [name for name in CONFIGS if name not in ("plain", "patch14", "layer_scale")]
+FAMILIES = [name for name in CONFIGS if name not in ("plain", "patch14", "layer_scale", "non_square")]
 
 
 @pytest.mark.slow  # tests/test_golden.py holds the quick suite to the same formulas
