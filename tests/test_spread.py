@@ -10,6 +10,7 @@ import pytest
 import vitjax
 from tests.cases import tiny_batch, tiny_model
 from vitjax import batching
+from vitjax.batching import queries_at_once
 from vitjax.queries import Queries, all_rounds
 from vitjax.spread import Spread
 
@@ -29,16 +30,21 @@ def test_parts_hold_every_query_once(parts, together):
     np.testing.assert_array_equal(joined[1], np.arange(11))
 
 
-@pytest.mark.parametrize(("device", "sizes"), [("cpu", [2] * 5), ("gpu", [4] * 3)])
-def test_a_part_has_no_more_together_than_it_may(device, sizes, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: device)
+def test_a_part_has_no_more_together_than_it_may():
     seen = []
 
     def one(number):
         return jax.pure_callback(lambda n: seen.append(n.size) or n, number, number, vmap_method="broadcast_all")
 
     assert float(Queries(10, one, lambda x: x, together=4).part(0, 1)) == 45
-    assert seen == sizes
+    assert seen == [4] * 3
+
+
+def test_a_cpu_takes_fewer_together(monkeypatch):
+    config = tiny_model("plain").config
+    assert [queries_at_once(config, backward=each) for each in (False, True)] == [2, 1]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [queries_at_once(config, backward=each) for each in (False, True)] == [8, 8]
 
 
 def two_rounds(scale, x, seed):

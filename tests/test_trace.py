@@ -132,12 +132,17 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label)
 
 
-@pytest.mark.parametrize(("methods", "spared"), [(["transformer_mm"], True), (["transformer_mm", "saliency"], False)])
-def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(methods, spared, monkeypatch):
-    """Counted: the gradients of v, q and k, and that of qkv's input; the head reads all tokens of this model."""
+@pytest.mark.parametrize(
+    ("methods", "told", "spared"),
+    [(["transformer_mm"], True, True), (["transformer_mm", "saliency"], True, False), (["saliency"], False, False)],
+)
+def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(methods, told, spared, monkeypatch):
+    """Counted: the gradients of v, q and k, and that of qkv's input; the head reads all tokens of this model. A fold
+    that does not say that it looks there is right all the same."""
     model = tiny_model("gap")
     config, n, c = model.config, model.config.tokens, model.config.width
     folds, image = [METHODS[name].fold(config) for name in methods], tiny_images(model, 1)[0]
+    folds = folds if told else [fold._replace(to_input=False) for fold in folds]
     found, work = [], []
     for threshold in (config.depth - 1, config.depth):
         monkeypatch.setattr("vitjax.vit.PEEL_ABOVE", threshold)

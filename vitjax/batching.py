@@ -30,12 +30,22 @@ whole batch at once. Measured: benchmarks/NOTES.md."""
 WIDE = 384
 """From this width on a block's weights are more than a core's cache holds, and pay for being read for two images."""
 
+QUERIES_AT_ONCE = 8
+"""Perturbed copies of one image that go through the model together; on a CPU as few as images do."""
+
 _lane = threading.local()
 
 
 def sweep_images(config: Config) -> int:
     """As FORWARD_IMAGES, of a sweep, of which a lane keeps more: one image, or two of a wide model or a ResNet."""
     return 1 if isinstance(config, ViTConfig) and config.width < WIDE else 2
+
+
+def queries_at_once(config: Config, *, backward: bool) -> int:
+    """Of one image, here: of forwards, or of sweeps."""
+    if jax.default_backend() != "cpu":
+        return QUERIES_AT_ONCE
+    return sweep_images(config) if backward else FORWARD_IMAGES
 
 
 def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_once: int) -> Callable[..., Any]:

@@ -92,6 +92,8 @@ class Fold(NamedTuple):
         readout row); "first_left" from the first to the last, and "stacked" hands `finish` the summaries of all
         layers, [l, ...]. The last two store one summary per layer.
     lowest: of a "last_left" fold that looks at nothing below this block. A sweep in which all say so ends there.
+    to_input: whether it looks at gradients or relevance below the attention of its lowest block. A sweep in which none
+        says so is compiled in a form that leaves out what nobody looks at there; its results are right all the same.
     """
 
     init: Any
@@ -102,6 +104,7 @@ class Fold(NamedTuple):
     rules: Ops | None = None
     order: Literal["last_left", "first_left", "stacked"] = "last_left"
     lowest: int = 0
+    to_input: bool = False
 
 
 class Sweep(NamedTuple):

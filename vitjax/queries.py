@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.batching import FORWARD_IMAGES
 from vitjax.shapes import Array
 
 
@@ -20,7 +19,7 @@ class Queries(NamedTuple):
     one: number in 0..size-1 -> what that query contributes, a tree of arrays.
     finish: the sum of all contributions, or where they are `kept` all of them, [size, ...] -> the map, or a round
         that needs to know them.
-    together: how many go through the model at once, at most; on a CPU FORWARD_IMAGES of them.
+    together: how many go through the model at once, at most.
     """
 
     size: int
@@ -36,8 +35,7 @@ class Queries(NamedTuple):
         Memory: that of the queries that are made together.
         """
         share = -(-self.size // parts)
-        most = min(self.together, FORWARD_IMAGES) if jax.default_backend() == "cpu" else self.together
-        rounds = -(-share // most)
+        rounds = -(-share // self.together)
         together = -(-share // rounds)
         places = jnp.arange(rounds * together).reshape(rounds, together)
 

@@ -36,5 +36,6 @@ def image_gradient(config: Config, params: Params, image: Image, target: Target,
         step=lambda carry, summary, layer: carry,
         finish=lambda carry, ends: ends.image_grad,
         gradient=score,
+        to_input=True,
     )
     return backward_fold(config, params, image, target, [fold]).results[0]

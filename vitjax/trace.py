@@ -122,8 +122,8 @@ def _forward(config, model, params, tokens, last, lowest, keep=False):
 
 def _back(plan: Plan, state: State, blocks: Kept) -> tuple[State, Sequence[Any]]:
     """Down through the blocks. Of a deep model the lowest stands outside the loop, which does the same for all of its
-    blocks: what flows on below its attention is then computed only if somebody looks at it."""
-    alone = plan.config.deep and all(fold.order == "last_left" for fold in plan.folds)
+    blocks, and what flows on below its attention is left out, where no fold looks there."""
+    alone = plan.config.deep and all(fold.order == "last_left" and not fold.to_input for fold in plan.folds)
 
     def step(state, place):
         return step_back(plan, state, jax.tree.map(lambda each: each[place], blocks))

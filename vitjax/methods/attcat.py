@@ -39,7 +39,7 @@ def attcat(
         seen = attention.mean(axis=0) if weights == "queries" else readout @ attention
         return seen * (gradient * token).sum(axis=1)
 
-    return sum_over_layers(config, summarise, gradient=score)
+    return sum_over_layers(config, summarise, gradient=score)._replace(to_input=hidden == "input")
 
 
 METHOD = Method(

@@ -22,8 +22,6 @@ from vitjax.vit import ViTConfig
 FUSIONS: dict[str, Callable[..., Array]] = {"max": partial(reduce, jnp.maximum), "min": partial(reduce, jnp.minimum)}
 HeadFusion = Literal["mean", "max", "min"]
 Tick = Callable[[int], None]
-FORWARDS_AT_ONCE = 8
-"""Perturbed copies of one image that go through the model together."""
 
 
 class Method(NamedTuple):
@@ -168,6 +166,7 @@ def at_the_end(finish: Callable[[Ends], Array], *, gradient: Gradient | None = N
         finish=lambda carry, ends: finish(ends),
         gradient=gradient,
         rules=rules,
+        to_input=True,
     )
 
 

@@ -51,6 +51,7 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
         step=lambda total, here, layer: total + here,
         finish=finish,
         gradient=score,
+        to_input=True,
     )
 
 

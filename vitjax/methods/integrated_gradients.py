@@ -4,8 +4,9 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from vitjax.batching import queries_at_once
 from vitjax.fold import Score
-from vitjax.methods.base import FORWARDS_AT_ONCE, Method
+from vitjax.methods.base import Method
 from vitjax.network import Config
 from vitjax.quadrature import AdaptiveNodes, fixed_nodes
 from vitjax.queries import Queries
@@ -40,7 +41,7 @@ def integrated_gradients(
     Returns signed values at pixels [H, W]. They sum to s(x) - s(0) up to the quadrature;
     `Explanation.completeness_gap()` says how far they are from it.
 
-    Cost: per step two forwards and one backward, one after the other: memory does not grow with steps. "adaptive":
+    Cost: per step two forwards and one backward; memory does not grow with steps. "adaptive":
     514 + 8 * steps forwards before; several hundred Gauss-Legendre steps cost as much and are as complete. Differs from
     reference: nothing; the adaptive quadrature is ours.
 
@@ -55,7 +56,8 @@ def integrated_gradients(
         def one(number):
             return score_of(config, params, alphas.astype(dtype)[number] * image, target, score)
 
-        return Queries(len(alphas), one, finish, together=FORWARDS_AT_ONCE, kept=True)
+        together = queries_at_once(config, backward=False)
+        return Queries(len(alphas), one, finish, together=together, kept=True)
 
     def through(nodes):
         alphas, weights = (jnp.asarray(each, dtype) for each in nodes)
@@ -63,7 +65,8 @@ def integrated_gradients(
         def one(number):
             return weights[number] * image_gradient(config, params, alphas[number] * image, target, score)
 
-        return Queries(steps, one, lambda total: (image * total).sum(axis=-1))
+        together = queries_at_once(config, backward=True)
+        return Queries(steps, one, lambda total: (image * total).sum(axis=-1), together=together)
 
     if quadrature != "adaptive":
         return through(fixed_nodes(quadrature, steps))

@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
+from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
 from vitjax.fold import Score
-from vitjax.methods.base import FORWARDS_AT_ONCE, Method
+from vitjax.methods.base import Method
 from vitjax.network import Config
 from vitjax.queries import Queries
 from vitjax.score import score_of
@@ -62,7 +63,7 @@ def occlusion(
         values = (scores[-1] - scores[:-1]).reshape(len(down), len(across))
         return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
 
-    return Queries(windows + 1, one, finish, together=FORWARDS_AT_ONCE, kept=True)
+    return Queries(windows + 1, one, finish, together=queries_at_once(config, backward=False), kept=True)
 
 
 def _covered(size: int, window: int, stride: int) -> Array:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
 from vitjax.fold import Score
-from vitjax.methods.base import FORWARDS_AT_ONCE, Method
+from vitjax.methods.base import Method
 from vitjax.network import Config
 from vitjax.queries import Queries
 from vitjax.score import score_of
@@ -54,7 +55,7 @@ def rise(
         mask = random_mask(jax.random.fold_in(key, number), config.image_size, cells, keep, dtype)
         return score_of(config, params, image * mask[..., None].astype(image.dtype), target, score) * mask
 
-    return Queries(n, one, lambda total: total / (n * keep), together=FORWARDS_AT_ONCE)
+    return Queries(n, one, lambda total: total / (n * keep), together=queries_at_once(config, backward=False))
 
 
 def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtype: Any = jnp.float32) -> Array:

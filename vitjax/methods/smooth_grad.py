@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
 from vitjax.fold import Score
 from vitjax.methods.base import Method
@@ -36,7 +37,7 @@ def smooth_grad(
 
     Returns values at pixels [H, W], signed for "mean".
 
-    Cost: per copy two forwards and one backward, one after the other. Differs from reference: nothing.
+    Cost: per copy two forwards and one backward; memory does not grow with n. Differs from reference: nothing.
 
     Example: `vitjax.explain(model, "cat.jpg", method="smooth_grad", aggregate="squared")`
     """
@@ -61,7 +62,7 @@ def smooth_grad(
         }
         return found[aggregate].sum(axis=-1)
 
-    return Queries(n, one, finish)
+    return Queries(n, one, finish, together=queries_at_once(config, backward=True))
 
 
 METHOD = Method(

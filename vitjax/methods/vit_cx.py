@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, Program, lanes, over_images
+from vitjax.batching import FORWARD_IMAGES, QUERIES_AT_ONCE, Program, lanes, over_images
 from vitjax.errors import ConfigError
 from vitjax.fold import Fold
-from vitjax.methods.base import FORWARDS_AT_ONCE, Method, Tick
+from vitjax.methods.base import Method, Tick
 from vitjax.score import score_in, score_of
 from vitjax.shapes import Array, Params
 from vitjax.trace import backward_fold
@@ -55,7 +55,7 @@ def vit_cx(
         maps_of_channels, whole = features(params, image, target)
         masks = cluster_masks(np.asarray(maps_of_channels), distance)
         count = len(masks)
-        at_once = FORWARDS_AT_ONCE * lanes()
+        at_once = QUERIES_AT_ONCE * lanes()
         padded = np.concatenate([masks, np.zeros((-count % at_once, *masks.shape[1:]), masks.dtype)])
         parts = [
             effects(params, image, target, key, whole, padded[start : start + at_once], start + np.arange(at_once))
