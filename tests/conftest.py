@@ -23,6 +23,17 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in set(replaced)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def optimising(request):
+    """Modules that compile a lot, most of it for tiny models, say `pytestmark = pytest.mark.unoptimised`; recorded
+    maps, command lines and runs are compiled as users do."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("unoptimised") is not None)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and photographs are not here")

@@ -9,6 +9,8 @@ from vitjax.errors import ConfigError
 from vitjax.methods import METHODS
 from vitjax.methods.base import Method
 
+pytestmark = pytest.mark.unoptimised
+
 
 def verdicts(method):
     return {name: passed for name, passed, _ in check_method(method)}

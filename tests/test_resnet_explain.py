@@ -27,6 +27,8 @@ from vitjax.network import parameter_count
 from vitjax.resnet import ResNetConfig
 from weights_convert.torchvision_resnet import params_of
 
+pytestmark = pytest.mark.unoptimised
+
 CONFIG = ResNetConfig(depths=(1, 1, 1, 1), width=8, num_classes=7, image_size=(64, 96))
 ON_CNN = [name for name, method in METHODS.items() if method.cnn is not None]
 QUICK = [name for name in ON_CNN if not METHODS[name].slow]

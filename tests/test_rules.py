@@ -12,6 +12,8 @@ from vitjax.rules.z_rule import divide
 from vitjax.trace import collect
 from vitjax.vit import ViT
 
+pytestmark = pytest.mark.unoptimised
+
 TABLES = {name: getattr(rules, name) for name in rules.__all__ if isinstance(getattr(rules, name), Ops)}
 STRUCTURE = {  # primitives that move numbers, or make constants, without doing arithmetic on them
     *("reshape", "transpose", "slice", "squeeze", "concatenate", "broadcast_in_dim", "convert_element_type"),

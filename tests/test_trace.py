@@ -17,6 +17,8 @@ from vitjax.trace import backward_fold
 from vitjax.vit import PEEL_ABOVE, ViT
 from vitjax.zoo import entries
 
+pytestmark = pytest.mark.unoptimised
+
 QUICK = ("plain", "registers", "gap", "swiglu")
 
 

@@ -158,7 +158,9 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
         list(first.images.pixels),
         {label: list(each.maps) for label, each in explanations.items()},
         signed={label for label, each in explanations.items() if each.signed},
-        row_labels=[f"{each['target']} ({100 * each['target_probability']:.0f} %)" for each in captions],
+        row_labels=[
+            f"{each['target']} ({100 * each['target_probability']:.0f}\N{NO-BREAK SPACE}%)" for each in captions
+        ],
         own_photos={label: list(each.images.pixels) for label, each in others.items()},
         notes={label: [each.verdict(i) for i in range(len(each))] for label, each in others.items()},
     )

@@ -12,6 +12,8 @@ from vitjax.api import request
 from vitjax.methods import METHODS
 from vitjax.vit import Block, ViT
 
+pytestmark = pytest.mark.unoptimised
+
 TARGETS = [1, 4]
 
 

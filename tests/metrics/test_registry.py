@@ -13,6 +13,8 @@ from vitjax.metrics import METRICS
 from vitjax.metrics.base import Case
 from vitjax.network import network
 
+pytestmark = pytest.mark.unoptimised
+
 QUICK = {
     "deletion": {"step": 256},
     "insertion": {"step": 256},

@@ -13,6 +13,8 @@ from tests.timm_peers import PEERS, build, random_images
 from vitjax.cli import main
 from vitjax.methods import METHODS
 
+pytestmark = pytest.mark.unoptimised
+
 QUICK_ENOUGH = [case for case in CASES if not METHODS[case["method"]].slow]
 RELEVANCE = [case for case in QUICK_ENOUGH if case["method"] in NEEDS_RULES]
 WHOLE = ("distilled", "dinov2_swiglu", "gap", "clip_quickgelu")
