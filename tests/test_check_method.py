@@ -16,7 +16,7 @@ def verdicts(method):
     return {name: passed for name, passed, _ in check_method(method)}
 
 
-@pytest.mark.parametrize("name", ["rollout", "transformer_mm"])
+@pytest.mark.parametrize("name", ["rollout", pytest.param("transformer_mm", marks=pytest.mark.slow)])
 def test_sound_methods_pass(name):
     assert all(verdicts(METHODS[name]).values())
     assert "checked_method" not in METHODS

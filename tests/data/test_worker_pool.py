@@ -31,7 +31,7 @@ def alive(pid):
 
 @pytest.mark.parametrize(
     ("workers", "code"),
-    [(1, 3), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(2, 0, marks=pytest.mark.slow)],
+    [(2, 1), pytest.param(1, 3, marks=pytest.mark.slow), pytest.param(2, 0, marks=pytest.mark.slow)],
 )
 def test_row_35_worker_that_dies_is_an_error_that_names_the_picture(workers, code):
     source = numbered(60, die={37: code})
