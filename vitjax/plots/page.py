@@ -144,6 +144,10 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return 1.03 * points / 72  # hinting to the pixel grid widens a line by up to 3 %
 
 
+_WORD = r"\(*[^ \t_,/()-]*[ \t_,/)-]+|\(*[^ \t_,/()-]+|\(+"
+"""With what may stand at the end of a line; a parenthesis opens on the next one, a no-break space is no end."""
+
+
 def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int = 1) -> str:
     """The text broken at spaces and punctuation into at most `lines` no wider than `inches`, cut with "…".
 
@@ -162,7 +166,7 @@ def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int
     rows: list[str] = []
     for index, paragraph in enumerate(paragraphs):
         broken = [""]
-        for word in re.findall(r"[^\s_,/()-]*[\s_,/()-]+|[^\s_,/()-]+", paragraph):
+        for word in re.findall(_WORD, paragraph):
             if broken[-1] and wide(broken[-1] + word):
                 broken.append("")
             broken[-1] += word
