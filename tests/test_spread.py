@@ -11,6 +11,7 @@ import vitjax
 from tests.cases import tiny_batch, tiny_model
 from vitjax import batching
 from vitjax.batching import queries_at_once
+from vitjax.methods import METHODS
 from vitjax.queries import Queries, all_rounds
 from vitjax.spread import Spread
 
@@ -90,6 +91,13 @@ def test_a_method_without_samples_is_computed_once_an_image(four_lanes):
 
     assert Spread(explain)(None, [(np.float32(3),), (np.float32(4),)], 0).tolist() == [3.0, 4.0]
     assert sorted(calls) == [3.0, 4.0]
+
+
+def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_lanes):
+    model = tiny_model("plain")
+    monkeypatch.setitem(METHODS, "slow_fold", METHODS["rollout"]._replace(slow=True))
+    found = vitjax.explain_many(model, tiny_batch(model, 1), ["rollout", "slow_fold"])
+    np.testing.assert_array_equal(found["slow_fold"].maps, found["rollout"].maps)
 
 
 @pytest.mark.slow

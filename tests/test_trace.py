@@ -166,7 +166,7 @@ def _what_leaves_blocks(config):
     )
 
 
-@pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1)])
+@pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1), (-2, PEEL_ABOVE + 1)])
 def test_a_sweep_ends_where_nobody_looks_further(layer, depth):
     """Two methods of one block by themselves, against beside one of all blocks; and they cost less."""
     model = tiny_model("plain")

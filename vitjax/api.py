@@ -206,7 +206,8 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
 
 
 def _slow_maps(model, each: Request, batch: Images, targets, size: int, seed: int, tick) -> np.ndarray:
-    if len(batch) >= lanes():
+    """Of one method in a program of its own; of fewer images than there are lanes, each goes to several of them."""
+    if len(batch) >= lanes() or each.method.explain is None:
         program = compiled(model.config, (each,))
         return _batches(model.params, batch, program, targets, seed=np.uint32(seed), size=size, tick=tick)[2][0]
     images = list(zip(batch.x, targets, batch.seeds(), strict=True))

@@ -128,8 +128,10 @@ def _back(plan: Plan, state: State, blocks: Kept) -> tuple[State, Sequence[Any]]
     def step(state, place):
         return step_back(plan, state, jax.tree.map(lambda each: each[place], blocks))
 
-    places = jnp.arange(int(alone), len(blocks.number))
-    state, kept = lax.scan(step, state, places, reverse=True)
+    places = range(int(alone), len(blocks.number))
+    kept: Sequence[Any] = [None] * len(plan.folds)
+    if places:
+        state, kept = lax.scan(step, state, jnp.asarray(places), reverse=True)
     return (step(state, 0)[0] if alone else state), kept
 
 
