@@ -302,3 +302,9 @@ class TestSave:
     def test_importing_plots_leaves_matplotlib_alone(self):
         code = "import sys, vitjax.plots; assert 'matplotlib' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("inches", [0.7, 0.8, 0.9, 1.0, 1.1, 1.2])
+def test_a_label_is_not_broken_after_a_parenthesis_opens_or_at_a_no_break_space(inches):
+    lines = fit("checked square (97\N{NO-BREAK SPACE}%)", inches, 8, lines=4).split("\n")
+    assert lines[-1].endswith("(97\N{NO-BREAK SPACE}%)") and not any(line.endswith("(") for line in lines)

@@ -156,6 +156,22 @@ def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(me
         np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max(), rtol=0)
 
 
+def test_a_fold_that_looks_at_the_input_has_all_blocks_in_one_loop(monkeypatch):
+    model = tiny_model("gap")
+    monkeypatch.setattr("vitjax.vit.PEEL_ABOVE", model.config.depth - 1)
+    calls, step = [], backward_fold.__globals__["step_back"]
+    monkeypatch.setitem(backward_fold.__globals__, "step_back", lambda *given: calls.append(given) or step(*given))
+
+    def compiled(fold):
+        calls.clear()
+        image = tiny_images(model, 1)[0]
+        jax.make_jaxpr(lambda image: backward_fold(model.config, model.params, image, jnp.int32(3), [fold]))(image)
+        return len(calls)
+
+    fold = METHODS["saliency"].fold(model.config)
+    assert compiled(fold) == compiled(fold._replace(to_input=False)) - 1
+
+
 def _what_leaves_blocks(config):
     """A fold of attention's cost that looks at all tokens after attention and after the block."""
     return Fold(
