@@ -74,8 +74,8 @@ def _bare(evaluator: Evaluator, samples, batches: int) -> float:
             arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
             cut = evaluator.devices.cut((samples.masks[rows], samples.labels[rows]))
             prepared.append((arguments, cut))
-        explain = evaluator.devices.compile(compiled(config, job.requests), *prepared[0][0])
-        program = metric_columns(config, evaluator.model.preprocessing, job.metrics, None)
+        explain = evaluator.devices.compile(compiled(config, job.requests, evaluator.plan), *prepared[0][0])
+        program = metric_columns(config, evaluator.model.preprocessing, job.metrics, None, evaluator.plan)
         arguments, (masks, labels) = prepared[0]
         logits, target, maps = explain(*arguments)
         rest = (masks, logits, target, labels, *arguments[3:], {})

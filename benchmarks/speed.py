@@ -40,8 +40,9 @@ from benchmarks.peers import FOLDS
 from benchmarks.peers.waiting import choose
 from benchmarks.table import LEVELS, Row, render
 from vitjax.api import compiled, request, spread
-from vitjax.batching import FORWARD_IMAGES, Program, lanes, over_images
+from vitjax.batching import Program, lanes, over_images
 from vitjax.evaluation import evaluate
+from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.fold import PREDICTED
 from vitjax.methods import METHODS
 from vitjax.metrics.perturbation import LEVELS as REMOVED
@@ -63,10 +64,14 @@ class Key(NamedTuple):
 
 
 class Bench:
-    """The cases of one model. `peers`: a `benchmarks.peers.cases.Peers` of the same weights, or None."""
+    """The cases of one model.
 
-    def __init__(self, model: Model, peers: Any = None) -> None:
-        self.model, self.peers = model, peers
+    peers: a `benchmarks.peers.cases.Peers` of the same weights, or None. plan: how programs are laid out; that of the
+    default device where not given.
+    """
+
+    def __init__(self, model: Model, peers: Any = None, plan: ExecutionPlan | None = None) -> None:
+        self.model, self.peers, self.plan = model, peers, plan or active_plan(model.config)
         self.dtype = str(jnp.dtype(model.dtype))
         self.images = cache(self._images)
         self.logits = cache(self._logits)
@@ -98,12 +103,12 @@ class Bench:
         """Methods in one program; a slow one of fewer images than there are lanes as the library computes it then."""
         if METHODS[names[0]].slow and batch < lanes():
             return self._spread(names[0], batch)
-        program = compiled(self.model.config, tuple(request(name) for name in names))
+        program = compiled(self.model.config, tuple(request(name) for name in names), self.plan)
         return self._case(program, self.images(batch), *_targets_and_seeds(batch))
 
     def _spread(self, name: str, batch: int) -> Case:
         wanted, model = request(name), self.model
-        program = spread(model.config, wanted)
+        program = spread(model.config, wanted, self.plan)
         targets, seeds, seed = _targets_and_seeds(batch)
         with jax.default_matmul_precision(model.precision):
             targets = np.asarray(self.logits(batch).run()).argmax(-1).astype(np.int32)
@@ -124,9 +129,9 @@ class Bench:
         def run(params, images, heat):
             forward = replace(model, params=params).logits
             one = partial(perturbation_auc, forward=forward)
-            return over_images(one, (0, 0), at_once=FORWARD_IMAGES)(heat, images)
+            return over_images(one, (0, 0), at_once=self.plan.forward_microbatch)(heat, images)
 
-        case = self._case(Program(run, (None, 0, 0)), self.images(batch), heat)
+        case = self._case(Program(run, (None, 0, 0), self.plan), self.images(batch), heat)
         # Most relevant first and least relevant first; both begin with the image itself and end with none of it.
         between = sum(0 < level < 100 for level in REMOVED)
         return replace(case, items=(2 * between + 1) * batch)
@@ -162,7 +167,7 @@ class Bench:
 
     def _logits(self, batch: int) -> Case:
         model = self.model
-        program = Program(lambda params, x: replace(model, params=params).logits(x), (None, 0))
+        program = Program(lambda params, x: replace(model, params=params).logits(x), (None, 0), self.plan)
         return self._case(program, self.images(batch))
 
     def _case(self, program: Any, x: Any, *rest: Any) -> Case:

@@ -11,11 +11,12 @@ import pytest
 from tests.cases import tiny_images, tiny_model
 from vitjax import batching
 from vitjax.api import compiled, request
-from vitjax.batching import Program, over_images, side_by_side, sweep_images
+from vitjax.batching import Program, over_images, side_by_side
+from vitjax.execution.plan import plan_for
 from vitjax.fold import PREDICTED
-from vitjax.zoo import entries
 
 AXES = (None, 0, 0)
+PLAN = plan_for(tiny_model("plain").config)
 
 
 def one(scale, image, shift):
@@ -47,7 +48,7 @@ def test_lanes_give_every_image_its_own_result(count, four_lanes):
         shapes.append(shifts.shape)
         return jax.vmap(one, AXES)(scale, images, shifts)
 
-    program = Program(run, AXES)
+    program = Program(run, AXES, PLAN)
     for _ in range(2):
         assert_right(program(*arguments(count)), count)
     size = -(-count // 4)
@@ -97,7 +98,7 @@ def test_settings_of_precision_reach_the_lanes(four_lanes):
     def settings(_):
         return jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64
 
-    program = Program(jax.vmap(lambda x: x @ x), (0,))
+    program = Program(jax.vmap(lambda x: x @ x), (0,), PLAN)
     x = np.ones((4, 2, 2), np.float32)
     for precision, wide in (("highest", True), ("default", False)):
         with jax.default_matmul_precision(precision), jax.enable_x64(wide):
@@ -110,15 +111,10 @@ def test_settings_of_precision_reach_the_lanes(four_lanes):
 
 def test_within_a_transformation_there_are_no_lanes(four_lanes, monkeypatch):
     monkeypatch.setattr(batching, "side_by_side", None)
-    program = Program(jax.vmap(jnp.sin), (0,))
+    program = Program(jax.vmap(jnp.sin), (0,), PLAN)
     x = jnp.arange(4.0)
     np.testing.assert_allclose(jax.jit(program)(x), jnp.sin(x))
     np.testing.assert_allclose(jax.grad(lambda x: program(x).sum())(x), jnp.cos(x))
-
-
-def test_wide_models_and_resnets_go_two_at_a_time():
-    found = {name: sweep_images(entries()[name].config) for name in ("deit_tiny_patch16_224", "deit_small_patch16_224")}
-    assert list(found.values()) == [1, 2] and sweep_images(entries()["resnet50"].config) == 2
 
 
 def test_no_portion_is_larger_than_it_may_be():

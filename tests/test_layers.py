@@ -14,6 +14,7 @@ ORDER = [
     "vit",
     "resnet",
     "network",
+    "execution",
     "batching",
     "queries",
     "spread",

@@ -7,13 +7,15 @@ from jax import export
 
 from tests.cases import CASES, tiny_model
 from vitjax.api import compiled, request
+from vitjax.execution.plan import plan_for
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_all_methods_export(platform):
     model = tiny_model("plain")
     requests = [request(case) for case in CASES]
-    run = compiled(model.config, tuple(each for each in requests if each.method.host is None))
+    requests = tuple(each for each in requests if each.method.host is None)
+    run = compiled(model.config, requests, plan_for(model.config, platform))
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), model.params)
     images = jax.ShapeDtypeStruct((2, *model.config.image_size, 3), jnp.float32)
     targets, seeds = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.uint32)

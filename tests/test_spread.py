@@ -10,10 +10,12 @@ import pytest
 import vitjax
 from tests.cases import tiny_batch, tiny_model
 from vitjax import batching
-from vitjax.batching import queries_at_once
+from vitjax.execution.plan import plan_for
 from vitjax.methods import METHODS
 from vitjax.queries import Queries, all_rounds
 from vitjax.spread import Spread
+
+PLAN = plan_for(tiny_model("plain").config)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5, 11, 20])
@@ -41,13 +43,6 @@ def test_a_part_has_no_more_together_than_it_may():
     assert seen == [4] * 3
 
 
-def test_a_cpu_takes_fewer_together(monkeypatch):
-    config = tiny_model("plain").config
-    assert [queries_at_once(config, backward=each) for each in (False, True)] == [2, 1]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert [queries_at_once(config, backward=each) for each in (False, True)] == [8, 8]
-
-
 def two_rounds(scale, x, seed):
     """The mean of x, then the sum of the squares of what is left: a round that knows the one before."""
     x = jnp.asarray(x)
@@ -62,7 +57,7 @@ def two_rounds(scale, x, seed):
 @pytest.mark.parametrize("images", [1, 2, 3])
 def test_rounds_follow_one_another_in_lanes(images, four_lanes):
     x = np.random.default_rng(0).normal(size=(images, 7)).astype(np.float32)
-    found = Spread(two_rounds)(2.0, [(each,) for each in x], np.float32(1))
+    found = Spread(two_rounds, PLAN)(2.0, [(each,) for each in x], np.float32(1))
     np.testing.assert_allclose(found, 14 * x.var(axis=1) + 1, rtol=1e-5)
     np.testing.assert_allclose(found, [all_rounds(two_rounds(2.0, each, 1.0)) for each in x], rtol=1e-6)
 
@@ -80,7 +75,7 @@ def test_one_image_is_in_all_lanes_at_once(four_lanes):
 
         return Queries(4, one, lambda total: total)
 
-    assert Spread(explain)(None, [(np.float32(3),)], 0).tolist() == [12.0]
+    assert Spread(explain, PLAN)(None, [(np.float32(3),)], 0).tolist() == [12.0]
 
 
 def test_a_method_without_samples_is_computed_once_an_image(four_lanes):
@@ -89,7 +84,7 @@ def test_a_method_without_samples_is_computed_once_an_image(four_lanes):
     def explain(params, image, seed):
         return jax.pure_callback(lambda x: calls.append(float(x)) or x, jax.ShapeDtypeStruct((), jnp.float32), image)
 
-    assert Spread(explain)(None, [(np.float32(3),), (np.float32(4),)], 0).tolist() == [3.0, 4.0]
+    assert Spread(explain, PLAN)(None, [(np.float32(3),), (np.float32(4),)], 0).tolist() == [3.0, 4.0]
     assert sorted(calls) == [3.0, 4.0]
 
 

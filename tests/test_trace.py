@@ -11,11 +11,11 @@ import vitjax
 from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.api import request
 from vitjax.evaluate.flops import flops
+from vitjax.execution.plan import active_plan, planned
 from vitjax.fold import PREDICTED, SECOND, Fold, choose_target
 from vitjax.methods import METHODS
 from vitjax.trace import backward_fold
 from vitjax.vit import PEEL_ABOVE, ViT
-from vitjax.zoo import entries
 
 pytestmark = pytest.mark.unoptimised
 
@@ -203,7 +203,7 @@ def test_a_sweep_ends_where_nobody_looks_further(layer, depth):
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("swiglu", marks=pytest.mark.slow)])
-def test_results_that_are_kept_change_nothing(name, monkeypatch):
+def test_results_that_are_kept_change_nothing(name):
     """Linear layers' results kept on the way forward against computed again, under gradients and under rules."""
     kinds = ["transformer_mm", "vtranm", "full_grad", "transformer_attribution", "conservative_lrp", "lrp"]
     with jax.enable_x64(True):
@@ -212,8 +212,10 @@ def test_results_that_are_kept_change_nothing(name, monkeypatch):
         folds = [METHODS[kind].fold(model.config) for kind in kinds]
         found, memory, work = [], [], []
         for limit in (0, 2**30):
-            monkeypatch.setitem(backward_fold.__globals__, "KEPT_BYTES", limit)
-            run = jax.jit(lambda params, image: backward_fold(model.config, params, image, jnp.int32(3), folds))
+            plan = active_plan(model.config)._replace(saved_bytes=limit)
+            run = jax.jit(
+                planned(plan, lambda params, image: backward_fold(model.config, params, image, jnp.int32(3), folds))
+            )
             executable = run.lower(model.params, image).compile()
             found.append(executable(model.params, image))
             memory.append(executable.memory_analysis().temp_size_in_bytes)
@@ -223,17 +225,8 @@ def test_results_that_are_kept_change_nothing(name, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-11 * np.abs(theirs).max(), rtol=0, err_msg=kind)
 
 
-def test_wider_models_keep_more_and_deeper_ones_do_not():
-    affordable = backward_fold.__globals__["_affordable"]
-    tiny, large = (entries()[name].config for name in ("deit_tiny_patch16_224", "vit_large_patch16_224"))
-    wanted = {tiny: True, replace(tiny, depth=24): False, large: True, large.at_size((896, 896)): False}
-    assert {config: affordable(config, jnp.float32) for config in wanted} == wanted
-    assert not affordable(tiny, jnp.float64)
-
-
-def test_memory_of_the_fold_is_flat_in_depth(monkeypatch):
+def test_memory_of_the_fold_is_flat_in_depth():
     """Temporaries must not grow by an attention matrix per layer, where results of linear layers are not kept."""
-    monkeypatch.setitem(backward_fold.__globals__, "KEPT_BYTES", 0)
 
     def temporaries(depth):
         model = tiny_model("plain")
@@ -244,7 +237,8 @@ def test_memory_of_the_fold_is_flat_in_depth(monkeypatch):
             return backward_fold(config, params, image, jnp.int32(0), [METHODS["transformer_mm"].fold(config)])
 
         image = jax.ShapeDtypeStruct((128, 128, 3), jnp.float32)
-        return jax.jit(run).lower(shapes, image).compile().memory_analysis().temp_size_in_bytes
+        plan = active_plan(config)._replace(saved_bytes=0)
+        return jax.jit(planned(plan, run)).lower(shapes, image).compile().memory_analysis().temp_size_in_bytes
 
     config = tiny_model("plain").config
     one_attention = config.heads * 257**2 * 4

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import compilation_cache
-from vitjax.batching import FORWARD_IMAGES, Program, lanes, over_images, sweep_images
+from vitjax.batching import Program, lanes, over_images
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.explanation import Explanation
 from vitjax.fold import SCORES, LayerTrace, choose_target
 from vitjax.images import Images, prepare
@@ -156,7 +157,8 @@ def trace(
     batch = prepare(model, images)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
-    run = _compiled_trace(transformer(model.config, "trace", model.name), score)
+    config = transformer(model.config, "trace", model.name)
+    run = _compiled_trace(config, score, active_plan(config))
     parts = []
     with jax.default_matmul_precision(model.precision):
         for start in range(0, len(batch), batch_size):
@@ -211,7 +213,7 @@ def _slow_maps(model, each: Request, batch: Images, targets, size: int, seed: in
         program = compiled(model.config, (each,))
         return _batches(model.params, batch, program, targets, seed=np.uint32(seed), size=size, tick=tick)[2][0]
     images = list(zip(batch.x, targets, batch.seeds(), strict=True))
-    maps = spread(model.config, each)(model.params, images, np.uint32(seed))
+    maps = spread(model.config, each, active_plan(model.config))(model.params, images, np.uint32(seed))
     tick(len(batch))
     return maps
 
@@ -247,9 +249,17 @@ def _head(array: np.ndarray, count: int) -> np.ndarray:
     return array[:count]
 
 
+def compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan | None = None) -> Program:
+    """All requests for a batch: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps).
+
+    plan: the active one where not given.
+    """
+    return _compiled(config, requests, plan or active_plan(config))
+
+
 @lru_cache(maxsize=64)
-def compiled(config: Config, requests: tuple[Request, ...]) -> Program:
-    """All requests for a batch: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps)."""
+def _compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan) -> Program:
+    backward = any(map(partial(_runs_backward, config), requests))
 
     def one(params, image, target, image_seed, seed):
         dtype = params_dtype(params)
@@ -275,13 +285,13 @@ def compiled(config: Config, requests: tuple[Request, ...]) -> Program:
 
     def batched(params, x, targets, seeds, seed):
         TRACES[config, tuple(each.label for each in requests), x.shape] += 1
-        return over_images(one, axes, at_once=_images_at_once(config, requests))(params, x, targets, seeds, seed)
+        return over_images(one, axes, at_once=plan.microbatch(backward=backward))(params, x, targets, seeds, seed)
 
-    return Program(batched, axes)
+    return Program(batched, axes, plan)
 
 
 @lru_cache(maxsize=64)
-def spread(config: Config, each: Request) -> Spread:
+def spread(config: Config, each: Request, plan: ExecutionPlan) -> Spread:
     """One slow method for fewer images than there are lanes: (params, [(image, target, its seed), ...], seed) -> maps;
     each target is a class."""
 
@@ -290,7 +300,7 @@ def spread(config: Config, each: Request) -> Spread:
         found = _explained(each, config, params, image.astype(dtype), target, image_key(seed, image_seed))
         return found if isinstance(found, Queries) else found.astype(accumulation_dtype(dtype))
 
-    return Spread(explain)
+    return Spread(explain, plan)
 
 
 def _explained(each: Request, config, params, image, target, key) -> Array | Queries:
@@ -298,20 +308,18 @@ def _explained(each: Request, config, params, image, target, key) -> Array | Que
     return each.method.explain(config, params, image, target, key=key, **dict(each.options))
 
 
-def _images_at_once(config: Config, requests: Sequence[Request]) -> int:
-    """How many go through a lane together: more where nothing runs back."""
-    for each in requests:
-        fold = each.method.fold and each.method.fold(config, **dict(each.options))
-        backward = fold.gradient is not None or fold.rules is not None if fold else each.method.cost != "0"
-        if backward:
-            return sweep_images(config)
-    return FORWARD_IMAGES
+def _runs_backward(config: Config, each: Request) -> bool:
+    """Whether a method may take gradients or relevance; one that is no fold and not free of cost may."""
+    if each.method.fold is None:
+        return each.method.cost != "0"
+    fold = each.method.fold(config, **dict(each.options))
+    return fold.gradient is not None or fold.rules is not None
 
 
 @lru_cache(maxsize=8)
-def _compiled_trace(config: ViTConfig, score: Any):
+def _compiled_trace(config: ViTConfig, score: Any, plan: ExecutionPlan):
     def one(params, image, target):
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return Program(over_images(one, (None, 0, 0), at_once=sweep_images(config)), (None, 0, 0))
+    return Program(over_images(one, (None, 0, 0), at_once=plan.backward_microbatch), (None, 0, 0), plan)

@@ -19,37 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vitjax.network import Config
-from vitjax.vit import ViTConfig
+from vitjax.execution.plan import ExecutionPlan, planned
 
 T, R = TypeVar("T"), TypeVar("R")
-
-FORWARD_IMAGES = 2
-"""On a CPU, images that a lane computes together of what only runs forward; on other devices a program computes the
-whole batch at once. Measured: benchmarks/NOTES.md."""
-WIDE = 384
-"""From this width on a block's weights are more than a core's cache holds, and pay for being read for two images."""
-
-QUERIES_AT_ONCE = 8
-"""Perturbed copies of one image that go through the model together; on a CPU as few as images do."""
 
 _lane = threading.local()
 
 
-def sweep_images(config: Config) -> int:
-    """As FORWARD_IMAGES, of a sweep, of which a lane keeps more: one image, or two of a wide model or a ResNet."""
-    return 1 if isinstance(config, ViTConfig) and config.width < WIDE else 2
-
-
-def queries_at_once(config: Config, *, backward: bool) -> int:
-    """Of one image, here: of forwards, or of sweeps."""
-    if jax.default_backend() != "cpu":
-        return QUERIES_AT_ONCE
-    return sweep_images(config) if backward else FORWARD_IMAGES
-
-
-def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_once: int) -> Callable[..., Any]:
-    """`jax.vmap(one, in_axes)`; on a CPU in a loop over equal portions of at most `at_once` images.
+def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_once: int | None) -> Callable[..., Any]:
+    """`jax.vmap(one, in_axes)`, in a loop over equal microbatches of at most `at_once` images; None: all at once.
 
     One image alone goes through without a batch axis: with one of length 1 inside another `vmap`, XLA's CPU backend no
     longer fuses the softmax with its matrix product.
@@ -68,7 +46,7 @@ def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_on
     def run(*arguments):
         batched = [each for each, axis in zip(arguments, in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
-        if jax.default_backend() != "cpu" or count <= at_once:
+        if at_once is None or count <= at_once:
             return together(count, *arguments)
         portions = -(-count // at_once)
         size = -(-count // portions)
@@ -86,7 +64,7 @@ def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_on
 
 
 class Program:
-    """`jax.jit` of a function of a batch whose results all lead with the batch axis; on a CPU in lanes.
+    """`jax.jit` of a function of a batch, traced under a plan; results lead with the batch axis. On a CPU in lanes.
 
     Called inside another transformation, with arrays on several devices, or on a device that is no CPU, it is the
     jitted function and nothing else. In lanes results are numpy arrays, and the call returns when they are there.
@@ -94,8 +72,8 @@ class Program:
     in_axes: 0 or None for each argument, as of `jax.vmap`.
     """
 
-    def __init__(self, run: Callable[..., Any], in_axes: Sequence[int | None]) -> None:
-        self.jitted: Any = jax.jit(run)
+    def __init__(self, run: Callable[..., Any], in_axes: Sequence[int | None], plan: ExecutionPlan) -> None:
+        self.jitted: Any = jax.jit(planned(plan, run))
         self._in_axes = tuple(in_axes)
         self._executables: dict[Any, Any] = {}
 

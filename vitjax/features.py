@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, Program, over_images
+from vitjax.batching import Program, over_images
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.fold import wide
 from vitjax.images import prepare
 from vitjax.model import Model
@@ -27,7 +28,7 @@ def stage_features(model: Model, images: Any, *, batch_size: int = 16) -> dict[s
     model = model.at_size(batch.x.shape[1:3])
     if not isinstance(model.config, ResNetConfig):
         raise ConfigError(f"stage_features needs a ResNet; {model.name!r} is a transformer")
-    run = _compiled_stages(model.config)
+    run = _compiled_stages(model.config, active_plan(model.config))
     chunks = [batch.x[start : start + batch_size] for start in range(0, len(batch), batch_size)]
     with jax.default_matmul_precision(model.precision):
         parts = [jax.device_get(run(model.params, chunk)) for chunk in chunks]
@@ -35,9 +36,9 @@ def stage_features(model: Model, images: Any, *, batch_size: int = 16) -> dict[s
 
 
 @lru_cache(maxsize=8)
-def _compiled_stages(config: ResNetConfig):
+def _compiled_stages(config: ResNetConfig, plan: ExecutionPlan):
     def one(params, image):
         image = jnp.asarray(image, params_dtype(params))
         return tuple(map(wide, network(config).apply({"params": params}, image, method="stages")))
 
-    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))
+    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)

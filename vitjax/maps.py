@@ -11,9 +11,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
 
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Bool, Float
 
 Map = Float[Array, "height width"]
 Size = tuple[int, int]

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, Program, over_images
+from vitjax.batching import Program, over_images
 from vitjax.data.image import Preprocessing, preprocess
 from vitjax.data.labels import Labels
+from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.network import Config, network, params_dtype
 from vitjax.positions import resample_positions
 from vitjax.shapes import Params
@@ -53,7 +54,7 @@ class Model:
         x = jnp.asarray(x)
         model = self.at_size((x.shape[1], x.shape[2]))
         with jax.default_matmul_precision(self.precision):
-            return jnp.asarray(_batched_logits(model.config)(model.params, x))
+            return jnp.asarray(_batched_logits(model.config, active_plan(model.config))(model.params, x))
 
     def at_size(self, image_size: tuple[int, int]) -> Model:
         """The same model for images of another size (height, width) in pixels.
@@ -97,11 +98,11 @@ def accumulation_dtype(dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _batched_logits(config: Config):
+def _batched_logits(config: Config, plan: ExecutionPlan):
     module = network(config)
 
     def one(params, image):
         dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 
-    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))
+    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)

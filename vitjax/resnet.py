@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Float
 
 from vitjax.errors import ConfigError
-from vitjax.shapes import Array, Image, Logits
+from vitjax.shapes import Array, Float, Image, Logits
 from vitjax.vit import Observed
 
 EXPANSION = 4

@@ -6,7 +6,22 @@ k class
 
 from __future__ import annotations
 
-from jaxtyping import Array, Float, Int, PyTree
+from typing import TYPE_CHECKING, Any
+
+from jax import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, PyTree
+else:
+    try:
+        from jaxtyping import Bool, Float, Int, PyTree
+    except ModuleNotFoundError:  # shapes are then documentation alone
+
+        class Bool:
+            def __class_getitem__(cls, shape: Any) -> Any:
+                return Any
+
+        Float = Int = PyTree = Bool
 
 Image = Float[Array, "height width 3"]  # normalised pixels
 Tokens = Float[Array, "n c"]
@@ -24,10 +39,14 @@ __all__ = [
     "Array",
     "Attended",
     "Attention",
+    "Bool",
+    "Float",
     "Heads",
     "Image",
+    "Int",
     "Logits",
     "Params",
+    "PyTree",
     "Row",
     "Scalar",
     "Square",

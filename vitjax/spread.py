@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from vitjax.batching import Program, lanes, side_by_side
+from vitjax.execution.plan import ExecutionPlan
 from vitjax.queries import Queries
 
 
@@ -20,8 +21,8 @@ class Spread:
     explain: (params, *what there is of one image, seed) -> its map, or Queries.
     """
 
-    def __init__(self, explain: Callable[..., Any]) -> None:
-        self._explain = explain
+    def __init__(self, explain: Callable[..., Any], plan: ExecutionPlan) -> None:
+        self._explain, self._plan = explain, plan
         self._round = cache(self._program)
 
     def __call__(self, params: Any, images: Sequence[tuple[Any, ...]], seed: Any) -> np.ndarray:
@@ -57,7 +58,7 @@ class Spread:
                 return {"map": found}
             return {"kept" if found.kept else "sum": found.part(number, parts)}
 
-        return Program(run, ())
+        return Program(run, (), self._plan)
 
 
 def _fetching(run: Callable[..., Any]) -> Callable[[tuple[Any, ...]], Any]:

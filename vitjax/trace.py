@@ -26,16 +26,12 @@ from vitjax.backward import (
     step_back,
     step_folds,
 )
+from vitjax.execution.plan import active_plan
 from vitjax.fold import SCORES, Ends, Fold, Gradient, LayerTrace, Score, Sweep, choose_target, score_gradient, wide
 from vitjax.ops import GRADIENT, Ops
 from vitjax.shapes import Attention, Image, Params, Target
 from vitjax.stages import stages
 from vitjax.vit import ViTConfig, block_params
-
-KEPT_BYTES, OF_WIDTH = 16 * 2**20, 192
-"""On a CPU, in all layers of one image: results of linear layers that the way back needs are kept where they are not
-more than this, and computed again where they are. Of a model of this width; a wider one's cost more to compute again by
-the byte, and its weights grow with the square of the width: so does what it keeps."""
 
 
 def backward_fold(
@@ -55,8 +51,8 @@ def backward_fold(
 
     Cost: one forward where no fold has a gradient or rules. Otherwise a forward, what a block's gradients need of it
     once more on the way back, and, for each of "logit" and "probability" that a fold asks for, one backward by
-    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream, and up to KEPT_BYTES,
-    in wider models more, of what is then not computed again, plus one block's attention, independent of depth; folds
+    activations; for a table of rules, its own backward. Memory: 2·l·n·c for the residual stream, up to
+    `ExecutionPlan.saved_bytes` of outputs of linear layers, and one block's attention, independent of depth; folds
     with order other than "last_left" add their summaries of every layer.
     """
     dtype = params["pos_embed"].dtype
@@ -74,7 +70,9 @@ def backward_fold(
 
     last = config.read if _on_read_rows_at_last(config, folds) else None
     lowest = min(fold.lowest for fold in folds)
-    x, blocks, top = _forward(config, model, params, tokens, last, lowest, keep=_affordable(config, dtype))
+    x, blocks, top = _forward(
+        config, model, params, tokens, last, lowest, keep=active_plan(config).saves_linear_outputs(config, dtype)
+    )
     heads = {ops: jax.vjp(lambda x, ops=ops: cut[ops].classify(params, x), x) for ops in cut}
     logits, head_vjp = heads[GRADIENT]
     target = choose_target(logits, target)
@@ -133,14 +131,6 @@ def _back(plan: Plan, state: State, blocks: Kept) -> tuple[State, Sequence[Any]]
     if places:
         state, kept = lax.scan(step, state, jnp.asarray(places), reverse=True)
     return (step(state, 0)[0] if alone else state), kept
-
-
-def _affordable(config, dtype) -> bool:
-    """Whether `_forward` keeps what the way back would compute again; measured on a CPU alone."""
-    hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
-    floats = config.depth * config.tokens * (3 * config.width + hidden)
-    limit = KEPT_BYTES * (config.width / OF_WIDTH) ** 2
-    return jax.default_backend() == "cpu" and floats * jnp.dtype(dtype).itemsize <= limit
 
 
 def _on_read_rows_at_last(config, folds) -> bool:

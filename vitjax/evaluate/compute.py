@@ -24,6 +24,7 @@ from vitjax.evaluate.flops import flops
 from vitjax.evaluate.job import Job
 from vitjax.evaluate.mesh import Devices
 from vitjax.evaluate.programs import curve_ends, heat_maps, metric_columns, model_input, verdicts
+from vitjax.execution.plan import plan_for
 from vitjax.images import id_seeds
 from vitjax.metrics.removal import wanted_ends
 from vitjax.model import accumulation_dtype
@@ -78,6 +79,7 @@ class Evaluator:
         # Several devices are busy side by side as it is.
         self.lanes = lanes() if len(self.devices) == 1 and self.devices.devices[0].platform == "cpu" else 1
         self.per_device = min(batch_size, -(-min(job.chunk_size, job.count) // self.lanes))
+        self.plan = plan_for(self.model.config, self.devices.devices[0].platform)
         self.params = self.devices.copy(job.model.params)
         self.tick = tick or (lambda count: None)
         self.halved: list[int] = []
@@ -161,7 +163,9 @@ class Evaluator:
         kept = []
         for batch in self._batches(rows, self.batch):
             x = self.inputs(samples, batch)
-            logits, *_ = self._call("logits", compiled(self.model.config, ()), *self.arguments(samples, batch, x))
+            logits, *_ = self._call(
+                "logits", compiled(self.model.config, (), self.plan), *self.arguments(samples, batch, x)
+            )
             found = self._call("verdicts", verdicts(self.model.dtype), logits)
             for row, prediction, confidence in zip(batch, *jax.device_get(found), strict=False):
                 results.prediction[row], results.confidence[row] = prediction, confidence
@@ -178,9 +182,9 @@ class Evaluator:
         x = self.inputs(samples, rows)
         quick = tuple(each for each in self.job.requests if not each.method.slow)
         arguments = self.arguments(samples, rows, x)
-        logits, target, maps = self._call(("explain", quick), compiled(self.model.config, quick), *arguments)
+        logits, target, maps = self._call(("explain", quick), compiled(self.model.config, quick, self.plan), *arguments)
         found = dict(zip(quick, maps, strict=True))
-        program = curve_ends(self.model.config, self.model.preprocessing, self._ends)
+        program = curve_ends(self.model.config, self.model.preprocessing, self._ends, self.plan)
         ends = self._call("ends", program, self.params, x) if self._ends else {}
         shared = (
             self.devices.cut(_padded(samples.masks, rows, self.batch)),
@@ -203,7 +207,7 @@ class Evaluator:
         return out
 
     def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, heat: Any, shared: Any) -> Any:
-        program = metric_columns(self.model.config, self.model.preprocessing, metrics, method)
+        program = metric_columns(self.model.config, self.model.preprocessing, metrics, method, self.plan)
         return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, heat, *shared)
 
     def _column_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -219,7 +223,7 @@ class Evaluator:
         ends = dict.fromkeys(self._ends, logits)
         found: dict[str, tuple[int, ...]] = {}
         for metrics, method in ((self._common, None), (self._explaining, self.job.requests[0])):
-            program = metric_columns(config, self.model.preprocessing, metrics, method)
+            program = metric_columns(config, self.model.preprocessing, metrics, method, self.plan)
             arguments = (self.params, image, heat, heat, mask, logits, number, number, of(kind=np.uint32), seed, ends)
             columns, *_ = jax.eval_shape(program, *arguments)
             found |= {name: each.shape[1:] for name, each in columns.items()}
@@ -279,7 +283,7 @@ class Evaluator:
             params, x, _, seeds, seed = self.arguments(samples, part, self.inputs(samples, part, size), size)
             asked = self.devices.cut(_padded(wanted, np.arange(start, start + len(part)), size))
             _, _, (maps,) = self._call(
-                ("explain", each, size), compiled(config, (each,)), params, x, asked, seeds, seed
+                ("explain", each, size), compiled(config, (each,), self.plan), params, x, asked, seeds, seed
             )
             parts.append(jax.device_get(maps)[: len(part)])
         return np.concatenate(parts)

@@ -40,6 +40,9 @@ class Devices:
     def compile(self, program: Any, *arguments: Any) -> Any:
         """The executable of a program whose results all lead with the batch axis, as its cut arguments do.
 
+        Arguments are arrays, or `jax.ShapeDtypeStruct`s: devices of another platform than this machine's have a
+        compiler and no memory (`python -m benchmarks.tpu_compile`).
+
         Every device runs the whole program on its share (shard_map): left to itself, the compiler cuts some products
         of the sweep another way and gathers the batch for them.
 
@@ -53,12 +56,12 @@ class Devices:
 
     @staticmethod
     def _spec(argument: Any) -> PartitionSpec:
-        placed = argument.sharding if isinstance(argument, jax.Array) else None
+        placed = getattr(argument, "sharding", None)
         return placed.spec if isinstance(placed, NamedSharding) else _WHOLE
 
 
 def _array(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    return leaf if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else np.asarray(leaf)
 
 
 @lru_cache(maxsize=64)
@@ -70,13 +73,11 @@ def _executable(program: Any, mesh: Mesh, structure: Any, signature: tuple[Any, 
     specs = jax.tree.unflatten(structure, [spec for _, _, spec in signature])
     local = jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=_CUT, check_vma=False)
     executable = jax.jit(local).lower(*jax.tree.unflatten(structure, shapes)).compile()
-    if mesh.size > 1:
-        found = sorted({match[1] for text in _texts(executable) for match in _COLLECTIVE.finditer(text)})
-        if found:
-            raise RunError(f"the compiled program exchanges data between devices ({', '.join(found)})")
+    if mesh.size > 1 and (found := collectives(executable)):
+        raise RunError(f"the compiled program exchanges data between devices ({', '.join(found)})")
     return executable
 
 
-def _texts(executable: Any) -> list[str]:
-    text = executable.as_text()
-    return text if isinstance(text, list) else [text]
+def collectives(executable: Any) -> list[str]:
+    """Kinds of communication between devices in a compiled program."""
+    return sorted({match[1] for match in _COLLECTIVE.finditer(executable.as_text())})

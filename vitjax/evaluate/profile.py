@@ -34,7 +34,7 @@ def profile(evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
     for each in evaluator.job.requests if len(rows) else ():
         if not each.method.slow:
             with jax.default_matmul_precision(evaluator.model.precision):
-                program = compiled(evaluator.model.config, (each,))
+                program = compiled(evaluator.model.config, (each,), evaluator.plan)
                 arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
                 executable = evaluator.devices.compile(program, *arguments)
                 count = evaluator.lanes * evaluator.batch

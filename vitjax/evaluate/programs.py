@@ -11,9 +11,10 @@ import numpy as np
 
 from vitjax import maps
 from vitjax.api import Request, image_key
-from vitjax.batching import FORWARD_IMAGES, over_images
+from vitjax.batching import over_images
 from vitjax.data.geometry import Preprocessing
 from vitjax.evaluate.job import MetricRequest
+from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.metrics.base import Case
 from vitjax.metrics.removal import ends_of
 from vitjax.model import accumulation_dtype
@@ -43,13 +44,13 @@ def verdicts(dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, ...]) -> Any:
+def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, ...], plan: ExecutionPlan) -> Any:
     """jit: (params, x) -> logits of fully removed and of blurred images, which the curves of all methods share."""
 
     def run(params, x):
         return ends_of(partial(_forward, config, params), x, black(preprocessing, x.dtype), wanted)
 
-    return jax.jit(over_images(run, (None, 0), at_once=FORWARD_IMAGES))
+    return jax.jit(planned(plan, over_images(run, (None, 0), at_once=plan.forward_microbatch)))
 
 
 @lru_cache(maxsize=16)
@@ -60,7 +61,11 @@ def heat_maps(size: tuple[int, int], dtype: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def metric_columns(
-    config: Config, preprocessing: Preprocessing, metrics: tuple[MetricRequest, ...], method: Request | None
+    config: Config,
+    preprocessing: Preprocessing,
+    metrics: tuple[MetricRequest, ...],
+    method: Request | None,
+    plan: ExecutionPlan,
 ) -> Any:
     """jit: (params, x, raw, heat, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
 
@@ -101,7 +106,8 @@ def metric_columns(
         }
         return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
 
-    return jax.jit(over_images(one, (None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0), at_once=FORWARD_IMAGES))
+    axes = (None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
+    return jax.jit(planned(plan, over_images(one, axes, at_once=plan.forward_microbatch)))
 
 
 def _grid(config: Config) -> tuple[int, int]:
@@ -122,4 +128,5 @@ def _forward(config: Config, params: Any, images: jax.Array) -> jax.Array:
     def one(image):
         return module.apply({"params": params}, image.astype(dtype))
 
-    return over_images(one, (0,), at_once=FORWARD_IMAGES)(images).astype(accumulation_dtype(dtype))
+    at_once = active_plan(config).forward_microbatch
+    return over_images(one, (0,), at_once=at_once)(images).astype(accumulation_dtype(dtype))

@@ -5,7 +5,8 @@ from functools import lru_cache
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, Program, over_images
+from vitjax.batching import Program, over_images
+from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.flow import input_flows
 from vitjax.fold import Fold
 from vitjax.methods.base import Method, Tick, over_heads
@@ -29,7 +30,7 @@ def attention_flow(
     Example: `vitjax.explain(model, "cat.jpg", method="attention_flow")`
     """
     del keys, targets
-    fused = np.asarray(_fused_attention(config)(params, images), np.float64)
+    fused = np.asarray(_fused_attention(config, active_plan(config))(params, images), np.float64)
     capacities = fused + np.eye(config.tokens)
     capacities /= capacities.sum(axis=-1, keepdims=True)
     maps = []
@@ -41,7 +42,7 @@ def attention_flow(
 
 
 @lru_cache(maxsize=8)
-def _fused_attention(config: ViTConfig):
+def _fused_attention(config: ViTConfig, plan: ExecutionPlan):
     stack = Fold(
         init=(),
         summarise=lambda trace: over_heads(trace.attention) / config.heads,
@@ -53,7 +54,7 @@ def _fused_attention(config: ViTConfig):
     def one(params, image):
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
-    return Program(over_images(one, (None, 0), at_once=FORWARD_IMAGES), (None, 0))
+    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)
 
 
 METHOD = Method(

@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.batching import queries_at_once
+from vitjax.execution.plan import active_plan
 from vitjax.fold import Score
 from vitjax.methods.base import Method
 from vitjax.network import Config
@@ -56,7 +56,7 @@ def integrated_gradients(
         def one(number):
             return score_of(config, params, alphas.astype(dtype)[number] * image, target, score)
 
-        together = queries_at_once(config, backward=False)
+        together = active_plan(config).queries(backward=False)
         return Queries(len(alphas), one, finish, together=together, kept=True)
 
     def through(nodes):
@@ -65,7 +65,7 @@ def integrated_gradients(
         def one(number):
             return weights[number] * image_gradient(config, params, alphas[number] * image, target, score)
 
-        together = queries_at_once(config, backward=True)
+        together = active_plan(config).queries(backward=True)
         return Queries(steps, one, lambda total: (image * total).sum(axis=-1), together=together)
 
     if quadrature != "adaptive":

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import active_plan
 from vitjax.fold import Score
 from vitjax.methods.base import Method
 from vitjax.network import Config
@@ -63,7 +63,7 @@ def occlusion(
         values = (scores[-1] - scores[:-1]).reshape(len(down), len(across))
         return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
 
-    return Queries(windows + 1, one, finish, together=queries_at_once(config, backward=False), kept=True)
+    return Queries(windows + 1, one, finish, together=active_plan(config).queries(backward=False), kept=True)
 
 
 def _covered(size: int, window: int, stride: int) -> Array:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import active_plan
 from vitjax.fold import Score
 from vitjax.methods.base import Method
 from vitjax.network import Config
@@ -55,7 +55,7 @@ def rise(
         mask = random_mask(jax.random.fold_in(key, number), config.image_size, cells, keep, dtype)
         return score_of(config, params, image * mask[..., None].astype(image.dtype), target, score) * mask
 
-    return Queries(n, one, lambda total: total / (n * keep), together=queries_at_once(config, backward=False))
+    return Queries(n, one, lambda total: total / (n * keep), together=active_plan(config).queries(backward=False))
 
 
 def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtype: Any = jnp.float32) -> Array:

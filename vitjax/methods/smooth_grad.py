@@ -5,8 +5,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from vitjax.batching import queries_at_once
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import active_plan
 from vitjax.fold import Score
 from vitjax.methods.base import Method
 from vitjax.network import Config
@@ -62,7 +62,7 @@ def smooth_grad(
         }
         return found[aggregate].sum(axis=-1)
 
-    return Queries(n, one, finish, together=queries_at_once(config, backward=True))
+    return Queries(n, one, finish, together=active_plan(config).queries(backward=True))
 
 
 METHOD = Method(

@@ -8,14 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import FORWARD_IMAGES, QUERIES_AT_ONCE, Program, lanes, over_images
+from vitjax.batching import Program, lanes, over_images
 from vitjax.errors import ConfigError
+from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.fold import Fold
 from vitjax.methods.base import Method, Tick
 from vitjax.score import score_in, score_of
 from vitjax.shapes import Array, Params
 from vitjax.trace import backward_fold
 from vitjax.vit import ViTConfig
+
+MASKS = 8
+"""Masks of one image in a call, for each of the programs that run side by side."""
 
 
 def vit_cx(
@@ -49,13 +53,14 @@ def vit_cx(
     """
     if noise < 0 or distance <= 0:
         raise ConfigError(f"noise={noise} must be >= 0, distance={distance} must be > 0")
-    features, effects = _features(config), _effects(config, noise)
+    plan = active_plan(config)
+    features, effects = _features(config, plan), _effects(config, noise, plan)
     maps = []
     for image, target, key in zip(images, targets, keys, strict=True):
         maps_of_channels, whole = features(params, image, target)
         masks = cluster_masks(np.asarray(maps_of_channels), distance)
         count = len(masks)
-        at_once = QUERIES_AT_ONCE * lanes()
+        at_once = MASKS * lanes()
         padded = np.concatenate([masks, np.zeros((-count % at_once, *masks.shape[1:]), masks.dtype)])
         parts = [
             effects(params, image, target, key, whole, padded[start : start + at_once], start + np.arange(at_once))
@@ -90,7 +95,7 @@ def _min_max(rows: Any, xp: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _features(config: ViTConfig) -> Callable[..., tuple[Array, Array]]:
+def _features(config: ViTConfig, plan: ExecutionPlan) -> Callable[..., tuple[Array, Array]]:
     """(params, image, target) -> feature maps [c, H, W], p(x)."""
 
     def run(params, image, target):
@@ -106,11 +111,11 @@ def _features(config: ViTConfig) -> Callable[..., tuple[Array, Array]]:
         found = _min_max(large.reshape(len(grids), -1), jnp).reshape(large.shape)
         return found, score_in(logits, target, "probability")
 
-    return jax.jit(run)
+    return jax.jit(planned(plan, run))
 
 
 @lru_cache(maxsize=8)
-def _effects(config: ViTConfig, noise: float) -> Program:
+def _effects(config: ViTConfig, noise: float, plan: ExecutionPlan) -> Program:
     """(params, image, target, key, p(x), masks [N, H, W], their numbers [N]) -> p_i [N]."""
 
     def one(params, image, target, key, whole, mask, number):
@@ -126,7 +131,7 @@ def _effects(config: ViTConfig, noise: float) -> Program:
         return probability(covered + added) - probability(image + added) + whole
 
     axes = (None, None, None, None, None, 0, 0)
-    return Program(over_images(one, axes, at_once=FORWARD_IMAGES), axes)
+    return Program(over_images(one, axes, at_once=plan.forward_microbatch), axes, plan)
 
 
 METHOD = Method(

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Bool, Float
 
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Bool, Float
 
 _BITS = 12
 """Factors are cut in halves of at most so many bits, so that their products fit float32's 24."""

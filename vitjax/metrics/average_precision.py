@@ -6,12 +6,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Bool, Float
 
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.metrics.sorting import descending_with
-from vitjax.shapes import Array, Scalar
+from vitjax.shapes import Array, Bool, Float, Scalar
 
 Kind = Literal["mean_of_two", "foreground"]
 

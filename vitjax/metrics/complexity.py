@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from vitjax.maps import is_degenerate
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import Resolution, compared
 from vitjax.metrics.sorting import ascending
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Float
 
 
 class Complexity(NamedTuple):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from vitjax.maps import is_degenerate
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import ToGrid, pooled, share_on_grid
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Float
 
 
 class Focus(NamedTuple):

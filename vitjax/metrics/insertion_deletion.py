@@ -7,13 +7,12 @@ from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from vitjax.errors import ConfigError
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.blur import Padding
 from vitjax.metrics.removal import Fill, Picture, Ties, case_of, curve, only_of_a_map
-from vitjax.shapes import Array, Image, Scalar
+from vitjax.shapes import Array, Float, Image, Scalar
 
 Start = Literal["blur", "zeros"]
 Heat = Float[Array, "height width"]

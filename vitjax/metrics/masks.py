@@ -6,11 +6,10 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
 
 from vitjax.maps import is_degenerate, normalise
 from vitjax.metrics.base import IGNORE, Case
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Bool, Float
 
 Resolution = Literal["pixels", "grid"]
 ToGrid = Literal["nearest", "centre", "area"]

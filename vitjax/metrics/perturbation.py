@@ -10,13 +10,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from vitjax.errors import ConfigError
 from vitjax.fold import wide
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.removal import Answers, Fill, Order, Ties, case_of, curve, only_of_a_map
-from vitjax.shapes import Array, Image, Scalar
+from vitjax.shapes import Array, Float, Image, Scalar
 
 LEVELS = tuple(range(0, 101, 5))
 """Percent of the pixels that are removed."""

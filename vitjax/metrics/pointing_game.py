@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import marked, undefined
-from vitjax.shapes import Array, Scalar
+from vitjax.shapes import Array, Float, Scalar
 
 
 def pointing_game(heat: Float[Array, "height width"], mask: Array, *, tolerance: int = 0) -> Scalar:

@@ -11,14 +11,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Float, Int
 
 from vitjax.errors import ConfigError
 from vitjax.fold import wide
 from vitjax.maps import is_degenerate
 from vitjax.metrics.base import Case, Columns, Metric
 from vitjax.metrics.blur import blurred
-from vitjax.shapes import Array, Image
+from vitjax.shapes import Array, Float, Image, Int
 
 Picture = Literal["image", "mean", "black", "blur", "blur_reflect"]
 Fill = Literal["mean", "black", "blur"]

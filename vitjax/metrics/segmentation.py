@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
 
 from vitjax.metrics.above_mean import above_mean
 from vitjax.metrics.base import Case, Columns, Figure, Metric, mean
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
-from vitjax.shapes import Array, Scalar
+from vitjax.shapes import Array, Bool, Float, Scalar
 
 Threshold = Literal["mean"] | float
 Average = Literal["pixels", "rows"]

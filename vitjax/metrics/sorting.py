@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Float, Int
 
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Float, Int
 
 
 def ascending(x: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from vitjax.maps import is_degenerate
 from vitjax.metrics.sorting import ascending
-from vitjax.shapes import Array, Scalar
+from vitjax.shapes import Array, Float, Scalar
 
 
 def average_ranks(x: Array) -> Float[Array, " n"]:

@@ -1,0 +1,107 @@
+"""How the programs of a model are laid out on one kind of device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vitjax.network import Config
+from vitjax.vit import ViTConfig
+
+WIDE = 384
+"""From this width on, a block's weights exceed a core's cache: reading them once for two images pays."""
+SAVED_BYTES, OF_WIDTH = 16 * 2**20, 192
+"""On a CPU, outputs of linear layers are saved up to this size for a model of this width. Recomputing a byte of a wider
+layer costs more, and its weights grow with the square of the width, so the limit does, too."""
+
+
+class ExecutionPlan(NamedTuple):
+    """Choices that change speed and memory of a program, never its results. Hashable: programs are cached by it.
+
+    forward_microbatch, backward_microbatch: images computed together by programs that only run forward, and by those
+        that also run backward; None computes the whole batch at once.
+    forward_queries, backward_queries: perturbed copies of ONE image computed together, likewise.
+    saved_bytes: outputs of qkv and fc1 are saved for the backward pass where those of all layers of one image take at
+        most this many bytes; otherwise the backward pass recomputes them.
+    """
+
+    forward_microbatch: int | None
+    backward_microbatch: int | None
+    forward_queries: int
+    backward_queries: int
+    saved_bytes: float
+
+    def microbatch(self, *, backward: bool) -> int | None:
+        """Images computed together."""
+        return self.backward_microbatch if backward else self.forward_microbatch
+
+    def queries(self, *, backward: bool) -> int:
+        """Perturbed copies of one image computed together."""
+        return self.backward_queries if backward else self.forward_queries
+
+    def saves_linear_outputs(self, config: ViTConfig, dtype: Any) -> bool:
+        """Whether the forward pass saves what the backward pass would recompute."""
+        hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
+        numbers = config.depth * config.tokens * (3 * config.width + hidden)
+        return numbers * jnp.dtype(dtype).itemsize <= self.saved_bytes
+
+
+def plan_for(config: Config, platform: str | None = None) -> ExecutionPlan:
+    """The plan for programs of this model on a platform.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu", as `jax.Device.platform` names it ("cuda" and "rocm" are "gpu"); None: where
+            JAX puts arrays now.
+
+    Measured on CPUs: benchmarks/NOTES.md. Accelerators take whole batches and recompute; `python -m
+    benchmarks.accelerator` measures the alternatives.
+    """
+    if (platform or default_platform()) != "cpu":
+        return ExecutionPlan(None, None, 8, 8, 0.0)
+    narrow = isinstance(config, ViTConfig) and config.width < WIDE
+    backward = 1 if narrow else 2
+    saved = SAVED_BYTES * (config.width / OF_WIDTH) ** 2
+    return ExecutionPlan(2, backward, 2, backward, saved)
+
+
+def default_platform() -> str:
+    """The platform of the device that JAX puts arrays on: `jax.default_device` where set, else the default backend."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
+
+
+_active: ContextVar[ExecutionPlan | None] = ContextVar("vitjax_execution_plan", default=None)
+
+
+@contextmanager
+def executing(plan: ExecutionPlan) -> Iterator[None]:
+    """Programs traced in this context are laid out by `plan`. Part of no jit cache key: use `planned` for jit."""
+    token = _active.set(plan)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def planned(plan: ExecutionPlan, run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run`, traced under `plan`. A new function: jit caches its traces apart from those of other plans."""
+
+    @wraps(run)
+    def under_plan(*arguments: Any) -> Any:
+        with executing(plan):
+            return run(*arguments)
+
+    return under_plan
+
+
+def active_plan(config: Config) -> ExecutionPlan:
+    """The plan of the program being traced; outside of any, the one for the default device."""
+    return _active.get() or plan_for(config)
