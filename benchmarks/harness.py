@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -16,15 +16,17 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from vitjax.batching import Program, setting
 from vitjax.evaluate.flops import flops
+from vitjax.methods import METHODS
 from vitjax.model import Model
 from vitjax.network import network
+from vitjax.vit import ViTConfig
 from vitjax.zoo import entries
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
 MIB = 2**20
 FEWEST_ROUNDS = 3
@@ -98,19 +100,28 @@ def measure(
     shown: a bar of progress; and a case that does not fit into memory is named and left out, where else it raises.
     """
     found: dict[K, Times] = {}
-    for name, run in tqdm(cases.items(), "warm-up", disable=None if shown else True):
+    for name, run in progress(cases.items(), "warm-up", shown=shown):
         try:
             found[name] = Times(_seconds(run), [])
         except RuntimeError as error:  # JAX's and PyTorch's are subclasses
             if not shown or not any(each in str(error) for each in ("RESOURCE_EXHAUSTED", "out of memory")):
                 raise
             print(f"{name}: not enough memory, left out", file=sys.stderr)
-    for number in tqdm(range(repeats), "rounds", disable=None if shown else True):
+    for number in progress(range(repeats), "rounds", shown=shown):
         if deadline is not None and number >= FEWEST_ROUNDS and time.perf_counter() > deadline:
             break
         for name, times in found.items():
             times.rounds.append(_seconds(cases[name]))
     return found
+
+
+def progress(steps: Iterable[T], name: str, *, shown: bool = True) -> Iterable[T]:
+    """The steps, with a progress bar on a terminal where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return steps
+    return tqdm(steps, name, disable=None if shown else True)
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -158,6 +169,16 @@ def random_model(name: str, *, dtype: str = "float32", **changes: Any) -> Model:
     params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.02, dtype), shapes)
     preprocessing = replace(entry.preprocessing, size=config.image_size)
     return Model(config, params, preprocessing, None, name, {"source": "random"})
+
+
+def fold_methods(config: ViTConfig, *, every: bool = False) -> list[str]:
+    """Methods that share one pass: those of attention and gradients; `every`: with rules or maps at pixels, too."""
+    found = []
+    for name, method in METHODS.items():
+        if method.fold is not None and method.cost != "0":
+            light = method.level == "token" and method.fold(config).rules is None
+            found += [name] if light or every else []
+    return found
 
 
 def machine() -> dict[str, Any]:

@@ -18,9 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from benchmarks.harness import (
     DENSE_BF16,
@@ -31,8 +29,10 @@ from benchmarks.harness import (
     Case,
     Times,
     case_of,
+    fold_methods,
     matmul,
     measure,
+    progress,
     random_model,
     write,
 )
@@ -83,7 +83,7 @@ class Bench:
         if what == "logits":
             found[OURS] = self.logits(batch)
         elif what == "folds":
-            found[OURS] = self.explaining(fold_methods(self.model), batch)
+            found[OURS] = self.explaining(fold_methods(self.model.config), batch)
             found[OURS_SAME] = self.explaining(FOLDS, batch)
             subject = "+".join(FOLDS)
         elif what == LEVELS:
@@ -175,16 +175,6 @@ class Bench:
             return case_of(program, self.model.params, x, *rest, items=len(x))
 
 
-def fold_methods(model: Model, *, every: bool = False) -> list[str]:
-    """Methods that share one sweep: those of attention and gradients; `every`: with rules or maps at pixels, too."""
-    found = []
-    for name, method in METHODS.items():
-        if method.fold is not None and method.cost != "0":
-            light = method.level == "token" and method.fold(model.config).rules is None  # type: ignore[arg-type]
-            found += [name] if light or every else []
-    return found
-
-
 def main(
     model: str = "deit_tiny_patch16_224",
     batches: tuple[int, ...] = (),
@@ -224,7 +214,7 @@ def main(
     found: dict[Key, Case] = {Key("matmul", 1, each, OURS): matmul(each) for each in dtypes}
     for bench in benches:
         chosen = [each for each in planned if bench is benches[0] or each[0] in IN_BF16]
-        for what, batch in tqdm(chosen, f"compiling, {bench.dtype}", disable=None):
+        for what, batch in progress(chosen, f"compiling, {bench.dtype}"):
             for who, case in bench.group(what, batch).items():
                 found[Key(what, batch, bench.dtype, who)] = case
     times = measure({key: case.run for key, case in found.items()}, repeats, deadline=deadline, shown=True)
@@ -236,8 +226,8 @@ def main(
         "layers": getattr(config, "depth", None),
         "rounds": len(rows[0]["seconds"]),
         "torch": _torch(waiting) if peers else None,
-        "folds": fold_methods(benches[0].model),
-        "every_fold": fold_methods(benches[0].model, every=True),
+        "folds": fold_methods(benches[0].model.config),
+        "every_fold": fold_methods(benches[0].model.config, every=True),
         "rows": rows,
         "scaling": None,
     }
@@ -292,7 +282,7 @@ def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> d
     whats: dict[str, Callable[[Bench, int], Case]] = {
         "logits": lambda bench, batch: bench.logits(batch),
         "transformer_mm": lambda bench, batch: bench.explaining(["transformer_mm"], batch),
-        "folds": lambda bench, batch: bench.explaining(fold_methods(bench.model), batch),
+        "folds": lambda bench, batch: bench.explaining(fold_methods(bench.model.config), batch),
     }
     depths = [config.depth // 2, config.depth, 2 * config.depth]
     deep = {depth: Bench(random_model(name, depth=depth)) for depth in depths}
@@ -304,7 +294,7 @@ def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> d
         points.append(("tokens", bench.model.config.tokens, bench, 2))  # type: ignore[union-attr]
     cases = {
         (axis, value, what): make(bench, batch)
-        for axis, value, bench, batch in tqdm(points, "compiling, scaling", disable=None)
+        for axis, value, bench, batch in progress(points, "compiling, scaling")
         for what, make in whats.items()
     }
     times = measure({key: case.run for key, case in cases.items()}, repeats, deadline=deadline, shown=True)
@@ -315,7 +305,7 @@ def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> d
             exponents.setdefault(axis, {})[what] = round(exponent(line), 3)
     memory = {
         method: {depth: bench.explaining([method], 8).memory() for depth, bench in deep.items()}
-        for method in tqdm(fold_methods(model, every=True), "compiling, memory", disable=None)
+        for method in progress(fold_methods(config, every=True), "compiling, memory")
     }
     points_found = [
         {"axis": axis, "value": value, "what": what, "seconds": each.rounds, "temporary_MiB": cases[key].memory()}
@@ -348,4 +338,6 @@ def _torch(waiting: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    import tyro
+
     tyro.cli(main)

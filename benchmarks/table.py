@@ -5,13 +5,12 @@ python -m benchmarks.table [FILE ...]
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
-
-import tyro
 
 from benchmarks.harness import BATCHED, FORWARD, HOOKS, OURS, OURS_SAME, RESULTS
 
@@ -207,15 +206,14 @@ def _number(value: float | None, shown: Callable[[float], str]) -> str:
     return "" if value is None else shown(value)
 
 
-def main(files: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
-    """Print Markdown.
-
-    Args:
-        files: results of benchmarks.speed; all of benchmarks/results/ where not given.
-    """
-    for path in files or sorted(RESULTS.glob("speed_*.json")):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=main.__doc__)
+    known = "results of benchmarks.speed; all of benchmarks/results/ where not given"
+    parser.add_argument("files", nargs="*", type=Path, help=known)
+    for path in parser.parse_args(arguments).files or sorted(RESULTS.glob("speed_*.json")):
         print(render(path), end="\n\n")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    main()

@@ -15,8 +15,7 @@ import jax
 import numpy as np
 import tyro
 
-from benchmarks.harness import random_model, write
-from benchmarks.speed import fold_methods
+from benchmarks.harness import fold_methods, random_model, write
 from vitjax.data.source import Raw
 from vitjax.evaluation import Run, evaluate
 
@@ -75,7 +74,7 @@ def main(
         workers: processes that decode while the cache is filled.
     """
     subject = replace(random_model(model, dtype=dtype), precision=precision)
-    methods = fold_methods(subject)
+    methods = fold_methods(subject.config)
     source = Painted(images, subject.config.image_size)
     chunk = 4 * batch * jax.local_device_count()
     with tempfile.TemporaryDirectory() as directory:

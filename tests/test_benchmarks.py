@@ -180,7 +180,7 @@ def test_evaluation_reads_every_jpeg(tiny, monkeypatch):
 
 
 def test_fold_methods_are_those_of_one_sweep(tiny):
-    every, light = speed.fold_methods(tiny, every=True), speed.fold_methods(tiny)
+    every, light = speed.fold_methods(tiny.config, every=True), speed.fold_methods(tiny.config)
     assert {*FOLDS} < {*light} < {*every} < {*METHODS}
     assert "transformer_attribution" in every and "transformer_attribution" not in light
 
@@ -237,7 +237,7 @@ def small_world(monkeypatch):
     monkeypatch.setattr(speed, "random_model", shrunk)
     monkeypatch.setattr(speed, "matmul", lambda dtype: Case(lambda: None, 1, 1e6))
     monkeypatch.setattr(speed, "FOLDS", ("rollout", "grad_cam"))
-    monkeypatch.setattr(speed, "fold_methods", lambda model, every=False: ["transformer_mm"])
+    monkeypatch.setattr(speed, "fold_methods", lambda config, every=False: ["transformer_mm"])
 
 
 def test_the_whole_command(small_world, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_the_whole_command(small_world, tmp_path, capsys):
 def test_a_validation_set_comes_from_the_cache(monkeypatch):
     written = {}
     monkeypatch.setattr(validation_set, "random_model", lambda name, dtype: tiny_model("plain", dtype))
-    monkeypatch.setattr(validation_set, "fold_methods", lambda model: ["rollout", "transformer_mm"])
+    monkeypatch.setattr(validation_set, "fold_methods", lambda config: ["rollout", "transformer_mm"])
     monkeypatch.setattr(validation_set, "write", lambda name, figures: written.update(figures))
     validation_set.main("tiny", "float32", images=11, batch=2, workers=0)
     assert written["images"] == 11 and written["images_per_s"] == pytest.approx(11 / written["seconds"], rel=0.05)
