@@ -104,12 +104,12 @@ class Bench:
         if METHODS[names[0]].slow and batch < lanes():
             return self._spread(names[0], batch)
         program = compiled(self.model.config, tuple(request(name) for name in names), self.plan)
-        return self._case(program, self.images(batch), *_targets_and_seeds(batch))
+        return self._case(program, self.images(batch), *targets_and_seeds(batch))
 
     def _spread(self, name: str, batch: int) -> Case:
         wanted, model = request(name), self.model
         program = spread(model.config, wanted, self.plan)
-        targets, seeds, seed = _targets_and_seeds(batch)
+        targets, seeds, seed = targets_and_seeds(batch)
         with jax.default_matmul_precision(model.precision):
             targets = np.asarray(self.logits(batch).run()).argmax(-1).astype(np.int32)
         images = list(zip(np.asarray(self.images(batch)), targets, seeds, strict=True))
@@ -162,8 +162,8 @@ class Bench:
         return Case(run, count)
 
     def _images(self, batch: int) -> jax.Array:
-        x = np.random.default_rng(0).normal(size=(batch, *self.model.config.image_size, 3))
-        return jnp.asarray(x, self.dtype)
+        shape = (batch, *self.model.config.image_size, 3)
+        return jax.jit(partial(jax.random.normal, shape=shape, dtype=self.dtype))(jax.random.key(0))
 
     def _logits(self, batch: int) -> Case:
         model = self.model
@@ -321,7 +321,7 @@ def exponent(line: Sequence[tuple[float, float]]) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def _targets_and_seeds(batch: int) -> tuple[np.ndarray, np.ndarray, np.uint32]:
+def targets_and_seeds(batch: int) -> tuple[np.ndarray, np.ndarray, np.uint32]:
     return np.full(batch, PREDICTED, np.int32), np.arange(batch, dtype=np.uint32), np.uint32(0)
 
 

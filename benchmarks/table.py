@@ -1,4 +1,4 @@
-"""Results of benchmarks.speed as Markdown: targets, cases, scaling.
+"""Results of benchmarks.speed, benchmarks.accelerator and benchmarks.tpu_compile as Markdown.
 
 python -m benchmarks.table [FILE ...]
 """
@@ -12,7 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks.accelerator.table import render as accelerator
 from benchmarks.harness import BATCHED, FORWARD, HOOKS, OURS, OURS_SAME, RESULTS
+from benchmarks.tpu_compile import table as tpu_compile
 
 Row = dict[str, Any]
 LEVELS = "perturbation_levels"
@@ -209,10 +211,18 @@ def _number(value: float | None, shown: Callable[[float], str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=main.__doc__)
-    known = "results of benchmarks.speed; all of benchmarks/results/ where not given"
-    parser.add_argument("files", nargs="*", type=Path, help=known)
-    for path in parser.parse_args(arguments).files or sorted(RESULTS.glob("speed_*.json")):
-        print(render(path), end="\n\n")
+    parser.add_argument("files", nargs="*", type=Path, help="JSON files; all of benchmarks/results/ where not given")
+    known = [path for name in ("speed_*", "accelerator_*", "tpu_aot") for path in sorted(RESULTS.glob(f"{name}.json"))]
+    for path in parser.parse_args(arguments).files or known:
+        print(_rendered(path), end="\n\n")
+
+
+def _rendered(path: Path) -> str:
+    """Of the results of any of the three, told apart by what they hold."""
+    found = json.loads(path.read_text())
+    if "sections" in found:
+        return accelerator(found)
+    return tpu_compile(found) if "libtpu" in found else render(path)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import vitjax
-from benchmarks import speed, validation_set
+from benchmarks import speed
 from benchmarks.harness import (
     BATCHED,
     FEWEST_ROUNDS,
@@ -253,19 +253,6 @@ def test_the_whole_command(small_world, tmp_path, capsys):
     assert rows["folds", OURS]["share_of_peak"] > 0 and rows["folds", OURS]["temporary_MiB"] > 0
     shown = capsys.readouterr().out
     assert render(path) in shown and str(path) in shown
-
-
-@pytest.mark.slow
-def test_a_validation_set_comes_from_the_cache(monkeypatch):
-    written = {}
-    monkeypatch.setattr(validation_set, "random_model", lambda name, dtype: tiny_model("plain", dtype))
-    monkeypatch.setattr(validation_set, "fold_methods", lambda config: ["rollout", "transformer_mm"])
-    monkeypatch.setattr(validation_set, "write", lambda name, figures: written.update(figures))
-    validation_set.main("tiny", "float32", images=11, batch=2, workers=0)
-    assert written["images"] == 11 and written["images_per_s"] == pytest.approx(11 / written["seconds"], rel=0.05)
-    source = validation_set.Painted(5, (32, 48), distinct=2)
-    assert source.read(4).image.shape == (32, 48, 3)
-    np.testing.assert_array_equal(source.read(0).image, source.read(4).image)
 
 
 @pytest.mark.slow

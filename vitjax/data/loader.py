@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from vitjax.data.arrays import Arrays
 from vitjax.data.batch import Batch
 from vitjax.data.cache import Cache
 from vitjax.data.decode import decode, effective
@@ -63,6 +64,8 @@ def load_chunks(
         wrong = [index for index in chunk if not 0 <= index < count]
         if wrong:
             raise ConfigError(f"chunk {place} asks for picture {wrong[0]}, but {source.name} has {count}")
+    if isinstance(source, Arrays):
+        return source.chunks(plan, effective(source, preprocessing).size)
     if cache is None:
         return _decoded(source, preprocessing, plan, workers, ahead)
     store = Cache.at(cache, source, effective(source, preprocessing))

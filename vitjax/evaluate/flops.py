@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.interpreters.partial_eval import dce_jaxpr
+
+
+class Product(NamedTuple):
+    """A matrix product or convolution of a program.
+
+    flops: of one run of it, a multiply and an add are two. bytes: of its operands and its result, each touched once.
+    dtype: of its operands. times: how often it runs.
+    """
+
+    flops: float
+    bytes: int
+    dtype: str
+    times: int
 
 
 def flops(program: Any, *arguments: Any) -> float:
@@ -17,30 +31,43 @@ def flops(program: Any, *arguments: Any) -> float:
     (`while`) counts once here, too.
     Cost: a trace, no compilation.
     """
+    return sum(each.flops * each.times for each in products(program, *arguments))
+
+
+def products(program: Any, *arguments: Any) -> list[Product]:
+    """Every matrix product and convolution that `flops` counts, in the program's order."""
     traced = program.trace(*arguments).jaxpr.jaxpr
     needed, _ = dce_jaxpr(traced, [True] * len(traced.outvars))
-    return _count(needed)
+    return list(_products(needed))
 
 
-def _count(jaxpr: Any) -> float:
-    return sum(_equation(each) for each in jaxpr.eqns)
+def _products(jaxpr: Any, times: int = 1) -> Iterator[Product]:
+    for each in jaxpr.eqns:
+        name = each.primitive.name
+        if name in ("dot_general", "conv_general_dilated"):
+            operands = [variable.aval for variable in each.invars[:2]]
+            touched = sum(aval.size * aval.dtype.itemsize for aval in (*operands, each.outvars[0].aval))
+            yield Product(_flops(each), touched, str(operands[0].dtype), times)
+        elif name == "cond":
+            branches = [list(_products(branch.jaxpr, times)) for branch in each.params["branches"]]
+            yield from max(branches, key=lambda found: sum(product.flops * product.times for product in found))
+        else:
+            length = each.params.get("length", 1) if name == "scan" else 1
+            for value in each.params.values():
+                for leaf in jax.tree.leaves(value, is_leaf=_is_jaxpr):
+                    if _is_jaxpr(leaf):
+                        yield from _products(getattr(leaf, "jaxpr", leaf), times * length)
 
 
-def _equation(each: Any) -> float:
-    name = each.primitive.name
-    if name == "dot_general":
-        (contracted, _), _ = each.params["dimension_numbers"]
-        left = each.invars[0].aval.shape
-        return 2.0 * prod(each.outvars[0].aval.shape) * prod(left[axis] for axis in contracted)
-    if name == "conv_general_dilated":
-        kernel, out = each.invars[1].aval.shape, each.outvars[0].aval.shape
-        outputs = kernel[each.params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * prod(out) * prod(kernel) / outputs
-    if name == "cond":
-        return max(_count(branch.jaxpr) for branch in each.params["branches"])
-    times = each.params.get("length", 1) if name == "scan" else 1
-    inner = [leaf for value in each.params.values() for leaf in jax.tree.leaves(value, is_leaf=_is_jaxpr)]
-    return times * sum(_count(getattr(leaf, "jaxpr", leaf)) for leaf in inner if _is_jaxpr(leaf))
+def _flops(equation: Any) -> float:
+    result = equation.outvars[0].aval.shape
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return 2.0 * prod(result) * prod(left[axis] for axis in contracted)
+    kernel = equation.invars[1].aval.shape
+    outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return 2.0 * prod(result) * prod(kernel) / outputs
 
 
 def _is_jaxpr(value: Any) -> bool:

@@ -1,0 +1,89 @@
+"""As many images as ImageNet's validation set has, decoded and in memory, through the evaluation engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accelerator.setup import Clock, Peaks, Setup
+from benchmarks.harness import fold_methods, random_model
+from vitjax.data.arrays import Arrays
+from vitjax.data.loader import load_chunks
+from vitjax.evaluate.compute import Evaluator
+from vitjax.evaluate.engine import run_chunks
+from vitjax.evaluate.job import Job
+from vitjax.evaluate.store import RunStore
+from vitjax.metrics import METRICS
+from vitjax.model import Model
+
+BATCH, BATCHES = 256, 4
+"""Images in a call, and calls in a chunk."""
+WHOLE = 50_000
+
+
+def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
+    """All methods of the shared pass and all localisation metrics; one chunk first, which compiles.
+
+    Where the whole would not end in time, as many chunks as will.
+    """
+    model = random_model(setup.model, dtype=setup.dtype, **setup.changes)
+    methods = fold_methods(model.config)
+    metrics = [name for name, metric in METRICS.items() if metric.family == "localisation"]
+    batch = min(BATCH, max(1, setup.images // (2 * BATCHES)))
+    chunk = batch * BATCHES
+    row = {"case": "engine", "model": setup.model, "dtype": setup.dtype, "methods": methods, "metrics": metrics}
+    records = importlib.util.find_spec("pyarrow") is not None
+    source = pictures(setup.images, model.config.image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = {name: _evaluate(model, source, row, chunk, chunk, batch, Path(folder) / name) for name in "ab"}
+        yield {**row, "case": "one chunk", "first_s": round(seconds["a"], 2), "again_s": round(seconds["b"], 2)}
+        possible = int(0.8 * clock.left / seconds["b"]) * chunk
+        count = max(chunk, min(setup.images, possible))
+        taken = _evaluate(model, source, row, count, chunk, batch, Path(folder) / "whole")
+    yield {
+        **row,
+        "records": "written" if records else "not written: no pyarrow",
+        "images": count,
+        "batch": batch,
+        "seconds": round(taken, 3),
+        "images_per_s": round(count / taken, 2),
+        "seconds_for_50000": round(WHOLE * taken / count, 2),
+    }
+
+
+def pictures(count: int, size: tuple[int, int], distinct: int = 64) -> Arrays:
+    """Coarse random pictures with a rectangle as their object; `distinct` of them, again and again."""
+    rng = np.random.default_rng(0)
+    distinct = min(distinct, count)
+    down, across = (np.arange(side) * 14 // side for side in size)
+    coarse = rng.integers(0, 256, (distinct, 14, 14, 3), dtype=np.uint8)
+    pixels = coarse[:, down][:, :, across]
+    top, left = rng.integers(0, 7, (2, distinct, 1))
+    rows, columns = ((each >= edge) & (each < edge + 6) for each, edge in ((down, top), (across, left)))
+    masks = np.where(rows[:, :, None] & columns[:, None, :], 255, 0).astype(np.uint8)
+    places = np.arange(count) % distinct
+    return Arrays(pixels[places], masks[places], name="synthetic")
+
+
+def _evaluate(
+    model: Model, source: Arrays, row: dict[str, Any], count: int, chunk: int, batch: int, out: Path
+) -> float:
+    """Seconds from arrays to records; without pyarrow to the numbers that records are made of."""
+    job = Job.of(model, source, row["methods"], row["metrics"], chunk_size=chunk, limit=count)
+    out.mkdir()
+    if importlib.util.find_spec("pyarrow") is not None:
+        store = RunStore.create(out / "run", job.config)
+        started = time.perf_counter()
+        run_chunks(job, store, batch_size=batch, workers=0)
+        return time.perf_counter() - started
+    started = time.perf_counter()
+    evaluator = Evaluator(job, batch_size=batch)
+    for samples in load_chunks(source, model.preprocessing, job.chunks, workers=0):
+        evaluator.chunk(samples)
+    return time.perf_counter() - started
