@@ -16,17 +16,17 @@ import tyro
 
 import vitjax
 from benchmarks.harness import write
-from vitjax.api import compiled
-from vitjax.batching import side_by_side
 from vitjax.data.loader import load_chunks
-from vitjax.evaluate.compute import Evaluator
-from vitjax.evaluate.engine import run_chunks
-from vitjax.evaluate.job import Job
-from vitjax.evaluate.programs import heat_maps, metric_columns
-from vitjax.evaluate.store import RunStore
-from vitjax.evaluation import source_of
+from vitjax.evaluating.compute import Evaluator
+from vitjax.evaluating.engine import run_chunks
+from vitjax.evaluating.job import Job
+from vitjax.evaluating.programs import heat_maps, metric_columns
+from vitjax.evaluating.run import source_of
+from vitjax.execution.worker_threads import side_by_side
+from vitjax.explaining.programs import compiled
 from vitjax.methods import METHODS
 from vitjax.metrics import METRICS
+from vitjax.rundir.store import RunStore
 
 
 def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:

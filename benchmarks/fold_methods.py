@@ -10,10 +10,11 @@ import numpy as np
 import tyro
 
 from benchmarks.harness import case_of, random_model, ratio, rounds, write
-from vitjax.api import compiled, request
-from vitjax.fold import PREDICTED
+from vitjax.explaining.programs import compiled
+from vitjax.explaining.requests import request
+from vitjax.layerwise.fold import PREDICTED
 from vitjax.methods import METHODS, Method
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
 
 ALL, BASE = "all of them", "transformer_mm"
 

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from vitjax.batching import Program, setting
-from vitjax.evaluate.flops import flops
+from vitjax.execution.flops import flops
+from vitjax.execution.jax_settings import setting
+from vitjax.execution.program import Program
 from vitjax.methods import METHODS
-from vitjax.model import Model
-from vitjax.network import Config, network
-from vitjax.vit import ViTConfig
-from vitjax.zoo import entries
+from vitjax.models.load import entries
+from vitjax.models.model import Model
+from vitjax.nn.network import Config, network
+from vitjax.nn.vit_config import ViTConfig
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -15,8 +15,9 @@ import tyro
 
 from benchmarks.harness import HOOKS, LEAN, case_of, random_model, ratio, rounds, write
 from benchmarks.peers.cases import Peers
-from vitjax.api import compiled, request
-from vitjax.fold import PREDICTED
+from vitjax.explaining.programs import compiled
+from vitjax.explaining.requests import request
+from vitjax.layerwise.fold import PREDICTED
 
 OURS, BASE = "transformer_attribution", "transformer_mm"
 

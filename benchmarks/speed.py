@@ -39,15 +39,18 @@ from benchmarks.harness import (
 from benchmarks.peers import FOLDS
 from benchmarks.peers.waiting import choose
 from benchmarks.table import LEVELS, Row, render
-from vitjax.api import compiled, request, spread
-from vitjax.batching import Program, lanes, over_images
-from vitjax.evaluation import evaluate
+from vitjax.evaluating.run import evaluate
+from vitjax.execution.microbatch import over_images
 from vitjax.execution.plan import ExecutionPlan, active_plan
-from vitjax.fold import PREDICTED
+from vitjax.execution.program import Program
+from vitjax.execution.worker_threads import lanes
+from vitjax.explaining.programs import compiled, spread
+from vitjax.explaining.requests import request
+from vitjax.layerwise.fold import PREDICTED
 from vitjax.methods import METHODS
 from vitjax.metrics.perturbation import LEVELS as REMOVED
 from vitjax.metrics.perturbation import perturbation_auc
-from vitjax.model import Model
+from vitjax.models.model import Model
 
 CASES = ("logits", "methods", "folds", LEVELS, "integrated_gradients", "evaluate")
 IN_BF16 = ("logits", "transformer_mm")

@@ -54,12 +54,13 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
     from jax.sharding import NamedSharding, PartitionSpec
 
     from benchmarks.speed import fold_methods
-    from vitjax.api import compiled, request
-    from vitjax.evaluate.flops import flops
-    from vitjax.evaluate.mesh import Devices, collectives
+    from vitjax.execution.devices import Devices, collectives
+    from vitjax.execution.flops import flops
     from vitjax.execution.plan import plan_for
-    from vitjax.network import network
-    from vitjax.zoo import entries
+    from vitjax.explaining.programs import compiled
+    from vitjax.explaining.requests import request
+    from vitjax.models.load import entries
+    from vitjax.nn.network import network
 
     # All chips of a topology belong to one host.
     bounds = [*map(int, task.topology.split(":")[1].split("x")), 1]

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vitjax
 from benchmarks.harness import write
-from vitjax.data.geometry import geometry
+from vitjax.images.geometry import geometry
 from vitjax.maps import upsample
 from vitjax.methods import METHODS
 

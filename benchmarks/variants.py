@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 import vitjax
 from benchmarks.harness import write
+from vitjax.explaining.inputs import prepare
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "rollout": [
@@ -49,7 +50,7 @@ def main(weights: Path, photographs: Path, model: str = "deit_tiny_patch16_224")
     """
     loaded = vitjax.load(model, weights)
     items = json.loads((photographs / "index.json").read_text())["items"]
-    images = vitjax.images.prepare(loaded, [photographs / item["image"] for item in items])
+    images = prepare(loaded, [photographs / item["image"] for item in items])
     rows: dict[str, dict[str, object]] = {}
     for name, variants in VARIANTS.items():
         default = DEFAULTS.get(name, {"method": name})

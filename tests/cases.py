@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.data.image import Preprocessing
-from vitjax.images import Images, prepare
-from vitjax.model import Model
-from vitjax.vit import ViT, ViTConfig
+from vitjax.explaining.inputs import Images, prepare
+from vitjax.images.reading import Preprocessing
+from vitjax.models.model import Model
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 
 CASES = [
     {"method": "raw_attention"},

@@ -42,9 +42,9 @@ needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and 
 @pytest.fixture
 def four_lanes(monkeypatch):
     """As on a machine with four cores; each test has threads of its own."""
-    from vitjax import batching
+    from vitjax.execution import worker_threads
 
-    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda process: range(4), raising=False)
-    batching._threads.cache_clear()
+    monkeypatch.setattr(worker_threads.os, "sched_getaffinity", lambda process: range(4), raising=False)
+    worker_threads._threads.cache_clear()
     yield
-    batching._threads.cache_clear()
+    worker_threads._threads.cache_clear()

@@ -23,7 +23,8 @@ def test_import_leaves_heavy_packages_alone():
 
 def test_compilation_cache_is_on_by_default_and_can_be_switched_off(tmp_path):
     code = (
-        "import jax; from vitjax import compilation_cache as c; c.enable(); print(jax.config.jax_compilation_cache_dir)"
+        "import jax; from vitjax.execution.compilation_cache import enable; enable(); "
+        "print(jax.config.jax_compilation_cache_dir)"
     )
     assert run(code, XDG_CACHE_HOME=str(tmp_path)) == str(tmp_path / "vitjax" / "xla")
     assert run(code, XDG_CACHE_HOME=str(tmp_path), VITJAX_COMPILATION_CACHE="0") == "None"

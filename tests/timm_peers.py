@@ -14,7 +14,7 @@ from timm.layers import LayerNorm, QuickGELU, SwiGLUPacked  # noqa: E402
 from timm.models.deit import VisionTransformerDistilled  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
-from vitjax.families import ZOO, Entry  # noqa: E402
+from vitjax.models.families import ZOO, Entry  # noqa: E402
 from weights_convert.live import config_of  # noqa: E402
 
 TINY = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_classes": 10}

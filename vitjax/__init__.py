@@ -1,14 +1,15 @@
 """vitjax: explain Vision Transformers. `load` a model, `explain` an image."""
 
-from vitjax.api import explain, explain_many, trace
-from vitjax.evaluation import Run, evaluate
-from vitjax.explanation import Explanation
+from vitjax.evaluating.run import Run, evaluate
+from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.run import explain, explain_many, trace
 from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
-from vitjax.metrics.base import Metric
-from vitjax.model import Model
-from vitjax.vit import ViT, ViTConfig
-from vitjax.zoo import from_timm, load
+from vitjax.metrics.contract import Metric
+from vitjax.models.load import from_timm, load
+from vitjax.models.model import Model
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 
 __version__ = "0.1.0"
 

@@ -1,3 +1,3 @@
-from vitjax.cli import main
+from vitjax.cli.main import main
 
 main()

@@ -31,7 +31,7 @@ def convert(
       num_classes: classes of the head, where not the name's own.
     Returns: the exit status: 0, or 1 if the differences are beyond the tolerance.
     """
-    from vitjax.families import ZOO
+    from vitjax.models.families import ZOO, known_configs
     from weights_convert.checkpoint import prepare_directory, write_checkpoint
     from weights_convert.load import params_of, read_state
     from weights_convert.source import locate
@@ -46,7 +46,7 @@ def convert(
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
     state = read_state(path)
-    config, params = params_of(state, config, source)
+    config, params = params_of(state, config, source, known_configs())
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
     write_checkpoint(out, params, config, arch, {"path": source, "sha256": sha})
@@ -56,7 +56,7 @@ def convert(
 
 def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
     """Load what was written as a user would, and compare it with timm on the source's own state dict."""
-    from vitjax.zoo import load
+    from vitjax.models.load import load
     from weights_convert.check import verify
 
     report = verify(load(arch, weights=out, num_classes=num_classes), arch, state)

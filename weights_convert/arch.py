@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
+from weights_convert.keys import state_shapes
 
 FOREIGN = {
     r"^layers\.\d+\.blocks\.\d+\..*relative_position_bias_table": ("Swin", "attention in shifted windows"),
@@ -65,11 +66,8 @@ def _words(width: int, depth: int, patch: int, rows: int, classes: int) -> str:
     return f"width {width}, depth {depth}, patch {patch}, {rows} positions, {head}"
 
 
-def names_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Zoo names whose state dict has exactly these shapes, but for the number of classes."""
-    from vitjax.families import ZOO
-    from weights_convert.keys import state_shapes
-
+def names_like(shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, ViTConfig]) -> list[str]:
+    """Names of `known` whose state dict has exactly these shapes, but for the number of classes."""
     words = described(shapes)
     if words is None:
         return []
@@ -78,5 +76,5 @@ def names_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         return {key: tuple(shape) for key, shape in of.items() if not key.startswith("head")}
 
     bare = words.rsplit(", ", 1)[0]
-    similar = (name for name, entry in ZOO.items() if summary(entry.config).startswith(bare))
-    return [name for name in similar if body(state_shapes(ZOO[name].config)) == body(shapes)]
+    similar = (name for name, config in known.items() if summary(config).startswith(bare))
+    return [name for name in similar if body(state_shapes(known[name])) == body(shapes)]

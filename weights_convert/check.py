@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from vitjax.errors import WeightsError
-from vitjax.vit import ViT, ViTConfig
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.keys import to_state
 from weights_convert.live import timm_arguments

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
 from weights_convert.load import digests
 

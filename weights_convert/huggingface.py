@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import PATCHES, KeyMap, State, linear, norm, tokens
 
 NORM_EPS = 1e-12

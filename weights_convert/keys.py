@@ -16,7 +16,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vitjax.errors import WeightsError
-from vitjax.vit import ViT, ViTConfig
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 
 State = dict[str, np.ndarray]
 """A PyTorch state dict in numpy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from vitjax.errors import WeightsError
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
 
 _CLASSES = {
     ("timm.models.vision_transformer", "VisionTransformer"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import WeightsError
-from vitjax.vit import ViTConfig
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.arch import described, foreign, names_like, summary
 from weights_convert.keys import TIMM, State, flatten, to_params
@@ -57,10 +57,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         raise WeightsError(f"{path}: not a readable safetensors file ({size} bytes): {error}") from error
 
 
-def params_of(state: State, config: ViTConfig, source: str) -> tuple[ViTConfig, dict[str, Any]]:
+def params_of(
+    state: State, config: ViTConfig, source: str, known: Mapping[str, ViTConfig] | None = None
+) -> tuple[ViTConfig, dict[str, Any]]:
     """A state dict in timm's or Hugging Face's names -> (config, parameters in numpy).
 
     The configuration comes back because Hugging Face's models have another LayerNorm epsilon.
+    known: architectures by name, of which errors name those that have the shapes of the weights.
     Raises WeightsError: another architecture (by name), keys that do not fit (all of them), NaN or Inf.
     """
     keys = TIMM
@@ -73,7 +76,7 @@ def params_of(state: State, config: ViTConfig, source: str) -> tuple[ViTConfig, 
     try:
         params = to_params(state, config, keys)
     except WeightsError as error:
-        raise WeightsError(f"{source}: {error}{_looks_like(state, config)}") from None
+        raise WeightsError(f"{source}: {error}{_looks_like(state, config, known or {})}") from None
     check_finite(state, source)
     return config, params
 
@@ -189,11 +192,11 @@ def _unwrapped(loaded: Any) -> Any:
     return loaded
 
 
-def _looks_like(state: State, config: ViTConfig) -> str:
+def _looks_like(state: State, config: ViTConfig, known: Mapping[str, ViTConfig]) -> str:
     shapes = {key: array.shape for key, array in state.items()}
     words = described(shapes)
     if words is None:
         return ""
-    names = names_like(shapes)
+    names = names_like(shapes, known)
     like = f" like {', '.join(names)}" if names else ""
     return f"\nthe weights are{like}: {words}\nthe model asked for: {summary(config)}"

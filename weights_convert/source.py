@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vitjax.errors import WeightsError
-from vitjax.network import Config
-from vitjax.resnet import ResNetConfig
+from vitjax.nn.network import Config
+from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.checkpoint import read_checkpoint
@@ -32,8 +34,12 @@ def locate(source: str | Path) -> tuple[Path, str]:
     raise WeightsError(f"{source}: no such file, directory or hub id (owner/name){hint}")
 
 
-def read_source(source: str | Path, config: Config, arch: str) -> tuple[Config, dict[str, Any], dict[str, Any]]:
+def read_source(
+    source: str | Path, config: Config, arch: str, known: Mapping[str, ViTConfig] | None = None
+) -> tuple[Config, dict[str, Any], dict[str, Any]]:
     """-> (config as the weights have it, numpy parameters, record of where they are from with their sha256).
+
+    known: as of `params_of`.
 
     Raises WeightsError: not found, unreadable, or not of this architecture.
     """
@@ -52,6 +58,6 @@ def read_source(source: str | Path, config: Config, arch: str) -> tuple[Config, 
             raise WeightsError(f"{path}: holds {arch} with {summary(checkpoint.config)}; asked for {summary(config)}")
         config, params, shas = checkpoint.config, checkpoint.params, checkpoint.manifest["sha256"]
     else:
-        config, params = params_of(read_state(path), config, str(source))
+        config, params = params_of(read_state(path), config, str(source), known)
         shas = digests(params)
     return config, params, {"source": str(source), "format": kind, "sha256": digest(shas)}

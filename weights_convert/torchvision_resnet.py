@@ -1,4 +1,4 @@
-"""The map between torchvision's (and timm's) ResNet state dict and the parameters of `vitjax.resnet`.
+"""The map between torchvision's (and timm's) ResNet state dict and the parameters of `vitjax.nn.resnet`.
 
 Module names are the same on either side, so that the map is about the last part of a name only. What no name tells:
 weights trained with the stride on the first 1x1 convolution (Caffe's, Keras's) fit too, but compute something else.
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import WeightsError
-from vitjax.resnet import ResNet, ResNetConfig
+from vitjax.nn.resnet import ResNet, ResNetConfig
 from weights_convert import keys
 from weights_convert.keys import SAME, KeyMap, Layout, Source, State, differences, flatten, unflatten
 from weights_convert.load import check_finite

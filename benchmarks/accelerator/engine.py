@@ -15,12 +15,12 @@ from benchmarks.accelerator.setup import Clock, Peaks, Setup
 from benchmarks.harness import fold_methods, random_model
 from vitjax.data.arrays import Arrays
 from vitjax.data.loader import load_chunks
-from vitjax.evaluate.compute import Evaluator
-from vitjax.evaluate.engine import run_chunks
-from vitjax.evaluate.job import Job
-from vitjax.evaluate.store import RunStore
+from vitjax.evaluating.compute import Evaluator
+from vitjax.evaluating.engine import run_chunks
+from vitjax.evaluating.job import Job
 from vitjax.metrics import METRICS
-from vitjax.model import Model
+from vitjax.models.model import Model
+from vitjax.rundir.store import RunStore
 
 BATCH, BATCHES = 256, 4
 """Images in a call, and calls in a chunk."""

@@ -14,9 +14,9 @@ import scipy.stats
 import vitjax
 from benchmarks.accelerator.setup import Clock, Peaks, Setup
 from benchmarks.harness import fold_methods, random_model
-from vitjax.api import request
+from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
-from vitjax.model import Model
+from vitjax.models.model import Model
 
 SETTINGS = (("float32", "highest"), ("float32", "default"), ("bfloat16", "default"))
 """dtype and precision, the first the one that must be right."""

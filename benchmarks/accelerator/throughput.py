@@ -12,8 +12,9 @@ from benchmarks.accelerator.setup import Clock, Peaks, Setup
 from benchmarks.accelerator.timing import Found, best_batch
 from benchmarks.harness import DENSE_BF16, Case, fold_methods, random_model
 from benchmarks.speed import Bench, targets_and_seeds
-from vitjax.api import compiled, request
-from vitjax.evaluate.flops import Product, products
+from vitjax.execution.flops import Product, products
+from vitjax.explaining.programs import compiled
+from vitjax.explaining.requests import request
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:

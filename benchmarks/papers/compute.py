@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.table import Column, Part, Row, Table
-from vitjax.api import request
-from vitjax.cli_arguments import Progress
+from vitjax.cli.arguments import Progress
 from vitjax.errors import ConfigError, ImageError, RunError, WeightsError
-from vitjax.evaluate.job import metric_request
-from vitjax.evaluation import Run, evaluate, source_of
-from vitjax.model import Model
-from vitjax.zoo import load
+from vitjax.evaluating.job import metric_request
+from vitjax.evaluating.run import Run, evaluate, source_of
+from vitjax.explaining.requests import request
+from vitjax.models.load import load
+from vitjax.models.model import Model
 
 CI = 0.95
 

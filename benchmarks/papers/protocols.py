@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from vitjax.data.checks import digest_of
-from vitjax.data.image import Preprocessing, to_pixels
 from vitjax.data.source import Raw, Source
 from vitjax.errors import ImageError
-from vitjax.model import Model
+from vitjax.images.reading import Preprocessing, to_pixels
+from vitjax.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitjax.data.source import Source
-from vitjax.model import Model
+from vitjax.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import torch
 from benchmarks.harness import BATCHED, CAPTUM, COMPILED, HOOKS, LEAN, MIB, Case
 from benchmarks.peers import FOLDS, captum, hooks, relprop
 from benchmarks.peers.batched import Batched
-from vitjax.model import Model
-from vitjax.vit import ViTConfig
+from vitjax.models.model import Model
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.check import timm_peer
 from weights_convert.keys import to_state
 

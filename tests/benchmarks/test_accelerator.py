@@ -21,7 +21,7 @@ from benchmarks.accelerator.throughput import roofline
 from benchmarks.accelerator.timing import best_batch, timed
 from benchmarks.harness import BATCHED, HOOKS, Case
 from tests.conftest import SHARED, needs_shared
-from vitjax.evaluate.flops import Product, products
+from vitjax.execution.flops import Product, products
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("jax", "flax", "numpy", "pillow", "safetensors", "jinja2", "matplotlib", "scipy")

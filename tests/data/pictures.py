@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vitjax.data.geometry import Preprocessing
 from vitjax.data.source import NO_LABEL, Raw
+from vitjax.images.geometry import Preprocessing
 
 SMALL = Preprocessing(size=(32, 32), crop_pct=0.9)
 

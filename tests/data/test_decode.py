@@ -7,10 +7,10 @@ from PIL import Image
 
 from tests.data.pictures import SMALL, ListSource, encoded, pixels, save, save_mask
 from vitjax.data.decode import decode
-from vitjax.data.geometry import Preprocessing, geometry
-from vitjax.data.image import to_pixels
 from vitjax.data.source import Raw
 from vitjax.errors import ConfigError, ImageError
+from vitjax.images.geometry import Preprocessing, geometry
+from vitjax.images.reading import to_pixels
 
 ALL = Preprocessing(size=(32, 32), crop_pct=1.0)
 

@@ -6,10 +6,10 @@ import pytest
 from tests.conftest import SHARED, needs_shared
 from tests.data.pictures import SMALL, save, save_mask
 from vitjax.data.decode import decode
-from vitjax.data.labels import Labels, imagenet_labels
 from vitjax.data.open import open_data
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ConfigError, ImageError, LabelError
+from vitjax.models.class_names import Labels, imagenet_labels
 
 PETS = Labels(("tabby cat", "dog", "crane"), ("n001", "n002", "n003"), (("tabby cat", "tabby"), ("dog",), ("crane",)))
 

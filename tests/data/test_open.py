@@ -5,10 +5,10 @@ import pytest
 
 from tests.data.pictures import SMALL, save, save_mask
 from vitjax.data.decode import decode
-from vitjax.data.labels import Labels
 from vitjax.data.open import open_data
 from vitjax.data.scenes import CLASSES, scene
 from vitjax.errors import ConfigError, ImageError, LabelError
+from vitjax.models.class_names import Labels
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from tests.data.pictures import SMALL
 from tests.data.tfds_writer import write
 from vitjax.data.decode import decode
-from vitjax.data.labels import Labels
 from vitjax.data.open import open_data
 from vitjax.errors import ConfigError, ImageError, LabelError
+from vitjax.models.class_names import Labels
 
 PETS = Labels(("dog", "wolf", "cat"))
 

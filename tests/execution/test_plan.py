@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.cases import tiny_images, tiny_model
-from vitjax.api import compiled, request
 from vitjax.execution.plan import active_plan, executing, plan_for, planned
-from vitjax.fold import PREDICTED
-from vitjax.zoo import entries
+from vitjax.explaining.programs import compiled
+from vitjax.explaining.requests import request
+from vitjax.layerwise.fold import PREDICTED
+from vitjax.models.load import entries
 
 TINY, SMALL, LARGE, RESNET = (
     entries()[name].config

@@ -8,9 +8,9 @@ import pytest
 import vitjax
 from tests.cases import CASES, CONFIGS, case_id, tiny_images, tiny_model
 from tests.oracles.formulas import FORMULAS, NEEDS_RULES, RANDOM, FullGradient, Reading, Trace
-from vitjax.api import request
+from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
-from vitjax.vit import Block, ViT
+from vitjax.nn.vit import Block, ViT
 
 pytestmark = pytest.mark.unoptimised
 
@@ -114,7 +114,7 @@ class JaxWorld(Reading):
 FAMILIES = [name for name in CONFIGS if name not in ("plain", "patch14", "layer_scale", "non_square")]
 
 
-@pytest.mark.slow  # tests/test_golden.py holds the quick suite to the same formulas
+@pytest.mark.slow  # tests/methods/test_golden.py holds the quick suite to the same formulas
 @pytest.mark.parametrize("name", FAMILIES)
 def test_methods_equal_their_formulas(name):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):

@@ -10,11 +10,11 @@ import pytest
 import vitjax
 from tests.cases import tiny_batch, tiny_images, tiny_model
 from tests.conftest import SHARED, needs_shared
-from vitjax.api import image_key
+from vitjax.explaining.programs import image_key
 from vitjax.methods.meaningful_perturbation import gaussian_blur
+from vitjax.methods.quadrature import AdaptiveNodes, fixed_nodes
 from vitjax.methods.rise import random_mask
 from vitjax.methods.vit_cx import cluster_masks
-from vitjax.quadrature import AdaptiveNodes, fixed_nodes
 
 TARGET = 3
 
@@ -194,7 +194,8 @@ def test_completeness_gap_shrinks_with_steps():
 
 
 def test_memory_does_not_grow_with_steps():
-    from vitjax.api import compiled, request
+    from vitjax.explaining.programs import compiled
+    from vitjax.explaining.requests import request
 
     model = tiny_model("plain")
     arguments = (model.params, tiny_images(model, 8), np.zeros(8, np.int32), np.zeros(8, np.uint32), np.uint32(0))

@@ -11,9 +11,11 @@ import pytest
 import vitjax
 from tests.cases import CASES, CONFIGS, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
 from tests.oracles.formulas import FORMULAS, RANDOM
-from vitjax.api import TRACES, compiled, image_key, request
+from vitjax.explaining import programs
+from vitjax.explaining.programs import TRACES, image_key
+from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
-from vitjax.vit import ViT
+from vitjax.nn.vit import ViT
 
 pytestmark = pytest.mark.unoptimised
 
@@ -158,7 +160,7 @@ def test_default_target_is_the_predicted_class_and_top2_the_second():
 def test_one_trace_per_shape():
     model = tiny_model("plain")
     images = tiny_images(model, 7)
-    compiled.cache_clear()
+    programs._compiled.cache_clear()
     TRACES.clear()
     for batch in (images, images[:5], images[:3]):
         vitjax.explain(model, batch, method="rollout", batch_size=3)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax import maps
-from vitjax.metrics.base import Case
+from vitjax.metrics.contract import Case
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 """jit that spends little time on compiling: these programs run once."""

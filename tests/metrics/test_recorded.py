@@ -16,7 +16,7 @@ from vitjax import maps, metrics
 from vitjax.metrics.masks import mask_on_grid
 from vitjax.metrics.removal import case_of
 from vitjax.metrics.segmentation import pooled_mean_iou, pooled_share
-from vitjax.network import network
+from vitjax.nn.network import network
 
 pytestmark = needs_shared
 

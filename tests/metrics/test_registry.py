@@ -10,8 +10,8 @@ from tests.metrics.helpers import compiled
 from vitjax import maps, metrics
 from vitjax.errors import ConfigError, UnknownNameError
 from vitjax.metrics import METRICS
-from vitjax.metrics.base import Case
-from vitjax.network import network
+from vitjax.metrics.contract import Case
+from vitjax.nn.network import network
 
 pytestmark = pytest.mark.unoptimised
 

@@ -13,8 +13,8 @@ from vitjax.errors import ConfigError
 from vitjax.metrics.randomization import blocks, places_from_head, random_weights
 from vitjax.metrics.sorting import ascending
 from vitjax.metrics.spearman import average_ranks
-from vitjax.network import network
-from vitjax.resnet import ResNetConfig
+from vitjax.nn.network import network
+from vitjax.nn.resnet import ResNetConfig
 
 
 @pytest.mark.parametrize("size", [196, 50176])

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 import vitjax
 from tests.oracles.formulas import FORMULAS
 from tests.oracles.torch_world import TorchWorld
-from vitjax.api import request
+from vitjax.explaining.requests import request
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tests.conftest import SHARED, needs_shared
 from tests.oracles.formulas import FORMULAS, NEEDS_RULES
 from tests.oracles.parity import compare_methods
 from tests.timm_peers import PEERS, build, random_images
-from vitjax.cli import main
+from vitjax.cli.main import main
 from vitjax.methods import METHODS
 
 pytestmark = pytest.mark.unoptimised

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from vitjax.metrics.base import Figure, Metric, mean
+from vitjax.metrics.contract import Figure, Metric, mean
 
 LEVELS = np.arange(0, 101, 5.0)
 

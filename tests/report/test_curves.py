@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tests.report.synthetic import LEVELS, METRICS, base, metric, settings, whole_run
-from vitjax.metrics.base import Figure
+from vitjax.metrics.contract import Figure
 from vitjax.plots import save
 from vitjax.plots.curves import MOST, Line, Panel, _styles, curves, prominent
 from vitjax.report import summarise

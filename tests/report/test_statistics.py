@@ -8,7 +8,7 @@ import scipy.stats
 
 from tests.report.synthetic import pooled
 from vitjax.errors import ConfigError
-from vitjax.metrics.base import mean
+from vitjax.metrics.contract import mean
 from vitjax.report.statistics import Sample, band, draws, estimate
 
 

@@ -12,6 +12,7 @@ from vitjax.report import csv_text, latex, markdown, summarise, text
 from vitjax.report.latex_table import escape
 from vitjax.report.layout import blocks, decimals_of, minus, ranks, significant
 from vitjax.report.statistics import Estimate
+from vitjax.report.tables import Table
 
 HOSTILE = ["<script>alert(1)</script>", "a_b & 50%", "c|d`e*f", "[x] \\end{table} $y$ ~^#{", "é\nüber"]
 
@@ -152,8 +153,8 @@ class TestLatex:
 class TestText:
     def test_prints_as_a_table(self):
         summary = summary_of([[0.25, 0.75]] * 3, methods=["random", "rollout"])
-        assert str(summary) == text(summary)
-        assert "random   25.0 [25.0, 25.0]'" in str(summary)
+        assert str(Table(**vars(summary))) == text(summary)
+        assert "random   25.0 [25.0, 25.0]'" in text(summary)
 
     def test_fits_the_width(self):
         lines = text(whole(["random", *(f"m{i}" for i in range(3))]), width=60).splitlines()

@@ -7,9 +7,9 @@ import pytest
 
 from tests.report.synthetic import METRICS, one_metric, profile_of, whole_run
 from vitjax.errors import OutputError, RunError
-from vitjax.evaluate.store import RunStore
 from vitjax.report import write_report
 from vitjax.report.write import put
+from vitjax.rundir.store import RunStore
 
 TABLES = ["summary.csv", "table.md", "table.tex", "table.txt"]
 

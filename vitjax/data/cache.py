@@ -18,9 +18,9 @@ import PIL
 from vitjax.data.batch import Batch
 from vitjax.data.checks import digest_of
 from vitjax.data.decode import IGNORE, OBJECT, Decoded
-from vitjax.data.geometry import Preprocessing
 from vitjax.data.source import OK, Samples, Source
 from vitjax.errors import OutputError
+from vitjax.images.geometry import Preprocessing
 
 FORMAT = 1  # of the files, and of what `decode` makes of a picture: raise it where either changes
 _OPTIONS = "group_size:1,uncompressed"  # reading is to be faster than decoding; photographs hardly compress anyway

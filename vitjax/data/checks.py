@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vitjax.data.labels import Labels
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ImageError, LabelError
+from vitjax.models.class_names import Labels
 
 
 @dataclass(frozen=True)

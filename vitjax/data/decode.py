@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
-from vitjax.data.geometry import Preprocessing, geometry
-from vitjax.data.image import MAX_PIXELS, load_image, to_pixels
 from vitjax.data.source import OK, Raw, Source
 from vitjax.errors import ConfigError, ImageError
+from vitjax.images.geometry import Preprocessing, geometry
+from vitjax.images.reading import MAX_PIXELS, load_image, to_pixels
 
 IGNORE, OBJECT = 128, 255
 

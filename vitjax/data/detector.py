@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from vitjax.data.checks import unique_ids
 from vitjax.data.files import find_images, mask_stems
-from vitjax.data.image import load_image
 from vitjax.errors import ConfigError, ImageError, OutputError, VitjaxError, WeightsError
+from vitjax.images.reading import load_image
 
 # uint8 [h, w, 3] -> (scores float [n], masks float [n, h, w] in 0..1), one row per detected instance.
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

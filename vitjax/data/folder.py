@@ -9,10 +9,10 @@ from pathlib import Path
 
 from vitjax.data.checks import Classes, check_same_images, unique_ids
 from vitjax.data.files import Files, find_images
-from vitjax.data.image import check_images
 from vitjax.data.labels_file import Row, read_index, read_labels
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ConfigError, ImageError
+from vitjax.images.reading import check_images
 
 _LISTS = ("labels.csv", "labels.json")
 

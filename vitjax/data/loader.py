@@ -13,9 +13,9 @@ from vitjax.data.arrays import Arrays
 from vitjax.data.batch import Batch
 from vitjax.data.cache import Cache
 from vitjax.data.decode import decode, effective
-from vitjax.data.geometry import Preprocessing
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ConfigError
+from vitjax.images.geometry import Preprocessing
 
 Plan = Sequence[tuple[int, ...]]
 

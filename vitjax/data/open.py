@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vitjax.data.checks import Classes
-from vitjax.data.labels import Labels
 from vitjax.data.overlay import FirstN, overlay_masks
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError
+from vitjax.models.class_names import Labels
 
 Opener = Callable[[str, Classes, "int | None"], Source]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from vitjax.data.checks import Classes, digest_of
-from vitjax.data.labels import Labels
 from vitjax.data.source import NO_LABEL, Raw
 from vitjax.errors import ConfigError, ImageError, LabelError, VitjaxError
+from vitjax.models.class_names import Labels
 
 _NAME_FIELDS = ("file_name", "image/filename")
 _SQUASHED = ("cifar",)  # 32 x 32 pictures have no border that a crop could take off

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vitjax.data.checks import check_same_images
 from vitjax.data.files import Files
-from vitjax.data.image import check_images
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ImageError
+from vitjax.images.reading import check_images
 
 BORDER = 255  # SegmentationClass: 0 background, 1..20 classes, 255 the void line around objects
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from vitjax.data.batch import Batch, Notes
 from vitjax.data.decode import IGNORE, Decoded, decode, effective
-from vitjax.data.geometry import Preprocessing
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ImageError, VitjaxError
+from vitjax.images.geometry import Preprocessing
 
 PIECE = 8  # pictures per message between processes: larger pieces balance worse, smaller ones cost more
 _LOOK_S = 0.5  # how often a silent worker is looked after

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vitjax.network import Config
-from vitjax.vit import ViTConfig
+from vitjax.nn.network import Config
+from vitjax.nn.vit_config import ViTConfig
 
 WIDE = 384
 """From this width on, a block's weights exceed a core's cache: reading them once for two images pays."""

@@ -33,7 +33,7 @@ from vitjax.methods import (
     vit_cx,
     vtranm,
 )
-from vitjax.methods.base import Method
+from vitjax.methods.contract import Method
 
 METHODS: dict[str, Method] = {
     "raw_attention": raw_attention.METHOD,

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, readout, sum_over_layers
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import readout, sum_over_layers
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def ag_cam(config: ViTConfig) -> Fold:

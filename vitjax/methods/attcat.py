@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, over_heads, sum_over_layers
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import over_heads, sum_over_layers
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def attcat(

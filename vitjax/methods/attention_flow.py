@@ -5,14 +5,16 @@ from functools import lru_cache
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import Program, over_images
+from vitjax.execution.microbatch import over_images
 from vitjax.execution.plan import ExecutionPlan, active_plan
-from vitjax.flow import input_flows
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, Tick, over_heads
+from vitjax.execution.program import Program
+from vitjax.layerwise.fold import Fold
+from vitjax.layerwise.run import backward_fold
+from vitjax.methods.building_blocks import over_heads
+from vitjax.methods.contract import Method, Tick
+from vitjax.methods.max_flow import input_flows
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Params
-from vitjax.trace import backward_fold
-from vitjax.vit import ViTConfig
 
 
 def attention_flow(

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, at_the_end, times_input
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import at_the_end, times_input
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import ATTN_LRP
-from vitjax.vit import ViTConfig
 
 
 def attn_lrp(config: ViTConfig, *, at: Literal["tokens", "pixels"] = "tokens") -> Fold:

@@ -2,11 +2,12 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, at_the_end
-from vitjax.network import Config
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import at_the_end
+from vitjax.methods.contract import Method
+from vitjax.nn.network import Config
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.vit import ViTConfig
 
 
 def centre(config: ViTConfig) -> Fold:

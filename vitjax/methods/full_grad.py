@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 LAYERS = (("qkv", ("attn", "qkv")), ("proj", ("attn", "proj")), ("fc1", ("mlp", "fc1")), ("fc2", ("mlp", "fc2")))
 

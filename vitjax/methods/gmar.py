@@ -4,9 +4,10 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, checked_layer, over_heads, patch_map, row_normalise
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import checked_layer, over_heads, patch_map, row_normalise
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def gmar(

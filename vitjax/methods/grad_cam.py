@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.fold import Fold, Score, wide
-from vitjax.methods.base import Method, at_layer, readout
-from vitjax.network import network, params_dtype
-from vitjax.resnet import LAYERS, ResNetConfig
-from vitjax.score import score_in
+from vitjax.layerwise.fold import Fold, Score, wide
+from vitjax.layerwise.score import score_in
+from vitjax.methods.building_blocks import at_layer, readout
+from vitjax.methods.contract import Method
+from vitjax.nn.network import network, params_dtype
+from vitjax.nn.resnet import LAYERS, ResNetConfig
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.vit import ViTConfig
 
 
 def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, score: Score = "logit") -> Fold:

@@ -5,9 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import (
-    Method,
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import (
     checked_ratio,
     discard_smallest,
     divide_columns_by_row_sums,
@@ -15,7 +14,8 @@ from vitjax.methods.base import (
     patch_map,
     row_normalise,
 )
-from vitjax.vit import ViTConfig
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def grad_rollout(

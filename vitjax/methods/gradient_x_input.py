@@ -3,12 +3,13 @@
 from typing import Literal
 
 from vitjax.errors import ConfigError
-from vitjax.fold import Fold, Score, wide
-from vitjax.methods.base import Method, at_the_end, times_input
-from vitjax.resnet import ResNetConfig
-from vitjax.score import image_gradient
+from vitjax.layerwise.fold import Fold, Score, wide
+from vitjax.layerwise.score import image_gradient
+from vitjax.methods.building_blocks import at_the_end, times_input
+from vitjax.methods.contract import Method
+from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.vit import ViTConfig
 
 At = Literal["pixels", "tokens"]
 

@@ -4,13 +4,13 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from vitjax.execution.map_reduce import Queries
 from vitjax.execution.plan import active_plan
-from vitjax.fold import Score
-from vitjax.methods.base import Method
-from vitjax.network import Config
-from vitjax.quadrature import AdaptiveNodes, fixed_nodes
-from vitjax.queries import Queries
-from vitjax.score import image_gradient, score_of
+from vitjax.layerwise.fold import Score
+from vitjax.layerwise.score import image_gradient, score_of
+from vitjax.methods.contract import Method
+from vitjax.methods.quadrature import AdaptiveNodes, fixed_nodes
+from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
 Quadrature = Literal["gausslegendre", "riemann_trapezoid", "riemann_middle", "adaptive"]

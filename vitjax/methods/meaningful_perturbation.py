@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.fold import Score
-from vitjax.methods.base import Method
-from vitjax.network import Config
-from vitjax.score import image_gradient
+from vitjax.layerwise.fold import Score
+from vitjax.layerwise.score import image_gradient
+from vitjax.methods.contract import Method
+from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
 

@@ -4,10 +4,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, at_layer, readout
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import at_layer, readout
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import Z_RULES
-from vitjax.vit import ViTConfig
 
 
 def partial_lrp(

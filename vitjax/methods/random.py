@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vitjax.methods.base import Method
-from vitjax.network import Config
+from vitjax.methods.contract import Method
+from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
 

@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import HeadFusion, Method, checked_layer, fuse_heads, patch_map, readout
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import HeadFusion, checked_layer, fuse_heads, patch_map, readout
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion = "mean") -> Fold:

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
+from vitjax.execution.map_reduce import Queries
 from vitjax.execution.plan import active_plan
-from vitjax.fold import Score
-from vitjax.methods.base import Method
-from vitjax.network import Config
-from vitjax.queries import Queries
-from vitjax.score import score_of
+from vitjax.layerwise.fold import Score
+from vitjax.layerwise.score import score_of
+from vitjax.methods.contract import Method
+from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
 

@@ -4,10 +4,9 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import (
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import (
     HeadFusion,
-    Method,
     checked_layer,
     checked_ratio,
     discard_smallest,
@@ -16,7 +15,8 @@ from vitjax.methods.base import (
     patch_map,
     row_normalise,
 )
-from vitjax.vit import ViTConfig
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def rollout(

@@ -2,12 +2,13 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, at_the_end
-from vitjax.resnet import ResNetConfig
-from vitjax.score import image_gradient
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.score import image_gradient
+from vitjax.methods.building_blocks import at_the_end
+from vitjax.methods.contract import Method
+from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.vit import ViTConfig
 
 
 def saliency(config: ViTConfig, *, score: Score = "logit") -> Fold:

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
+from vitjax.execution.map_reduce import Queries
 from vitjax.execution.plan import active_plan
-from vitjax.fold import Score
-from vitjax.methods.base import Method
-from vitjax.network import Config
-from vitjax.queries import Queries
-from vitjax.score import image_gradient
+from vitjax.layerwise.fold import Score
+from vitjax.layerwise.score import image_gradient
+from vitjax.methods.contract import Method
+from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
 

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, checked_layer, over_heads, patch_map
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.run import backward_fold, last_attention_gradient
+from vitjax.methods.building_blocks import checked_layer, over_heads, patch_map
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
-from vitjax.trace import backward_fold, last_attention_gradient
-from vitjax.vit import ViTConfig
 
 
 def tam(

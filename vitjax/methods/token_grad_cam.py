@@ -1,8 +1,9 @@
 """Grad-CAM on tokens: a block's normalised patch tokens as the feature maps."""
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, at_layer
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import at_layer
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, score: Score = "logit") -> Fold:

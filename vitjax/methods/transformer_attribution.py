@@ -2,10 +2,11 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, accumulated, over_heads
+from vitjax.layerwise.fold import Fold
+from vitjax.methods.building_blocks import accumulated, over_heads
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import ZPLUS
-from vitjax.vit import ViTConfig
 
 
 def transformer_attribution(config: ViTConfig, *, start_layer: int = 0) -> Fold:

@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, accumulated, over_heads
-from vitjax.vit import ViTConfig
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import accumulated, over_heads
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 
 
 def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: int = 0) -> Fold:

@@ -8,15 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.batching import Program, lanes, over_images
 from vitjax.errors import ConfigError
+from vitjax.execution.microbatch import over_images
 from vitjax.execution.plan import ExecutionPlan, active_plan, planned
-from vitjax.fold import Fold
-from vitjax.methods.base import Method, Tick
-from vitjax.score import score_in, score_of
+from vitjax.execution.program import Program
+from vitjax.execution.worker_threads import lanes
+from vitjax.layerwise.fold import Fold
+from vitjax.layerwise.run import backward_fold
+from vitjax.layerwise.score import score_in, score_of
+from vitjax.methods.contract import Method, Tick
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Params
-from vitjax.trace import backward_fold
-from vitjax.vit import ViTConfig
 
 MASKS = 8
 """Masks of one image in a call, for each of the programs that run side by side."""

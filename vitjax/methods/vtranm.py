@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from vitjax.fold import Fold, Score
-from vitjax.methods.base import Method, at_layer, over_heads, patch_map
+from vitjax.layerwise.fold import Fold, Score
+from vitjax.methods.building_blocks import at_layer, over_heads, patch_map
+from vitjax.methods.contract import Method
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array
-from vitjax.vit import ViTConfig
 
 
 def vtranm(

@@ -2,8 +2,8 @@
 
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.metrics.average_precision import AVERAGE_PRECISION, average_precision
-from vitjax.metrics.base import IGNORE, Case, Figure, Metric
 from vitjax.metrics.complexity import COMPLEXITY, complexity
+from vitjax.metrics.contract import IGNORE, Case, Figure, Metric
 from vitjax.metrics.focus import FOCUS, focus
 from vitjax.metrics.insertion_deletion import DELETION, INSERTION, deletion, insertion
 from vitjax.metrics.perturbation import AOPC, LOG_ODDS, PERTURBATION_AUC, aopc, log_odds, perturbation_auc

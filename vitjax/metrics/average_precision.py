@@ -7,7 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.metrics.sorting import descending_with
 from vitjax.shapes import Array, Bool, Float, Scalar

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import Resolution, compared
 from vitjax.metrics.sorting import ascending
 from vitjax.shapes import Array, Float

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import ToGrid, pooled, share_on_grid
 from vitjax.shapes import Array, Float
 

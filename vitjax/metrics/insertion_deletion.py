@@ -9,8 +9,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.metrics.base import Case, Columns, Figure, Metric
 from vitjax.metrics.blur import Padding
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.removal import Fill, Picture, Ties, case_of, curve, only_of_a_map
 from vitjax.shapes import Array, Float, Image, Scalar
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.maps import is_degenerate, normalise
-from vitjax.metrics.base import IGNORE, Case
+from vitjax.metrics.contract import IGNORE, Case
 from vitjax.shapes import Array, Bool, Float
 
 Resolution = Literal["pixels", "grid"]

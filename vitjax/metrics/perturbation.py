@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
-from vitjax.fold import wide
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.layerwise.fold import wide
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.removal import Answers, Fill, Order, Ties, case_of, curve, only_of_a_map
 from vitjax.shapes import Array, Float, Image, Scalar
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.masks import marked, undefined
 from vitjax.shapes import Array, Float, Scalar
 

@@ -11,10 +11,10 @@ import numpy as np
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.fold import wide
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.layerwise.fold import wide
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.metrics.spearman import spearman
-from vitjax.resnet import LAYERS, STATISTICS
+from vitjax.nn.resnet import LAYERS, STATISTICS
 from vitjax.shapes import Array, Params, Scalar
 
 HEADS = ("head", "head_dist", "fc")

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.fold import wide
+from vitjax.layerwise.fold import wide
 from vitjax.maps import is_degenerate
-from vitjax.metrics.base import Case, Columns, Metric
 from vitjax.metrics.blur import blurred
+from vitjax.metrics.contract import Case, Columns, Metric
 from vitjax.shapes import Array, Float, Image, Int
 
 Picture = Literal["image", "mean", "black", "blur", "blur_reflect"]

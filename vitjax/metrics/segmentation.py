@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.metrics.above_mean import above_mean
-from vitjax.metrics.base import Case, Columns, Figure, Metric, mean
+from vitjax.metrics.contract import Case, Columns, Figure, Metric, mean
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.shapes import Array, Bool, Float, Scalar
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.fold import wide
+from vitjax.layerwise.fold import wide
 from vitjax.maps import is_degenerate
-from vitjax.metrics.base import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Figure, Metric
 from vitjax.shapes import Array, Image, Scalar
 
 

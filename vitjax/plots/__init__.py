@@ -4,9 +4,9 @@ Nothing here touches pyplot or other global state of matplotlib, which is import
 """
 
 from vitjax.plots.features import feature_sheet
+from vitjax.plots.figures import save
 from vitjax.plots.grid import comparison_grid
 from vitjax.plots.overlay import overlay
-from vitjax.plots.page import save
 from vitjax.plots.sheet import attention_sheet
 from vitjax.plots.strip import strip
 

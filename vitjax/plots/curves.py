@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vitjax.plots.page import FONT, INK, MARGIN, MUTED, fit, page, write
+from vitjax.plots.figures import FONT, INK, MARGIN, MUTED, fit, page, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

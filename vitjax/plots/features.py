@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitjax.plots.heated import flaw, stamp
+from vitjax.plots.figures import INK, MARGIN, MUTED, page, picture, snap, write
 from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
-from vitjax.plots.page import INK, MARGIN, MUTED, page, picture, snap, write
+from vitjax.plots.overlay_cell import flaw, stamp
 from vitjax.plots.sheet import HEAD, heading, normalise_all
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def feature_sheet(photo: np.ndarray, stages: Mapping[str, np.ndarray], *, channe
 
     Args:
         photo: uint8 [H, W, 3].
-        stages: name -> feature maps [down, across, c], as `vitjax.features.stage_features` has them of an image.
+        stages: name -> feature maps [down, across, c], of one image, as
+            `vitjax.explaining.features.stage_features` returns them.
         channels: how many to show; fewer where a stage has fewer.
 
     Returns:

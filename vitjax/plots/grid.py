@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vitjax.plots.heated import heated
+from vitjax.plots.figures import INK, LINE, MARGIN, MUTED, Box, fit, page, picture, snap, text_width, write
 from vitjax.plots.overlay import as_photo, overlay
-from vitjax.plots.page import INK, LINE, MARGIN, MUTED, Box, fit, page, picture, snap, text_width, write
+from vitjax.plots.overlay_cell import heated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ LABEL_WIDTH = 1.14
 SIZE = 7.0
 LINE_HEIGHT = SIZE * LINE / 72
 NOTE = 6.0
+BAR = 2.4  # a colour bar and its words
 
 
 def comparison_grid(
@@ -55,6 +57,40 @@ def comparison_grid(
         ValueError: nothing to draw, photos of different sizes, or lists of different lengths.
     """
     photos = [as_photo(photo) for photo in photos]
+    own_photos, notes = own_photos or {}, notes or {}
+    _check(photos, maps, row_labels, own_photos, notes)
+    layout = _layout(photos, maps, row_labels, set(signed), notes)
+    figure, axes = page(layout.width, layout.foot + LEGEND + MARGIN)
+    for panel in range(layout.panels):
+        _draw_panel(axes, layout, panel, photos, maps, set(signed), own_photos)
+    place = MARGIN + layout.indent
+    for kind, shown in ((False, set(maps) - set(signed)), (True, set(maps) & set(signed))):
+        if shown:
+            legend(axes, place, layout.foot, signed=kind)
+            place += BAR
+    return figure
+
+
+class _Layout(NamedTuple):
+    """Where everything stands, in inches. headers, names, under: texts broken into lines, as they are drawn."""
+
+    cell: tuple[float, float]  # width, height
+    step: float  # from row to row
+    indent: float  # of the first cell, for the names of rows
+    panels: int
+    columns: int  # methods in a panel
+    across: int  # panels side by side
+    panel_width: float
+    body: float  # height of a panel's cells
+    heads: list[float]  # height above the cells, by row of panels
+    width: float
+    foot: float  # where the legend stands
+    headers: list[str]
+    names: list[str]
+    under: dict[str, list[str]]
+
+
+def _check(photos, maps, row_labels, own_photos, notes) -> None:
     if not photos or not maps:
         raise ValueError("a comparison needs at least one photo and one method")
     sizes = sorted({photo.shape[:2] for photo in photos})
@@ -63,13 +99,13 @@ def comparison_grid(
     for label, group in (*maps.items(), ("row_labels", photos if row_labels is None else row_labels)):
         if len(group) != len(photos):
             raise ValueError(f"{label}: {len(group)} for {len(photos)} photos")
-
-    own_photos, notes = own_photos or {}, notes or {}
     for label in (*own_photos, *notes):
         if label not in maps or {len(own_photos.get(label, photos)), len(notes.get(label, photos))} != {len(photos)}:
             raise ValueError(f"{label}: photos and notes of its own must be one for each of {len(photos)} photos")
 
-    ratio = sizes[0][1] / sizes[0][0]
+
+def _layout(photos, maps, row_labels, signed, notes) -> _Layout:
+    ratio = photos[0].shape[1] / photos[0].shape[0]
     cell_h = snap(SIDE / max(1.0, ratio))
     cell_w = snap(SIDE * min(1.0, ratio))
     under = {label: [fit(note, cell_w, NOTE, lines=3) for note in group] for label, group in notes.items()}
@@ -79,53 +115,62 @@ def comparison_grid(
     names = [fit(label, LABEL_WIDTH, SIZE, lines=4) for label in row_labels or ()]
     indent = snap(max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1)
 
-    panels = -(-len(maps) // METHODS_PER_PANEL)
-    columns = -(-len(maps) // panels)
+    panels = ceil(len(maps) / METHODS_PER_PANEL)
+    columns = ceil(len(maps) / panels)
     panel_w = indent + (columns + 1) * (cell_w + GAP) - GAP
     body = len(photos) * step - GAP
 
     def misfit(down: int) -> float:
         height = down * (body + LINE_HEIGHT + BELOW)
-        return abs(np.log(-(-panels // down) * (panel_w + BESIDE) / height / PAGE_RATIO))
+        return abs(np.log(ceil(panels / down) * (panel_w + BESIDE) / height / PAGE_RATIO))
 
-    across = -(-panels // min(range(1, panels + 1), key=misfit))
+    across = ceil(panels / min(range(1, panels + 1), key=misfit))
     in_row = across * columns
     rows = [headers[i : i + in_row] for i in range(0, len(headers), in_row)]
     heads = [snap(0.06 + LINE_HEIGHT * (1 + max(text.count("\n") for text in row))) for row in rows]
-    bars = (set(maps) - set(signed) != set()) + (set(maps) & set(signed) != set())
-    width = max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + 2.4 * bars)
-    foot = MARGIN + sum(heads) + len(heads) * (body + BELOW)
-    figure, axes = page(width, foot + LEGEND + MARGIN)
+    bars = bool(set(maps) - signed) + bool(set(maps) & signed)
+    return _Layout(
+        cell=(cell_w, cell_h),
+        step=step,
+        indent=indent,
+        panels=panels,
+        columns=columns,
+        across=across,
+        panel_width=panel_w,
+        body=body,
+        heads=heads,
+        width=max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + BAR * bars),
+        foot=MARGIN + sum(heads) + len(heads) * (body + BELOW),
+        headers=headers,
+        names=names,
+        under=under,
+    )
 
-    labels = list(maps)
-    for panel in range(panels):
-        left = MARGIN + panel % across * (panel_w + BESIDE)
-        above = panel // across
-        top = MARGIN + sum(heads[: above + 1]) + above * (body + BELOW)
-        shown = slice(panel * columns, (panel + 1) * columns)
-        xs = [left + indent + i * (cell_w + GAP) for i in range(len(labels[shown]) + 1)]
-        for x, text in zip(xs, ["photo", *headers[shown]], strict=True):
-            color = MUTED if x == xs[0] else INK
-            write(axes, x + cell_w / 2, top - 0.08, text, size=SIZE, color=color, ha="center", at="last")
-        for row, photo in enumerate(photos):
-            y = top + row * step
-            if names:
-                write(axes, xs[0] - 0.1, y + cell_h / 2, names[row], size=SIZE, ha="right", at="middle")
-            picture(axes, photo, (xs[0], y, cell_w, cell_h))
-            for x, label in zip(xs[1:], labels[shown], strict=True):
-                raw = np.asarray(maps[label][row], np.float32)
-                seen = as_photo(own_photos[label][row]) if label in own_photos else photo
-                heated(axes, seen, raw, inside((x, y, cell_w, cell_h), seen), size=6, signed=label in signed)
-                if label in under:
-                    place = y + cell_h + 0.11
-                    write(axes, x + cell_w / 2, place, under[label][row], size=NOTE, color=MUTED, ha="center")
-    place = MARGIN + indent
-    if set(maps) - set(signed):
-        legend(axes, place, foot, signed=False)
-        place += 2.4
-    if set(maps) & set(signed):
-        legend(axes, place, foot, signed=True)
-    return figure
+
+def _draw_panel(axes, layout: _Layout, panel: int, photos, maps, signed, own_photos) -> None:
+    cell_w, cell_h = layout.cell
+    left = MARGIN + panel % layout.across * (layout.panel_width + BESIDE)
+    above = panel // layout.across
+    top = MARGIN + sum(layout.heads[: above + 1]) + above * (layout.body + BELOW)
+    shown = slice(panel * layout.columns, (panel + 1) * layout.columns)
+    labels = list(maps)[shown]
+    xs = [left + layout.indent + i * (cell_w + GAP) for i in range(len(labels) + 1)]
+    for x, text in zip(xs, ["photo", *layout.headers[shown]], strict=True):
+        color = MUTED if x == xs[0] else INK
+        write(axes, x + cell_w / 2, top - 0.08, text, size=SIZE, color=color, ha="center", at="last")
+    for row, photo in enumerate(photos):
+        y = top + row * layout.step
+        if layout.names:
+            write(axes, xs[0] - 0.1, y + cell_h / 2, layout.names[row], size=SIZE, ha="right", at="middle")
+        picture(axes, photo, (xs[0], y, cell_w, cell_h))
+        for x, label in zip(xs[1:], labels, strict=True):
+            raw = np.asarray(maps[label][row], np.float32)
+            seen = as_photo(own_photos[label][row]) if label in own_photos else photo
+            heated(axes, seen, raw, inside((x, y, cell_w, cell_h), seen), size=6, signed=label in signed)
+            if label in layout.under:
+                place = y + cell_h + 0.11
+                note = layout.under[label][row]
+                write(axes, x + cell_w / 2, place, note, size=NOTE, color=MUTED, ha="center")
 
 
 def inside(box: Box, photo: np.ndarray) -> Box:

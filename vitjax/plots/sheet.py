@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from vitjax import maps
+from vitjax.plots.figures import INK, MARGIN, MUTED, fit, page, picture, snap, write
 from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
-from vitjax.plots.page import INK, MARGIN, MUTED, fit, page, picture, snap, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

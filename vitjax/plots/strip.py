@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitjax.plots.heated import flaw, heated, stamp
+from vitjax.plots.figures import MARGIN, MUTED, bar, fit, page, picture, snap, write
 from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, as_photo, scheme
-from vitjax.plots.page import MARGIN, MUTED, bar, fit, page, picture, snap, write
+from vitjax.plots.overlay_cell import flaw, heated, stamp
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

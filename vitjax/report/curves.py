@@ -13,7 +13,7 @@ from vitjax.report.statistics import band
 from vitjax.report.summary import Summary, run_metrics
 
 if TYPE_CHECKING:
-    from vitjax.metrics.base import Metric
+    from vitjax.metrics.contract import Metric
 
 
 def panels(

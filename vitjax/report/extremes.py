@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vitjax.metrics.base import mean
+from vitjax.metrics.contract import mean
 from vitjax.report.layout import significant
 from vitjax.report.records import Records
 from vitjax.report.summary import BASELINES, Shown, Summary, usable

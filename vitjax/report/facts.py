@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vitjax.output import versions
 from vitjax.report.summary import Summary
+from vitjax.rundir.manifest import versions
 
 if TYPE_CHECKING:
     import pyarrow as pa

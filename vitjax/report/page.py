@@ -115,7 +115,7 @@ def _zero(block: Block, scale: tuple[float, float]) -> float | None:
 
 def _statuses(summary: Summary) -> dict[str, Any]:
     """One row for each method: how many were listed, and what became of them."""
-    from vitjax.evaluate.schema import STATUSES
+    from vitjax.rundir.schema import STATUSES
 
     names = dict.fromkeys(name for found in summary.coverage.statuses.values() for name in found)
     names = {"ok": None, **names}
@@ -202,7 +202,7 @@ def _uri(kind: str, data: bytes) -> str:
 def _template() -> jinja2.Template:
     import jinja2
 
-    source = resources.files("vitjax.report").joinpath("report.html").read_text()
+    source = resources.files("vitjax.report").joinpath("templates/report.html").read_text()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

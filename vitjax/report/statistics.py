@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vitjax.errors import ConfigError
-from vitjax.metrics.base import mean
+from vitjax.metrics.contract import mean
 
 RESAMPLES = 2000
 SEED = 0

@@ -16,7 +16,7 @@ from vitjax.report.statistics import RESAMPLES, SEED, Estimate, Sample, estimate
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vitjax.metrics.base import Better, Figure, Metric
+    from vitjax.metrics.contract import Better, Figure, Metric
 
 BASELINES = ("random", "centre")
 UNDEFINED, INFINITE = "undefined", "infinite"
@@ -77,12 +77,6 @@ class Summary:
     def mark(self) -> str:
         """ "" or "partial: 320 of 1000 images"; every table carries it."""
         return self.coverage.mark
-
-    def __str__(self) -> str:
-        """As `vitjax.report.text` prints it."""
-        from vitjax.report.tables import text
-
-        return text(self)
 
 
 def summarise(

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vitjax.report.latex_table import latex
 from vitjax.report.layout import BEST, SECOND, Cell, blocks, exclusions
@@ -18,7 +19,15 @@ CSV_COLUMNS = (
     *("images_per_second", "peak_memory_mib", "listed", "partial"),
 )
 
-__all__ = ["CSV_COLUMNS", "caption", "csv_text", "latex", "markdown", "text"]
+__all__ = ["CSV_COLUMNS", "Table", "caption", "csv_text", "latex", "markdown", "text"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Summary):
+    """A summary that prints as a table."""
+
+    def __str__(self) -> str:
+        return text(self)
 
 
 def csv_text(summary: Summary) -> str:

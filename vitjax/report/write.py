@@ -22,7 +22,7 @@ from vitjax.report.tables import csv_text, latex, markdown, text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vitjax.metrics.base import Metric
+    from vitjax.metrics.contract import Metric
 
 TABLES: dict[str, Callable[[Summary], str]] = {
     "summary.csv": csv_text,
@@ -98,7 +98,7 @@ def _opened(
     """Settings, records and log; the run directory is read only for what was not given."""
     if config is not None and records is not None:
         return config, records, []
-    from vitjax.evaluate.store import RunStore
+    from vitjax.rundir.store import RunStore
 
     store = RunStore.open(run_dir)
     found = store.records() if records is None else records

@@ -8,7 +8,7 @@ Promise: every operation but softmax and biases conserves relevance; softmax, wh
 
 from __future__ import annotations
 
-from vitjax.ops import GRADIENT
+from vitjax.nn.ops import GRADIENT
 from vitjax.rules import modified_gradient
 from vitjax.rules.modified_gradient import halved
 

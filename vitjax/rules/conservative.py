@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from jax import lax
 
-from vitjax.ops import GRADIENT
+from vitjax.nn.ops import GRADIENT
 from vitjax.rules import modified_gradient
 
 CONSERVATIVE = GRADIENT._replace(

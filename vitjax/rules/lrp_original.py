@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.ops import GRADIENT, Ruled
+from vitjax.nn.ops import GRADIENT, Ruled
 from vitjax.rules.z_rule import divide, split_sum
 from vitjax.rules.zplus import ZPLUS
 from vitjax.shapes import Array

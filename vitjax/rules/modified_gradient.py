@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.ops import GRADIENT
+from vitjax.nn.ops import GRADIENT
 from vitjax.shapes import Array
 
 

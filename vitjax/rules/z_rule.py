@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from vitjax.ops import Ruled
+from vitjax.nn.ops import Ruled
 from vitjax.shapes import Array
 
 STABILISER = 1e-9

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.ops import GRADIENT, Ruled
+from vitjax.nn.ops import GRADIENT, Ruled
 from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_scores, split_sum
 from vitjax.shapes import Array
 

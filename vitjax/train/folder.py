@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from vitjax.data.image import Preprocessing, preprocess
-from vitjax.data.labels import Labels
 from vitjax.errors import ImageError
-from vitjax.model import Model
-from vitjax.network import transformer
+from vitjax.images.reading import Preprocessing, preprocess
+from vitjax.models.class_names import Labels
+from vitjax.models.model import Model
+from vitjax.nn.network import transformer
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Params
 from vitjax.train.trainer import Batch, TrainConfig, train
-from vitjax.vit import ViT, ViTConfig
 
 
 def finetune(model: Model, folder: str | Path, train_config: TrainConfig, out: str | Path) -> Model:

@@ -16,12 +16,13 @@ import numpy as np
 import tyro
 from safetensors.numpy import save_file
 
-from vitjax.data.image import Preprocessing, normalise
 from vitjax.data.scenes import CLASSES, TEST_SEED, TRAIN_SEED, Scenes, scene
+from vitjax.images.reading import Preprocessing, normalise
+from vitjax.models.load import BUNDLED, load
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Params
 from vitjax.train.trainer import Batch, TrainConfig, train
-from vitjax.vit import ViT, ViTConfig
-from vitjax.zoo import BUNDLED, load
 from weights_convert.keys import to_state
 
 log = logging.getLogger(__name__)

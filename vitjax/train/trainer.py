@@ -20,8 +20,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vitjax.errors import ConfigError, WeightsError
+from vitjax.nn.vit import ViT
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Params
-from vitjax.vit import ViT, ViTConfig
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,179 @@
+"""The command line, in process: what it writes, what it prints, how it fails."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import SHARED, needs_shared
+from vitjax.cli.arguments import parse
+from vitjax.cli.main import main
+from vitjax.data.scenes import scene
+from vitjax.errors import ConfigError
+from vitjax.methods import METHODS
+
+QUICK = [name for name, method in METHODS.items() if not method.slow]
+"""What "all" stands for on the command line."""
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = []
+    for index in range(3):
+        path = tmp_path / "pictures" / f"scene{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(scene(index, seed=5).image).save(path)
+        paths.append(str(path))
+    return paths
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main([str(a) for a in arguments])
+    assert exit_.value.code not in (0, None)
+    return capsys.readouterr().err
+
+
+def test_explain_writes_pictures_maps_predictions_and_manifest(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["explain", *pictures, "--methods", "rollout", "rollout:head_fusion=max", "-o", str(out), "--sheets"])
+    names = {path.name for path in out.iterdir()}
+    assert {"manifest.json", "predictions.csv", "rollout.npz", "scene0_rollout.png"} <= names
+    assert {"scene2_rollout_head_fusion-max.png", "scene2_attention.png"} <= names
+    printed = capsys.readouterr()
+    assert str(out) in printed.out and "scene0: " in printed.out
+    assert "3/3" in printed.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["model"]["weights"]["sha256"] and manifest["versions"]["jax"]
+    assert manifest["methods"]["rollout(head_fusion=max)"]["head_fusion"] == "max"
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert [row["image"] for row in rows] == ["scene0", "scene1", "scene2"]
+    assert rows[0]["predicted"] == rows[0]["target"]
+
+
+def test_compare_writes_one_self_contained_page_and_grid(pictures, tmp_path):
+    out = tmp_path / "out"
+    main(["compare", *pictures[:1], "--methods", "all", "--target", "top2", "-o", str(out)])
+    page = (out / "index.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    for name in QUICK:
+        assert f">{name}<" in page
+        assert (out / f"{name}.npz").exists()
+    with Image.open(out / "grid.png") as grid:
+        assert grid.width > 400
+    row = next(csv.DictReader((out / "predictions.csv").open()))
+    assert row["predicted"] != row["target"]
+
+
+def test_demo_scores_every_method_against_the_truth(tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["demo", "-o", str(out), "--scenes", "2", "--scored", "4"])
+    printed = capsys.readouterr().out
+    rows = json.loads((out / "manifest.json").read_text())["scores"]
+    assert [row["method"] for row in rows[:-1]] == QUICK
+    for name in QUICK:
+        assert name in printed
+    assert (out / "grid.png").exists() and (out / "index.html").exists()
+
+
+def test_damaged_pictures_are_skipped_and_counted(pictures, tmp_path, capsys):
+    cut = tmp_path / "cut.jpg"
+    Image.fromarray(scene(0).image).save(cut, quality=95)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    page = tmp_path / "page.jpg"
+    page.write_text("<html><body>404</body></html>")
+    out = tmp_path / "out"
+    main(["explain", *pictures, str(cut), str(page), "-o", str(out)])
+    printed = capsys.readouterr()
+    assert "3 images x 1 methods, 2 pictures skipped" in printed.out
+    assert "cut.jpg" in printed.err and "page.jpg" in printed.err
+    skipped = json.loads((out / "manifest.json").read_text())["skipped"]
+    assert [Path(each["file"]).name for each in skipped] == ["cut.jpg", "page.jpg"]
+
+
+def test_errors_are_one_line_and_come_before_any_output(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    cases = [
+        (["explain", *pictures, "--methods", "rolout", "-o", out], "did you mean 'rollout'"),
+        (["explain", *pictures, "--model", "deit_tinny_patch16_224", "-o", out], "deit_tiny_patch16_224"),
+        (["explain", *pictures, "--target", "999", "-o", out], "out of range"),
+        (["explain", *pictures, "--target", "a disc with stripes", "-o", out], "a disc with stripes"),
+        (["explain", "nowhere.png", "-o", out], "1 of 1 images missing: nowhere.png"),
+        (["explain", *pictures, "--weights", tmp_path / "none.safetensors", "-o", out], "none.safetensors"),
+    ]
+    for arguments, message in cases:
+        error = fails(capsys, *arguments)
+        assert error.startswith("vitjax: error: ") and error.count("\n") == 1, error
+        assert message in error
+        assert not out.exists() or not any(out.iterdir())
+
+
+def test_output_directory_is_checked_before_compute(pictures, tmp_path, capsys):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.txt").write_text("mine")
+    assert "exists and is not empty" in fails(capsys, "explain", *pictures, "-o", full)
+    assert "is a file" in fails(capsys, "explain", *pictures, "-o", full / "thesis.txt")
+    assert "cannot be written" in fails(capsys, "explain", *pictures, "-o", "/proc/vitjax")
+    main(["explain", *pictures, "-o", str(full), "--overwrite"])
+    assert (full / "thesis.txt").read_text() == "mine" and (full / "manifest.json").exists()
+
+
+def test_listings_name_everything(capsys):
+    main(["methods"])
+    printed = capsys.readouterr().out
+    for name, method in METHODS.items():
+        assert f"{name}\n" in printed and method.cite in printed
+    main(["models"])
+    printed = capsys.readouterr().out
+    assert "deit_tiny_patch16_224 " in printed and "vitjax_scenes" in printed
+
+
+def test_method_options_on_the_command_line():
+    assert parse("rollout") == {"method": "rollout"}
+    assert parse("rollout:head_fusion=max,discard_ratio=0.9,per_head=True") == {
+        "method": "rollout",
+        "head_fusion": "max",
+        "discard_ratio": 0.9,
+        "per_head": True,
+    }
+    with pytest.raises(ConfigError, match="name=value"):
+        parse("rollout:max")
+
+
+def test_no_network_says_where_weights_may_be_put(pictures, tmp_path):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
+    command = [sys.executable, "-m", "vitjax", "explain", *pictures, "--model", "vit_base_patch16_224"]
+    done = subprocess.run([*command, "-o", str(tmp_path / "out")], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "timm/vit_base_patch16_224" in done.stderr and "weights=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_shared
+@pytest.mark.slow
+def test_real_photos_as_in_the_readme(tmp_path):
+    out = tmp_path / "out"
+    photos = sorted(map(str, (SHARED / "data/dev/images").glob("*.jpg")))
+    weights = str(SHARED / "data/deit_tiny_patch16_224.safetensors")
+    arguments = ["--model", "deit_tiny_patch16_224", "--weights", weights]
+    main(["explain", *photos, *arguments, "--methods", "rollout", "transformer_mm", "-o", str(out)])
+    index = {item["id"]: item for item in json.loads((SHARED / "data/dev/index.json").read_text())["items"]}
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert len(rows) == len(index) == 54
+    assert sum(int(row["predicted"]) == index[row["image"]]["pred"] for row in rows) >= 53
+    assert np.load(out / "transformer_mm.npz")["maps"].shape == (54, 14, 14)
+
+
+@pytest.mark.parametrize("command", ["demo", "explain", "compare", "verify"])
+def test_help_is_there(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert len(capsys.readouterr().out) > 200

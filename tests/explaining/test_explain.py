@@ -1,0 +1,195 @@
+"""explain and explain_many: what goes in, what comes out, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitjax
+from tests.cases import tiny_images, tiny_model
+from vitjax.errors import ConfigError, ImageError, LabelError, UnknownNameError
+from vitjax.explaining.inputs import prepare
+from vitjax.layerwise.fold import Fold
+from vitjax.methods import METHODS, register
+from vitjax.methods.building_blocks import patch_map
+from vitjax.methods.contract import Method
+from vitjax.models.class_names import Labels
+
+
+@pytest.fixture(scope="module")
+def model():
+    labels = Labels(("tench", "goldfish", "tabby", "tiger cat", "crane", "ibex", "macaw"))
+    return dataclasses.replace(tiny_model("plain"), labels=labels)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (7, r"image 0: class 7 is out of range, the model has 7 classes"),
+        (-1, r"image 0: class -1 is out of range"),
+        ([0, 1000], r"image 1: class 1000 is out of range, the model has 7 classes"),
+        ([0, 1.5], r"image 1: 1.5 is neither a class number"),
+        (True, r"image 0: True is neither a class number"),
+        ([0], r"1 targets for 2 images"),
+        ("tabbi", r"tabbi.*tabby"),
+    ],
+)
+def test_bad_targets_are_named(model, target, message):
+    with pytest.raises(LabelError, match=message):
+        vitjax.explain(model, tiny_images(model, 2), target=target)
+
+
+def test_targets_may_be_names_and_numbers_and_differ_per_image(model):
+    images = tiny_images(model, 3)
+    explanation = vitjax.explain(model, images, "transformer_mm", target=["tabby", 5, None])
+    predicted = explanation.logits[2].argmax()
+    np.testing.assert_array_equal(explanation.target, [2, 5, predicted])
+
+
+def test_label_text_without_names_is_refused():
+    model = tiny_model("plain")
+    with pytest.raises(LabelError, match="no class names"):
+        vitjax.explain(model, tiny_images(model, 1), target="tabby")
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        ("rolout", UnknownNameError, "unknown method 'rolout'; did you mean 'rollout'"),
+        ({"method": "rollout", "head_fuson": "max"}, UnknownNameError, "head_fuson.*head_fusion"),
+        (
+            {"method": "rollout", "head_fusion": "sum"},
+            ConfigError,
+            "'sum' is not one of 'mean', 'max', 'min'",
+        ),
+        ({"method": "rollout", "discard_ratio": 1.0}, ConfigError, "discard_ratio"),
+        ({"method": "rollout", "start_layer": 3}, ConfigError, "blocks 0 to 2"),
+        ({"head_fusion": "max"}, ConfigError, "needs the key 'method'"),
+    ],
+)
+def test_bad_requests_are_named(model, request_, error, message):
+    with pytest.raises(error, match=message):
+        vitjax.explain_many(model, tiny_images(model, 1), [request_])
+
+
+def test_a_method_says_what_a_model_must_have(model):
+    headless = dataclasses.replace(model, config=dataclasses.replace(model.config, num_classes=0))
+    with pytest.raises(ConfigError, match=r"'transformer_mm' needs a model with head"):
+        vitjax.explain(headless, tiny_images(model, 1), "transformer_mm")
+    assert vitjax.explain(headless, tiny_images(model, 1), "rollout").maps.shape == (1, 4, 4)
+
+
+def test_other_size_resamples_positions_and_odd_size_is_refused(model):
+    rng = np.random.default_rng(0)
+    larger = vitjax.explain(model, rng.normal(size=(1, 48, 40, 3)).astype(np.float32))
+    assert larger.maps.shape == (1, 6, 5)
+    assert larger.pixels().shape == (1, 48, 40)
+    assert larger.model.weights["positions"]
+    assert larger.model.config.image_size == (48, 40) and model.config.image_size == (32, 32)
+    with pytest.raises(ConfigError, match="image height 30 is not a multiple of the patch size 8"):
+        vitjax.explain(model, rng.normal(size=(1, 30, 32, 3)).astype(np.float32))
+
+
+def test_float_arrays_are_checked(model):
+    x = tiny_images(model, 3)
+    with pytest.raises(ImageError, match=r"\[b, H, W, 3\]"):
+        vitjax.explain(model, x[..., 0])
+    x[1, 3, 3, 0] = np.nan
+    with pytest.raises(ImageError, match=r"image 1 of the array holds NaN"):
+        vitjax.explain(model, x)
+    with pytest.raises(ImageError, match="no images"):
+        vitjax.explain(model, [])
+
+
+def test_pictures_and_their_preprocessed_arrays_give_the_same_maps(model, photo, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    expected = vitjax.explain(model, model.preprocess(photo)).maps
+    for source in (photo, Image.fromarray(photo), path, str(path), [photo]):
+        np.testing.assert_array_equal(vitjax.explain(model, source).maps, expected)
+
+
+def test_exif_is_applied_when_explaining_and_recorded(model, photo, tmp_path):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(path, exif=exif, quality=95)
+    upright, as_stored = prepare(model, path), prepare(model, path, exif=False)
+    assert upright.sources[0]["exif_orientation"] == as_stored.sources[0]["exif_orientation"] == 6
+    assert upright.sources[0]["size"] == [70, 50] and as_stored.sources[0]["size"] == [50, 70]
+    np.testing.assert_array_equal(as_stored.x, model.preprocess(path))
+    assert not np.array_equal(upright.x, as_stored.x)
+
+
+def test_damaged_pictures_are_set_aside_only_when_asked(model, photo, tmp_path):
+    good, empty = tmp_path / "good.png", tmp_path / "empty.png"
+    Image.fromarray(photo).save(good)
+    empty.write_bytes(b"")
+    with pytest.raises(ImageError, match=r"empty\.png"):
+        prepare(model, [good, empty])
+    images = prepare(model, [empty, good], skip_damaged=True)
+    assert images.ids == ("good",)
+    assert [skip["file"] for skip in images.skipped] == [str(empty)]
+    with pytest.raises(ImageError, match=r"none of 1 images can be read.*empty.png"):
+        prepare(model, [empty], skip_damaged=True)
+
+
+def test_ids_are_unique_and_seeds_follow_the_id(model, photo, tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / "same.png")
+        Image.fromarray(photo).save(paths[-1])
+    images = prepare(model, paths)
+    assert images.ids == ("same", "same_2")
+    alone = prepare(model, paths[0])
+    assert alone.seeds()[0] == images.seeds()[0] != images.seeds()[1]
+
+
+def test_constant_maps_are_degenerate_not_nan(model):
+    def flat(config):
+        """Nothing."""
+        return Fold(
+            init=config.readout(),
+            summarise=lambda trace: trace.layer,
+            step=lambda row, summary, layer: row,
+            finish=lambda row, ends: patch_map(config, row),
+        )
+
+    register("flat", Method(title="Flat", cite="test", cost="1F", fold=flat))
+    try:
+        with pytest.raises(ConfigError, match="already registered"):
+            register("flat", METHODS["flat"])
+        explanation = vitjax.explain(model, tiny_images(model, 2), "flat")
+        assert explanation.degenerate.all()
+        np.testing.assert_array_equal(explanation.pixels(), 0)
+        assert explanation.overlay(1).size == (32, 32)
+    finally:
+        del METHODS["flat"]
+    assert not vitjax.explain(model, tiny_images(model, 2), "rollout").degenerate.any()
+
+
+def test_save_writes_raw_maps_and_a_picture_per_image(model, tmp_path):
+    explanation = vitjax.explain(model, tiny_images(model, 2), "rollout", head_fusion="max")
+    written = explanation.save(tmp_path, pdf=True)
+    assert sorted(path.name for path in written) == sorted(path.name for path in tmp_path.iterdir())
+    saved = np.load(tmp_path / "rollout_head_fusion-max.npz")
+    np.testing.assert_array_equal(saved["maps"], explanation.maps)
+    np.testing.assert_array_equal(saved["ids"], ["image0", "image1"])
+    with Image.open(tmp_path / "image1_rollout_head_fusion-max.png") as picture:
+        assert picture.width > picture.height
+
+
+def test_options_keep_their_explanations_apart(model):
+    found = vitjax.explain_many(
+        model, tiny_images(model, 1), ["rollout", {"method": "rollout", "head_fusion": "max"}, "rollout"]
+    )
+    assert list(found) == ["rollout", "rollout(head_fusion=max)"]
+    assert found["rollout"].options["head_fusion"] == "mean"
+    assert not np.allclose(*(each.maps for each in found.values()))

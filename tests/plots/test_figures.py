@@ -1,0 +1,312 @@
+"""Plots: what the pictures are made of, that text does not collide, and that files are reproducible."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitjax import plots
+from vitjax.plots.figures import fit, text_width
+from vitjax.plots.overlay import LUMA, blue_red, scheme
+
+LONG = "German short-haired pointer, Deutscher Kurzhaar, a versatile hunting dog of the $19th_century$ " * 3
+CAPTION = {"predicted": LONG, "predicted_probability": 0.8717, "target": "tench", "target_probability": 1e-4}
+
+
+def photo(height=96, width=96, seed=0):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def blob(shape=(14, 14), seed=0, scale=1.0):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    cy, cx = np.random.default_rng(seed).uniform(3, 10, 2)
+    return (scale * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 8)).astype(np.float32)
+
+
+def texts(figure):
+    (axes,) = figure.axes
+    return [text for text in axes.texts if text.get_text()]
+
+
+def assert_no_text_collides(figure):
+    renderer = figure.canvas.get_renderer()
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts(figure)]
+    for (a, first), (b, second) in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second), (a, b)
+    for text, box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+
+
+def oklab_lightness(rgb):
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_cone = np.array(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    return np.cbrt(linear @ to_cone.T) @ [0.2104542553, 0.7936177850, -0.0040720468]
+
+
+class TestOverlay:
+    def test_size_and_mode(self):
+        picture = plots.overlay(photo(60, 90), blob((60, 90)))
+        assert isinstance(picture, Image.Image) and picture.size == (90, 60) and picture.mode == "RGB"
+
+    @pytest.mark.parametrize("signed", [False, True])
+    def test_without_relevance_the_photo_is_recognisable_and_muted(self, signed):
+        original = photo()
+        bare = np.asarray(plots.overlay(original, np.zeros((96, 96)), signed=signed)).astype(float)
+        correlation = np.corrcoef((original @ LUMA).ravel(), (bare @ LUMA).ravel())[0, 1]
+        assert correlation > 0.99
+        assert (bare.max(-1) - bare.min(-1)).mean() < 0.5 * np.ptp(original, axis=-1).mean()
+
+    def test_at_full_relevance_the_photo_shows_through(self):
+        original = photo()
+        full = np.asarray(plots.overlay(original, np.ones((96, 96)))).astype(float)
+        assert np.corrcoef((original @ LUMA).ravel(), (full @ LUMA).ravel())[0, 1] > 0.9
+
+    def test_more_relevance_is_more_colour(self):
+        grey = np.full((1, 256, 3), 128, np.uint8)
+        ramp = np.asarray(plots.overlay(grey, np.linspace(0, 1, 256)[None])).astype(float)[0]
+        assert (np.diff(np.abs(ramp - ramp[0]).sum(-1)) >= -2).all()  # rounding to 8 bits
+        assert np.abs(ramp[-1] - ramp[0]).sum() > 200
+
+    def test_sign_is_told_by_colour(self):
+        grey = np.full((1, 3, 3), 128, np.uint8)
+        against, neither, in_favour = np.asarray(plots.overlay(grey, np.array([[-1.0, 0, 1]]), signed=True), int)[0]
+        assert against[2] > against[0] + 80 and in_favour[0] > in_favour[2] + 80
+        assert np.ptp(neither) == 0
+
+    def test_a_colormap_by_name(self):
+        heat = np.ones((96, 96))
+        other = plots.overlay(photo(), heat, colormap="viridis")
+        assert np.asarray(other).tobytes() != np.asarray(plots.overlay(photo(), heat)).tobytes()
+
+    def test_alpha_zero_hides_the_map(self):
+        bare = np.asarray(plots.overlay(photo(), np.zeros((96, 96))))
+        np.testing.assert_array_equal(np.asarray(plots.overlay(photo(), blob((96, 96)), alpha=0)), bare)
+
+    def test_nan_is_flat_grey(self):
+        heat = np.zeros((96, 96))
+        heat[:10] = np.nan
+        picture = np.asarray(plots.overlay(photo(), heat))
+        assert (picture[:10] == 128).all() and not (picture[10:] == 128).all()
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ((photo().astype(np.float32), blob((96, 96))), "uint8"),
+            ((photo()[..., 0], blob((96, 96))), "uint8"),
+            ((photo(), blob()), "differ in size"),
+            ((photo(), 3 * blob((96, 96))), r"\[0, 1\].*normalise"),
+            ((photo(), -blob((96, 96))), r"\[0, 1\]"),
+        ],
+    )
+    def test_wrong_input_is_named(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            plots.overlay(*arguments)
+
+
+class TestColours:
+    def test_default_lightness_rises_evenly(self):
+        lightness = oklab_lightness(scheme("inferno")(np.linspace(0, 1, 256))[:, :3])
+        assert (np.diff(lightness) > 0).all()
+
+    def test_diverging_is_symmetric_and_even(self):
+        colours = blue_red()
+        lightness = oklab_lightness(colours)
+        np.testing.assert_allclose(lightness, lightness[::-1], atol=2e-3)
+        np.testing.assert_allclose(np.diff(lightness[:128]), 2 * 0.49 / 255, atol=5e-4)
+        assert colours[127:129].min() > 0.93
+        assert colours[0].argmax() == 2 and colours[-1].argmax() == 0
+
+
+class TestText:
+    def test_fit_keeps_to_width_and_lines(self):
+        for lines in (1, 2, 4):
+            rows = fit(LONG, 1.2, 7, lines=lines).split("\n")
+            assert len(rows) == lines and rows[-1].endswith("…")
+            assert all(text_width(row, 7) <= 1.2 for row in rows)
+
+    def test_short_text_is_left_alone(self):
+        assert fit("tench", 1.2, 7) == "tench"
+        assert fit("tench\n87 %", 1.2, 7, lines=2) == "tench\n87 %"
+
+    def test_the_last_paragraph_survives(self):
+        assert fit(f"{LONG}\n87 %", 1.2, 7, lines=3).split("\n")[-1] == "87 %"
+
+    def test_a_word_wider_than_the_line_is_cut(self):
+        assert fit("a" * 200, 1.0, 7, lines=2).endswith("a…")
+
+
+class TestStrip:
+    @pytest.mark.parametrize("shape", [(96, 96), (96, 48), (48, 96)])
+    @pytest.mark.parametrize("scale", [1.0, 1e-7, 3e6])
+    def test_no_text_collides(self, shape, scale):
+        figure = plots.strip(photo(*shape), blob(scale=scale), method=LONG, **CAPTION)
+        assert_no_text_collides(figure)
+        assert len(figure.axes[0].images) == 4  # photo, map, colour bar, overlay
+
+    def test_names_and_probabilities(self):
+        words = " | ".join(t.get_text() for t in texts(plots.strip(photo(), blob(), method="lrp", **CAPTION)))
+        for expected in ("lrp", "German short-haired", "87.2 %", "tench", "< 0.1 %", "14 × 14"):
+            assert expected in words
+
+    @pytest.mark.parametrize(
+        "raw, power, ticks",
+        [
+            (np.linspace(0, 3e-5, 196), "×10⁻⁵", {"0", "1", "2", "3"}),
+            (np.linspace(0, 0.5, 196), None, {"0.0", "0.1", "0.2", "0.3", "0.4", "0.5"}),
+            (np.linspace(1, 1.001, 196), None, {"1.0000", "1.0005", "1.0010"}),
+        ],
+    )
+    def test_the_bar_is_in_raw_values(self, raw, power, ticks):
+        words = {t.get_text() for t in texts(plots.strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))}
+        if power:
+            assert power in words
+        else:
+            assert not any(word.startswith("×") for word in words)
+        assert len(ticks & words) >= 3
+
+    def test_signed_limits_are_symmetric(self):
+        figure = plots.strip(photo(), blob() - 0.3, method="m", signed=True, **CAPTION)
+        low, high = figure.axes[0].images[1].get_clim()
+        assert low == -high == pytest.approx(-(blob() - 0.3).max())
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("value, word", [(0, "degenerate"), (0.25, "degenerate"), (np.nan, "not finite")])
+    def test_maps_that_say_nothing(self, value, word, signed):
+        raw = np.full((14, 14), value)
+        figure = plots.strip(photo(), raw, method="m", signed=signed, **CAPTION)
+        assert [t.get_text() for t in texts(figure)].count(word) == 2
+        assert_no_text_collides(figure)
+        figure.canvas.draw()
+
+    def test_a_batch_of_maps_is_refused(self):
+        with pytest.raises(ValueError, match="one map"):
+            plots.strip(photo(), np.zeros((2, 14, 14)), method="m", **CAPTION)
+
+
+class TestGrid:
+    @pytest.mark.parametrize("images, methods", [(1, 1), (3, 8), (3, 20), (5, 17)])
+    @pytest.mark.parametrize("labelled", [True, False])
+    def test_pictures_and_text(self, images, methods, labelled):
+        photos = [photo(seed=i) for i in range(images)]
+        maps = {
+            f"a_method_{m}(with={m}, long_options=True)": [blob(seed=i) for i in range(images)] for m in range(methods)
+        }
+        labels = [f"{LONG}\n99.9 %"] * images if labelled else None
+        figure = plots.comparison_grid(photos, maps, row_labels=labels)
+        panels = -(-methods // 8)
+        assert len(figure.axes) == 1
+        assert len(figure.axes[0].images) == images * (methods + panels) + 1  # photos again in each panel; legend
+        assert_no_text_collides(figure)
+
+    @pytest.mark.parametrize("shape", [(96, 48), (48, 96)])
+    def test_pictures_keep_their_shape_and_do_not_overlap(self, shape):
+        figure = plots.comparison_grid([photo(*shape)] * 2, {"a": [blob()] * 2, "b": [blob()] * 2})
+        boxes = [image.get_window_extent() for image in figure.axes[0].images]
+        assert boxes[0].height / boxes[0].width == pytest.approx(shape[0] / shape[1], rel=0.02)
+        for a, b in itertools.combinations(boxes, 2):
+            assert not a.overlaps(b)
+
+    def test_flaws_are_stamped_where_they_are(self):
+        broken = np.full((14, 14), np.inf)
+        maps = {"a": [np.zeros((14, 14)), blob()], "b": [blob(), broken]}
+        words = [t.get_text() for t in texts(plots.comparison_grid([photo()] * 2, maps))]
+        assert words.count("degenerate") == words.count("not finite") == 1
+
+    @pytest.mark.parametrize(
+        "photos, maps, labels, message",
+        [
+            ([], {"a": []}, None, "at least one"),
+            ([photo()], {}, None, "at least one"),
+            ([photo(), photo(48, 96)], {"a": [blob()] * 2}, None, "differ in size"),
+            ([photo()], {"a": [blob()] * 2}, None, "a: 2 for 1"),
+            ([photo()], {"a": [blob()]}, [], "row_labels: 0 for 1"),
+        ],
+    )
+    def test_wrong_input_is_named(self, photos, maps, labels, message):
+        with pytest.raises(ValueError, match=message):
+            plots.comparison_grid(photos, maps, row_labels=labels)
+
+
+class TestAttentionSheet:
+    def attention(self, layers, heads, tokens):
+        weights = np.random.default_rng(0).gamma(0.5, size=(layers, heads, tokens, tokens))
+        return weights / weights.sum(-1, keepdims=True)
+
+    @pytest.mark.parametrize("prefix", [0, 1, 2])
+    def test_every_head_and_the_mean(self, prefix):
+        attention = self.attention(3, 4, prefix + 6)
+        figure = plots.attention_sheet(photo(), attention, prefix, (2, 3))
+        images = figure.axes[0].images
+        assert len(images) == 2 + 3 * 5  # photo, legend, maps
+        row = attention[0, 0, 0] if prefix else attention[0, 0].mean(0)
+        patches = row[prefix:].reshape(2, 3)
+        expected = (patches - patches.min()) / np.ptp(patches)
+        np.testing.assert_allclose(images[2].get_array(), expected, atol=1e-5)
+        assert_no_text_collides(figure)
+
+    def test_a_full_model(self):
+        figure = plots.attention_sheet(photo(), self.attention(12, 12, 50), 1, (7, 7))
+        assert len(figure.axes[0].images) == 2 + 12 * 13
+        assert_no_text_collides(figure)
+
+    def test_wrong_token_count_is_named(self):
+        with pytest.raises(ValueError, match=r"1 prefix tokens and 2 x 3"):
+            plots.attention_sheet(photo(), self.attention(1, 1, 8), 1, (2, 3))
+
+
+class TestSave:
+    def figure(self):
+        return plots.strip(photo(), blob(), method="rollout", **CAPTION)
+
+    def test_png_and_pdf(self, tmp_path):
+        png, pdf = plots.save(self.figure(), tmp_path / "deep" / "er" / "a.png", pdf=True)
+        assert (png.name, pdf.name) == ("a.png", "a.pdf")
+        with Image.open(png) as picture:
+            assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+            assert picture.size == tuple(np.round(self.figure().get_size_inches() * 150).astype(int))
+        content = pdf.read_bytes()
+        assert content.startswith(b"%PDF")
+        assert b"/FontFile2" in content and b"/Type3" not in content
+        assert b"CreationDate" not in content
+
+    def test_the_ending_is_added(self, tmp_path):
+        assert plots.save(self.figure(), tmp_path / "norm=0.5") == [tmp_path / "norm=0.5.png"]
+
+    def test_same_figure_same_bytes_in_another_process(self, tmp_path):
+        code = (
+            "import sys; from tests.plots.test_figures import TestSave, plots\n"
+            "plots.save(TestSave().figure(), sys.argv[1], pdf=True)\n"
+            "assert 'matplotlib.pyplot' not in sys.modules"
+        )
+        there = tmp_path / "there" / "a.png"
+        # Another hash seed shuffles sets: nothing in a file may depend on their order.
+        environment = os.environ | {"PYTHONHASHSEED": "7"}
+        subprocess.run(
+            [sys.executable, "-c", code, str(there)], check=True, env=environment, cwd=Path(__file__).parents[2]
+        )
+        for ours in plots.save(self.figure(), tmp_path / "here" / "a.png", pdf=True):
+            assert ours.read_bytes() == there.with_name(ours.name).read_bytes()
+
+    def test_importing_plots_leaves_matplotlib_alone(self):
+        code = "import sys, vitjax.plots; assert 'matplotlib' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("inches", [0.7, 0.8, 0.9, 1.0, 1.1, 1.2])
+def test_a_label_is_not_broken_after_a_parenthesis_opens_or_at_a_no_break_space(inches):
+    lines = fit("checked square (97\N{NO-BREAK SPACE}%)", inches, 8, lines=4).split("\n")
+    assert lines[-1].endswith("(97\N{NO-BREAK SPACE}%)") and not any(line.endswith("(") for line in lines)

@@ -1,1 +1,0 @@
-"""The machinery of `vitjax.evaluate`: jobs, chunks, records, devices."""

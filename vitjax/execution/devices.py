@@ -1,0 +1,83 @@
+"""Images over devices: the batch axis is cut, the weights are copied, and no device ever waits for another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vitjax.errors import RunError
+from vitjax.execution.jax_settings import setting
+
+_CUT, _WHOLE = PartitionSpec("images"), PartitionSpec()
+_COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute)[-\w]*\(")
+
+
+class Devices:
+    """The devices of one process as a line along which batches are cut."""
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None) -> None:
+        self.devices = list(devices or jax.local_devices())
+        # make_mesh defaults to Explicit axes, under which the sweep compiles with an all-gather of the whole batch.
+        self.mesh = Mesh(np.asarray(self.devices), ("images",), axis_types=(AxisType.Auto,))
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def cut(self, batch: Any) -> Any:
+        """Arrays that lead with the batch axis, a share on every device; its length is a multiple of their number."""
+        return jax.device_put(batch, NamedSharding(self.mesh, _CUT))
+
+    def copy(self, tree: Any) -> Any:
+        """Arrays that every device has whole."""
+        return jax.device_put(tree, NamedSharding(self.mesh, _WHOLE))
+
+    def compile(self, program: Any, *arguments: Any) -> Any:
+        """The executable of a program whose results all lead with the batch axis, as its cut arguments do.
+
+        Arguments are arrays, or `jax.ShapeDtypeStruct`s: devices of another platform than this machine's have a
+        compiler and no memory (`python -m benchmarks.tpu_compile`).
+
+        Every device runs the whole program on its share (shard_map): left to itself, the compiler cuts some products
+        of the sweep another way and gathers the batch for them.
+
+        Raises RunError where there is communication between devices all the same: images do not depend on one another,
+        so that would be a mistake that costs time and ties devices together.
+        """
+        leaves, structure = jax.tree.flatten(arguments)
+        signature = tuple((leaf.shape, np.dtype(leaf.dtype), self._spec(leaf)) for leaf in map(_array, leaves))
+        precision = setting("jax_default_matmul_precision")
+        return _executable(program, self.mesh, structure, signature, precision)
+
+    @staticmethod
+    def _spec(argument: Any) -> PartitionSpec:
+        placed = getattr(argument, "sharding", None)
+        return placed.spec if isinstance(placed, NamedSharding) else _WHOLE
+
+
+def _array(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else np.asarray(leaf)
+
+
+@lru_cache(maxsize=64)
+def _executable(program: Any, mesh: Mesh, structure: Any, signature: tuple[Any, ...], precision: Any) -> Any:
+    """Of a program for arguments of these shapes, under the precision of matrix products that is in force."""
+    shapes = [
+        jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in signature
+    ]
+    specs = jax.tree.unflatten(structure, [spec for _, _, spec in signature])
+    local = jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=_CUT, check_vma=False)
+    executable = jax.jit(local).lower(*jax.tree.unflatten(structure, shapes)).compile()
+    if mesh.size > 1 and (found := collectives(executable)):
+        raise RunError(f"the compiled program exchanges data between devices ({', '.join(found)})")
+    return executable
+
+
+def collectives(executable: Any) -> list[str]:
+    """Kinds of communication between devices in a compiled program."""
+    return sorted({match[1] for match in _COLLECTIVE.finditer(executable.as_text())})

@@ -1,0 +1,140 @@
+"""Models by name (`load`) and from live timm modules (`from_timm`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vitjax.errors import ConfigError, WeightsError, unknown_name
+from vitjax.images.reading import Preprocessing
+from vitjax.models.class_names import Labels, imagenet_labels
+from vitjax.models.families import CNNS, ZOO, Entry, known_configs
+from vitjax.models.model import Model
+from vitjax.nn.network import Config
+from vitjax.nn.vit_config import ViTConfig
+
+BUNDLED = "vitjax_scenes"
+BUNDLED_FILE = Path(__file__).parents[1] / "assets" / f"{BUNDLED}.safetensors"
+DTYPES = ("float32", "bfloat16", "float64")
+
+
+def names() -> list[str]:
+    """All names that `load` takes."""
+    return [*ZOO, *CNNS, BUNDLED]
+
+
+def entries() -> dict[str, Entry[Config]]:
+    """Every named model with its architecture, the bundled one included."""
+    return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
+
+
+def load(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    image_size: int | tuple[int, int] | None = None,
+    num_classes: int | None = None,
+) -> Model:
+    """A named model with its weights.
+
+    Args:
+      name: one of `names()`: timm's, or "vitjax_scenes" for the small model that comes with the package.
+      weights: a .safetensors, .pth, .pt or .bin file in timm's or Hugging Face's names (a ResNet's: timm's or
+        torchvision's, which are the same), a directory that `weights_convert` wrote (ViTs), or a hub id; None for
+        the default of the name.
+      dtype: "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64); parameters and the forward pass.
+      image_size: pixels, (height, width) or one number, where not what the weights were trained at: the
+        position embedding is resampled as timm does it, and `model.weights["positions"]` says so.
+      num_classes: classes of the head in `weights`, where not the name's own; 0 for no head.
+    Returns: `Model`; its `weights` record source, format and a sha256 that is the same for the same weights.
+    Raises: UnknownNameError with close matches; ConfigError for a dtype or size that cannot be; WeightsError
+      for a checkpoint that is missing, damaged, unsafe, not finite or of another architecture.
+    Cost: reading and hashing the file; no forward.
+
+    >>> vitjax.load("deit_tiny_patch16_224", weights="deit_tiny_patch16_224.safetensors")  # doctest: +SKIP
+    """
+    if name not in names():
+        raise unknown_name("model", name, names())
+    _check_dtype(dtype)
+    from weights_convert.source import read_source
+
+    entry: Entry[Config]
+    labels: Labels | None = None
+    if name == BUNDLED:
+        path = Path(weights or BUNDLED_FILE)
+        entry, labels = _bundled(path)
+        weights = path
+    else:
+        entry = CNNS[name] if name in CNNS else ZOO[name]
+    if num_classes is not None:
+        entry = Entry(replace(entry.config, num_classes=num_classes), entry.preprocessing, entry.hub)
+    given = weights if weights is not None else entry.hub
+    if given is None:
+        raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
+    config, params, record = read_source(given, entry.config, name, known_configs())
+    if labels is None and config.num_classes == 1000:
+        labels = imagenet_labels()
+    params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
+    model = Model(config, params, entry.preprocessing, labels, name, record)
+    if image_size is None:
+        return model
+    return model.at_size((image_size, image_size) if isinstance(image_size, int) else image_size)
+
+
+def from_timm(module: Any, *, dtype: str | None = None) -> Model:
+    """A live timm VisionTransformer or VisionTransformerDistilled -> `Model` that computes the same.
+
+    Configuration and preprocessing are read from its attributes and `pretrained_cfg`, not from its name.
+    Args: dtype: as in `load`; None keeps the module's (float16 becomes float32).
+    Raises: WeightsError naming what vitjax does not have (Swin, BEiT, qk_norm, attention pooling ...);
+      ConfigError for a float64 module without JAX_ENABLE_X64.
+    """
+    from weights_convert.live import config_of
+    from weights_convert.load import digest, digests, params_of, state_of_torch
+
+    config = config_of(module)
+    found = str(next(module.parameters()).dtype).removeprefix("torch.")
+    dtype = dtype or (found if found in DTYPES else "float32")
+    _check_dtype(dtype)
+    pretrained = getattr(module, "pretrained_cfg", None) or {}
+    name = pretrained.get("architecture") or "custom"
+    source = f"timm module {name}"
+    config, params = params_of(state_of_torch(module.state_dict(), source), config, source)
+    record = {"source": source, "format": "live", "sha256": digest(digests(params))}
+    params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
+    labels = imagenet_labels() if config.num_classes == 1000 else None
+    preprocessing = Preprocessing.from_timm({**pretrained, "input_size": (3, *config.image_size)})
+    return Model(config, params, preprocessing, labels, name, record)
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")
+    if dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != jnp.float64:
+        raise ConfigError("dtype float64 needs JAX_ENABLE_X64=1 in the environment (or jax.enable_x64)")
+
+
+def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
+    """Configuration, preprocessing and class names of a file that `vitjax.train` wrote."""
+    from weights_convert.checkpoint import config_from
+    from weights_convert.load import read_metadata
+
+    try:
+        found = read_metadata(path)
+        header = {key: json.loads(found[key]) for key in ("config", "classes", "mean", "std")}
+        config = config_from(header["config"], str(path))
+        mean, std = tuple(header["mean"]), tuple(header["std"])
+        labels = Labels(tuple(header["classes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: header is not that of a {BUNDLED} file: {error}; weights of another architecture need its name, "
+            f"--model NAME on the command line"
+        ) from error
+    size = config.image_size
+    return Entry(config, Preprocessing(size, 1.0, "center", "bicubic", mean, std), None), labels

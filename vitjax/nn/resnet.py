@@ -1,0 +1,193 @@
+"""ResNet-50 and its relatives, the CNN baseline of the papers, for ONE image; batches are `jax.vmap`.
+
+Bottleneck blocks with the stride on the 3x3 convolution, as torchvision's and timm's resnet50 have it ("v1.5"; He et
+al. 2016, arXiv:1512.03385, put it on the first 1x1). Inference only: batch norm reads its running statistics, which
+are parameters like any other. Parameters carry torchvision's names (`conv1`, `bn1`, `layer1.0.downsample.0`, `fc`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vitjax.errors import ConfigError
+from vitjax.nn.layers import Observed
+from vitjax.shapes import Array, Float, Image, Logits
+
+EXPANSION = 4
+"""Output channels of a block per inner channel."""
+
+SMALLEST = 32
+"""Pixels that become one position of the last stage."""
+
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+"""The stages' names."""
+
+STATISTICS = ("mean", "var")
+"""What a batch norm measured; its other parameters are trained."""
+
+Features = Float[Array, "down across c"]
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Architecture of a bottleneck ResNet; hashable, so it is a static argument of every compiled function.
+
+    `depths` are the blocks of layer1 to layer4, `width` the inner channels of layer1 (doubled from stage to stage).
+    `image_size` is (height, width) in pixels. No parameter depends on it. Raises ConfigError for a side below 32.
+    """
+
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    width: int = 64
+    num_classes: int = 1000  # 0: no head, the logits are the pooled features
+    image_size: tuple[int, int] = (224, 224)
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != 4 or min(self.depths) < 1:
+            raise ConfigError(f"depths {self.depths} are not four numbers of blocks, each at least 1")
+        for side, name in zip(self.image_size, ("height", "width"), strict=True):
+            if side < SMALLEST:
+                raise ConfigError(f"image {name} {side} is below the {SMALLEST} pixels that a ResNet needs")
+
+    def grid_of(self, stage: int) -> tuple[int, int]:
+        """Positions (down, across) of the output of stage 0..3; odd sizes round up at every stride."""
+        height, width = self.image_size
+        pixels = 4 << stage
+        return -(-height // pixels), -(-width // pixels)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Positions (down, across) of the last stage, the grid of maps that have no other."""
+        return self.grid_of(3)
+
+    @property
+    def features(self) -> int:
+        """Channels of the last stage."""
+        return EXPANSION * self.width << 3
+
+    def at_size(self, image_size: tuple[int, int]) -> ResNetConfig:
+        """The same architecture at another image size (pixels). Raises ConfigError for a side below 32."""
+        return replace(self, image_size=(image_size[0], image_size[1]))
+
+
+class BatchNorm(nn.Module):
+    """(x - mean) / sqrt(var + eps) · scale + bias per channel, from the running statistics."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x):
+        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        shape = (x.shape[-1],)
+        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape)
+        mean, var = self.param("mean", zeros, shape), self.param("var", ones, shape)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        normed = (x.astype(wide) - mean.astype(wide)) / jnp.sqrt(var.astype(wide) + self.eps)
+        return normed.astype(x.dtype) * scale + bias
+
+
+class Downsample(nn.Module):
+    """The skip connection of a stage's first block: a strided 1x1 convolution and its norm."""
+
+    features: int
+    stride: int
+    eps: float
+
+    @nn.compact
+    def __call__(self, x):
+        return BatchNorm(self.eps, name="1")(_conv(self.features, 1, self.stride, name="0")(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (strided) and 1x1 convolution beside a skip connection."""
+
+    width: int
+    stride: int
+    resampled: bool  # the skip connection changes channels or resolution
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        features = EXPANSION * self.width
+        y = nn.relu(BatchNorm(self.eps, name="bn1")(_conv(self.width, 1, name="conv1")(x)))
+        y = nn.relu(BatchNorm(self.eps, name="bn2")(_conv(self.width, 3, self.stride, name="conv2")(y)))
+        y = BatchNorm(self.eps, name="bn3")(_conv(features, 1, name="conv3")(y))
+        skip = Downsample(features, self.stride, self.eps, name="downsample")(x) if self.resampled else x
+        return nn.relu(y + skip)
+
+
+class Stage(Observed):
+    """The blocks "0", "1", ... of one resolution. Sows `output`, after the last ReLU."""
+
+    config: ResNetConfig
+    number: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        for block in range(self.config.depths[self.number]):
+            first = block == 0
+            stride = 2 if first and self.number else 1
+            width = self.config.width << self.number
+            x = Bottleneck(width, stride, first, self.config.norm_eps, name=str(block))(x)
+        self.watch("output", x)
+        return x
+
+
+class ResNet(nn.Module):
+    """image -> stem -> four `stages` -> pooled -> logits. Sows `layer1.output` to `layer4.output`.
+
+    Any image of at least 32 x 32 pixels does; a stage's map is `config.grid_of(stage)` for the size configured.
+    `stages` and `from_stage` are for `apply(..., method=...)`: together they open the network at any stage, so that
+    a logit can be differentiated by that stage's feature map::
+
+        features = net.apply(variables, image, method="stages")[3]
+        gradient = jax.grad(lambda f: net.apply(variables, 3, f, method="from_stage")[target])(features)
+    """
+
+    config: ResNetConfig
+
+    def setup(self):
+        cfg = self.config
+        self.conv1, self.bn1 = _conv(cfg.width, 7, 2), BatchNorm(cfg.norm_eps)
+        self.layers = [Stage(cfg, number, name=name) for number, name in enumerate(LAYERS)]
+        if cfg.num_classes:
+            self.fc = nn.Dense(cfg.num_classes)
+
+    def __call__(self, image: Image) -> Logits:
+        """Logits [k] of normalised pixels [H, W, 3]; the pooled features [32 · width] where there is no head."""
+        return self.from_stage(3, self.stages(image)[3])
+
+    def stages(self, image: Image) -> tuple[Features, Features, Features, Features]:
+        """The outputs [down, across, c] of layer1 to layer4, after their last ReLU, so never negative.
+
+        Channels are 4, 8, 16, 32 · width; resolutions 1/4, 1/8, 1/16, 1/32 of the image, rounded up.
+        """
+        x = nn.relu(self.bn1(self.conv1(image)))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        outputs = []
+        for layer in self.layers:
+            x = layer(x)
+            outputs.append(x)
+        first, second, third, fourth = outputs
+        return first, second, third, fourth
+
+    def from_stage(self, stage: int, features: Features) -> Logits:
+        """Logits [k] from the output [down, across, c] of stage 0 (layer1) to 3 (layer4). Raises ConfigError."""
+        if stage not in range(4):
+            raise ConfigError(f"stage {stage} is not one of 0 (layer1), 1, 2, 3 (layer4)")
+        for layer in self.layers[stage + 1 :]:
+            features = layer(features)
+        pooled = features.mean(axis=(0, 1))
+        return self.fc(pooled) if self.config.num_classes else pooled
+
+
+def _conv(features: int, side: int, stride: int = 1, name: str | None = None) -> nn.Conv:
+    """Padded by side // 2 on all four sides as PyTorch does; "SAME" pads an even side unevenly under a stride."""
+    around = (side // 2, side // 2)
+    init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+    return nn.Conv(
+        features, (side, side), (stride, stride), padding=(around, around), use_bias=False, kernel_init=init, name=name
+    )

@@ -1,0 +1,78 @@
+"""An output directory: refused before any work where it would be overwritten, and explained by a manifest.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vitjax.errors import OutputError
+from vitjax.models.model import Model
+
+PACKAGES = ("vitjax", "jax", "jaxlib", "flax", "numpy", "pillow", "matplotlib")
+
+
+def open_directory(path: Path, *, overwrite: bool) -> Path:
+    """Create `path`, or accept an empty one; a filled one only with `overwrite`. Raises OutputError."""
+    try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path}: is a file, not a directory")
+        if path.exists() and any(path.iterdir()) and not overwrite:
+            raise OutputError(f"{path}: exists and is not empty; give another -o or --overwrite")
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def write_manifest(directory: Path, command: str, model: Model, options: dict[str, Any], **more: Any) -> Path:
+    """manifest.json: what was run, on what, with which versions and weights."""
+    manifest = {
+        "command": command,
+        "arguments": sys.argv[1:],
+        "options": options,
+        "model": model_record(model),
+        "device": {
+            "platform": jax.default_backend(),
+            "kind": jax.devices()[0].device_kind,
+            "count": jax.device_count(),
+        },
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **more,
+    }
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(manifest, indent=1, default=str) + "\n")
+    return path
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and the packages that numbers depend on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """What a manifest says of a model."""
+    return {
+        "name": model.name,
+        "weights": model.weights,
+        "dtype": str(model.dtype),
+        "matmul_precision": model.precision,
+        "image_size": list(model.config.image_size),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
