@@ -22,11 +22,12 @@ from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.job import Job
 from vitjax.evaluating.programs import heat_maps, metric_columns
 from vitjax.evaluating.run import source_of
-from vitjax.execution.worker_threads import side_by_side
+from vitjax.execution.worker_threads import run_in_threads
 from vitjax.explaining.programs import compiled
 from vitjax.methods import METHODS
 from vitjax.metrics import METRICS
 from vitjax.rundir.store import RunStore
+from vitjax.shapes import ceil_div
 
 
 def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
@@ -47,7 +48,7 @@ def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
             seconds = time.perf_counter() - started
         if repeat:
             engine.append(images / seconds)
-            bare.append(_bare(evaluator, samples, -(-images // batch)))
+            bare.append(_bare(evaluator, samples, ceil_div(images, batch)))
         else:
             _bare(evaluator, samples, 1)
     result = {
@@ -95,7 +96,7 @@ def _bare(evaluator: Evaluator, samples, batches: int) -> float:
             return jax.block_until_ready(out) if number % 2 else out
 
         started = time.perf_counter()
-        jax.block_until_ready(side_by_side(one, range(batches)))
+        jax.block_until_ready(run_in_threads(one, range(batches)))
     return batches * size / (time.perf_counter() - started)
 
 

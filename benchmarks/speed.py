@@ -40,10 +40,10 @@ from benchmarks.peers import FOLDS
 from benchmarks.peers.waiting import choose
 from benchmarks.table import LEVELS, Row, render
 from vitjax.evaluating.run import evaluate
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
-from vitjax.execution.worker_threads import lanes
+from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.programs import compiled, spread
 from vitjax.explaining.requests import request
 from vitjax.layerwise.fold import PREDICTED
@@ -104,7 +104,7 @@ class Bench:
 
     def explaining(self, names: Sequence[str], batch: int) -> Case:
         """Methods in one program; a slow one of fewer images than there are lanes as the library computes it then."""
-        if METHODS[names[0]].slow and batch < lanes():
+        if METHODS[names[0]].slow and batch < worker_count():
             return self._spread(names[0], batch)
         program = compiled(self.model.config, tuple(request(name) for name in names), self.plan)
         return self._case(program, self.images(batch), *targets_and_seeds(batch))
@@ -127,14 +127,14 @@ class Bench:
 
     def perturbation(self, batch: int) -> Case:
         """Levels of the perturbation metric: one forward each, of the images at a share of removed pixels."""
-        model, heat = self.model, np.random.default_rng(1).random((batch, *self.model.config.image_size), np.float32)
+        model, heatmap = self.model, np.random.default_rng(1).random((batch, *self.model.config.image_size), np.float32)
 
-        def run(params, images, heat):
+        def run(params, images, heatmap):
             forward = replace(model, params=params).logits
             one = partial(perturbation_auc, forward=forward)
-            return over_images(one, (0, 0), at_once=self.plan.forward_microbatch)(heat, images)
+            return microbatched_vmap(one, (0, 0), microbatch_size=self.plan.forward_microbatch)(heatmap, images)
 
-        case = self._case(Program(run, (None, 0, 0), self.plan), self.images(batch), heat)
+        case = self._case(Program(run, (None, 0, 0), self.plan), self.images(batch), heatmap)
         # Most relevant first and least relevant first; both begin with the image itself and end with none of it.
         between = sum(0 < level < 100 for level in REMOVED)
         return replace(case, items=(2 * between + 1) * batch)

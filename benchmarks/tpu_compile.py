@@ -179,7 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         version = importlib.metadata.version("libtpu")
     except importlib.metadata.PackageNotFoundError:
         raise SystemExit("libtpu is not installed: pip install 'vitjax[tpu-aot]'") from None
-    methods = given.methods or [ALONE, *(name for name, each in METHODS.items() if each.host is None), *SHARED]
+    methods = given.methods or [
+        ALONE,
+        *(name for name, each in METHODS.items() if each.explain_on_host is None),
+        *SHARED,
+    ]
     about = {
         "model": given.model,
         "dtype": given.dtype,

@@ -77,9 +77,9 @@ def shares(model: vitjax.Model, pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
-def _share(heat: np.ndarray, mask: np.ndarray) -> float:
+def _share(heatmap: np.ndarray, mask: np.ndarray) -> float:
     """nan where the map has no positive part."""
-    positive = np.maximum(np.asarray(upsample(jnp.asarray(heat), mask.shape)), 0)
+    positive = np.maximum(np.asarray(upsample(jnp.asarray(heatmap), mask.shape)), 0)
     return float((positive * mask).sum() / positive.sum()) if positive.any() else float("nan")
 
 

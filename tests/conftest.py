@@ -40,7 +40,7 @@ needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and 
 
 
 @pytest.fixture
-def four_lanes(monkeypatch):
+def four_threads(monkeypatch):
     """As on a machine with four cores; each test has threads of its own."""
     from vitjax.execution import worker_threads
 

@@ -26,7 +26,7 @@ def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def upsample(heat: Map, size: Size) -> Map:
+def upsample(heatmap: Map, size: Size) -> Map:
     """Bilinear resampling with half-pixel centres, the border clamped.
 
     Output pixel i samples the input at (i + 1/2) * h/H - 1/2, as PyTorch's `interpolate(mode="bilinear",
@@ -42,25 +42,25 @@ def upsample(heat: Map, size: Size) -> Map:
     Raises:
         ValueError: heat is not a non-empty [h, w], or size is not two positive numbers.
     """
-    if heat.ndim != 2 or 0 in heat.shape:
-        raise ValueError(f"expected one map [h, w], got shape {heat.shape}")
+    if heatmap.ndim != 2 or 0 in heatmap.shape:
+        raise ValueError(f"expected one map [h, w], got shape {heatmap.shape}")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}")
-    heat = _wide(heat)
+    heatmap = _wide(heatmap)
     # Gathers, not interpolation matrices: a matmul would be TF32 on GPUs and spread a NaN over the whole map.
     for axis, pixels in enumerate(size):
-        cells = heat.shape[axis]
+        cells = heatmap.shape[axis]
         centres = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
         low = np.floor(centres).astype(np.int32)
         high = np.minimum(low + 1, cells - 1)
-        weight = jnp.asarray(centres - low, heat.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
-        below, above = jnp.take(heat, low, axis), jnp.take(heat, high, axis)
+        weight = jnp.asarray(centres - low, heatmap.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
+        below, above = jnp.take(heatmap, low, axis), jnp.take(heatmap, high, axis)
         # In this form a constant map stays constant to the last bit, so it is still seen to be degenerate.
-        heat = below + weight * (above - below)
-    return heat
+        heatmap = below + weight * (above - below)
+    return heatmap
 
 
-def is_degenerate(heat: Map) -> Bool[Array, ""]:
+def is_degenerate(heatmap: Map) -> Bool[Array, ""]:
     """Whether the map prefers no place to any other: all zero, constant up to rounding, or not finite.
 
     Args:
@@ -69,18 +69,18 @@ def is_degenerate(heat: Map) -> Bool[Array, ""]:
     Returns:
         Boolean scalar.
     """
-    heat = _wide(heat)
-    rounding = ROUNDING * jnp.finfo(heat.dtype).eps * jnp.abs(heat).max()
-    return ~(jnp.isfinite(heat).all() & (heat.max() - heat.min() > rounding))
+    heatmap = _wide(heatmap)
+    rounding = ROUNDING * jnp.finfo(heatmap.dtype).eps * jnp.abs(heatmap).max()
+    return ~(jnp.isfinite(heatmap).all() & (heatmap.max() - heatmap.min() > rounding))
 
 
 @jax.jit
-def are_degenerate(heats: Float[Array, "b height width"]) -> Bool[Array, " b"]:
+def are_degenerate(heatmaps: Float[Array, "b height width"]) -> Bool[Array, " b"]:
     """`is_degenerate` of each."""
-    return jax.vmap(is_degenerate)(heats)
+    return jax.vmap(is_degenerate)(heatmaps)
 
 
-def normalise(heat: Map) -> Map:
+def normalise(heatmap: Map) -> Map:
     """Min-max scaling of one map: (x - min) / (max - min).
 
     Args:
@@ -90,14 +90,14 @@ def normalise(heat: Map) -> Map:
         [h, w] in [0, 1], float32 or float64, both ends attained. Zeros if the map `is_degenerate`; NaN
         everywhere if that is because of a NaN or an infinity.
     """
-    heat = _wide(heat)
-    low, high = heat.min(), heat.max()
-    flat = is_degenerate(heat)
-    scaled = (heat - low) / jnp.where(flat, 1, high - low)
+    heatmap = _wide(heatmap)
+    low, high = heatmap.min(), heatmap.max()
+    flat = is_degenerate(heatmap)
+    scaled = (heatmap - low) / jnp.where(flat, 1, high - low)
     return jnp.where(jnp.isfinite(low) & jnp.isfinite(high), jnp.where(flat, 0, scaled), jnp.nan)
 
 
-def to_pixels(heat: Map, size: Size) -> Map:
+def to_pixels(heatmap: Map, size: Size) -> Map:
     """The map H that metrics and overlays use: upsampled to pixels, then min-max scaled per image.
 
     Args:
@@ -110,23 +110,23 @@ def to_pixels(heat: Map, size: Size) -> Map:
     Raises:
         ValueError: as `upsample`.
     """
-    return normalise(upsample(heat, size))
+    return normalise(upsample(heatmap, size))
 
 
 @partial(jax.jit, static_argnames="size")
-def all_to_pixels(heats: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
+def all_to_pixels(heatmaps: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
     """`to_pixels` of many maps in the one compiled form that `Explanation.pixels` and an evaluation share.
 
     Another form rounds another way, and pixels that lie on a threshold, or are equal, would change sides.
     """
-    return jax.vmap(lambda heat: to_pixels(heat, size))(heats)
+    return jax.vmap(lambda heatmap: to_pixels(heatmap, size))(heatmaps)
 
 
 SHOWN = 99.0
 """Percentile of the magnitude at which a picture of a pixel-level map saturates."""
 
 
-def to_display(heat: Map, size: Size, *, signed: bool = False) -> Map:
+def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> Map:
     """What a picture shows of a map; metrics use `to_pixels`.
 
     As `to_pixels`, or with `signed` divided by the largest magnitude, so that 0 stays 0. A map that is at pixels
@@ -140,8 +140,8 @@ def to_display(heat: Map, size: Size, *, signed: bool = False) -> Map:
     Returns:
         [H, W] in [0, 1], signed in [-1, 1].
     """
-    large = upsample(heat, size)
-    if tuple(heat.shape) == tuple(size):
+    large = upsample(heatmap, size)
+    if tuple(heatmap.shape) == tuple(size):
         limit = jnp.percentile(jnp.abs(large), SHOWN)
         limit = jnp.where(limit > 0, limit, jnp.abs(large).max())
         large = jnp.clip(large, -limit, limit)

@@ -35,6 +35,12 @@ Scalar = Float[Array, ""]
 Target = Int[Array, ""]
 Params = PyTree[Float[Array, "..."]]
 
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """The smallest integer that is not below numerator / denominator."""
+    return -(-numerator // denominator)
+
+
 __all__ = [
     "Array",
     "Attended",
@@ -52,4 +58,5 @@ __all__ = [
     "Square",
     "Target",
     "Tokens",
+    "ceil_div",
 ]

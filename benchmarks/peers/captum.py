@@ -13,8 +13,8 @@ def available() -> bool:
     return importlib.util.find_spec("captum") is not None
 
 
-def integrated_gradients(module: Any, pixels: torch.Tensor, steps: int = 50, at_once: int = 8) -> torch.Tensor:
-    """Pictures [b, 3, H, W] -> maps [b, H, W] of the predicted classes; `at_once` points go through the model together.
+def integrated_gradients(module: Any, pixels: torch.Tensor, steps: int = 50, microbatch_size: int = 8) -> torch.Tensor:
+    """Pictures [b, 3, H, W] -> maps [b, H, W] of the predicted classes, `microbatch_size` points of the path in a call.
 
     Baseline, quadrature and steps are vitjax's defaults.
     """
@@ -22,7 +22,7 @@ def integrated_gradients(module: Any, pixels: torch.Tensor, steps: int = 50, at_
 
     with torch.no_grad():
         target = module(pixels).argmax(1)
-    size = max(at_once, len(pixels))
+    size = max(microbatch_size, len(pixels))
     found = IntegratedGradients(module).attribute(
         pixels, target=target, n_steps=steps, method="gausslegendre", internal_batch_size=size
     )

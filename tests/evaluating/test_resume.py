@@ -116,8 +116,8 @@ def test_processes_share_a_run_and_give_the_same_rows_exactly(whole, tmp_path):
     assert_same_rows(whole.records(), second.records())
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_out_of_device_memory_halves_the_batch(lanes, whole, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("worker_count", [1, 2])
+def test_out_of_device_memory_halves_the_batch(worker_count, whole, tmp_path, monkeypatch, capsys):
     """FAILURES 34. Of two lanes both run out, and the one that is not heard does no harm."""
     call = compute.Evaluator._call
     limit = [2]
@@ -127,9 +127,9 @@ def test_out_of_device_memory_halves_the_batch(lanes, whole, tmp_path, monkeypat
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
         return call(self, key, program, *arguments)
 
-    monkeypatch.setattr(compute, "lanes", lambda: lanes)
+    monkeypatch.setattr(compute, "worker_count", lambda: worker_count)
     monkeypatch.setattr(compute.Evaluator, "_call", scarce)
-    small = run(tmp_path / "run", Pictures(18), chunk_size=4 * lanes)
+    small = run(tmp_path / "run", Pictures(18), chunk_size=4 * worker_count)
     assert_same_rows(whole.records(), small.records(), rtol=1e-5, atol=1e-6)
     assert "going on with 2 pictures a device" in capsys.readouterr().err
     assert small.store.logged()[-1]["batch_halved_to"] == [2]
@@ -147,7 +147,7 @@ def test_other_errors_of_the_device_are_not_taken_for_memory(tmp_path, monkeypat
         run(tmp_path / "run", Pictures(4))
 
 
-def test_a_lane_that_fails_ends_the_others(tmp_path, monkeypatch, four_lanes):
+def test_a_lane_that_fails_ends_the_others(tmp_path, monkeypatch, four_threads):
     """Four lanes, each with a batch: where the first breaks, the others compute nothing more."""
     compiled, dispatch, meet = [], compute.Evaluator._dispatch, threading.Barrier(4, timeout=20)
 

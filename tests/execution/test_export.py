@@ -15,7 +15,7 @@ from vitjax.explaining.requests import request
 def test_all_methods_export(platform):
     model = tiny_model("plain")
     requests = [request(case) for case in CASES]
-    requests = tuple(each for each in requests if each.method.host is None)
+    requests = tuple(each for each in requests if each.method.explain_on_host is None)
     run = compiled(model.config, requests, plan_for(model.config, platform))
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), model.params)
     images = jax.ShapeDtypeStruct((2, *model.config.image_size, 3), jnp.float32)
@@ -23,4 +23,4 @@ def test_all_methods_export(platform):
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     exported = export.export(run, platforms=[platform])(shapes, images, targets, seeds, seed)
     assert exported.platforms == (platform,)
-    assert len(exported.out_avals) == 2 + sum(each.method.host is None for each in requests)
+    assert len(exported.out_avals) == 2 + sum(each.method.explain_on_host is None for each in requests)

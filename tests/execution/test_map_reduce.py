@@ -10,8 +10,8 @@ import pytest
 import vitjax
 from tests.cases import tiny_batch, tiny_model
 from vitjax.execution import worker_threads
-from vitjax.execution.map_reduce import Queries, all_rounds
-from vitjax.execution.parallel_map_reduce import Spread
+from vitjax.execution.map_reduce import MapReduce, all_rounds
+from vitjax.execution.parallel_map_reduce import ParallelMapReduce
 from vitjax.execution.plan import plan_for
 from vitjax.methods import METHODS
 
@@ -22,8 +22,10 @@ PLAN = plan_for(tiny_model("plain").config)
 @pytest.mark.parametrize("together", [1, 3, 8])
 def test_parts_hold_every_query_once(parts, together):
     values = jnp.arange(11) + 1.0
-    summed = Queries(11, lambda number: {"a": values[number], "b": jnp.full(2, values[number])}, lambda x: x, together)
-    kept = Queries(11, lambda number: (values[number], number), lambda x: x, together, kept=True)
+    summed = MapReduce(
+        11, lambda number: {"a": values[number], "b": jnp.full(2, values[number])}, lambda x: x, together
+    )
+    kept = MapReduce(11, lambda number: (values[number], number), lambda x: x, together, kept=True)
     run = jax.jit(lambda number: (summed.part(number, parts), kept.part(number, parts)))
     sums, lists = zip(*(run(number) for number in range(parts)), strict=True)
     assert sum(float(each["a"]) for each in sums) == 66
@@ -39,7 +41,7 @@ def test_a_part_has_no_more_together_than_it_may():
     def one(number):
         return jax.pure_callback(lambda n: seen.append(n.size) or n, number, number, vmap_method="broadcast_all")
 
-    assert float(Queries(10, one, lambda x: x, together=4).part(0, 1)) == 45
+    assert float(MapReduce(10, one, lambda x: x, together=4).part(0, 1)) == 45
     assert seen == [4] * 3
 
 
@@ -49,20 +51,20 @@ def two_rounds(scale, x, seed):
 
     def second(values):
         rest = x - values.mean()
-        return Queries(len(x), lambda number: rest[number] ** 2, lambda total: scale * total + seed, together=2)
+        return MapReduce(len(x), lambda number: rest[number] ** 2, lambda total: scale * total + seed, together=2)
 
-    return Queries(len(x), lambda number: x[number], second, kept=True)
+    return MapReduce(len(x), lambda number: x[number], second, kept=True)
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])
-def test_rounds_follow_one_another_in_lanes(images, four_lanes):
+def test_rounds_follow_one_another_in_lanes(images, four_threads):
     x = np.random.default_rng(0).normal(size=(images, 7)).astype(np.float32)
-    found = Spread(two_rounds, PLAN)(2.0, [(each,) for each in x], np.float32(1))
+    found = ParallelMapReduce(two_rounds, PLAN)(2.0, [(each,) for each in x], np.float32(1))
     np.testing.assert_allclose(found, 14 * x.var(axis=1) + 1, rtol=1e-5)
     np.testing.assert_allclose(found, [all_rounds(two_rounds(2.0, each, 1.0)) for each in x], rtol=1e-6)
 
 
-def test_one_image_is_in_all_lanes_at_once(four_lanes):
+def test_one_image_is_in_all_lanes_at_once(four_threads):
     meet = threading.Barrier(4, timeout=20)
 
     def wait(x):
@@ -73,22 +75,22 @@ def test_one_image_is_in_all_lanes_at_once(four_lanes):
         def one(number):
             return jax.pure_callback(wait, jax.ShapeDtypeStruct((), jnp.float32), image)
 
-        return Queries(4, one, lambda total: total)
+        return MapReduce(4, one, lambda total: total)
 
-    assert Spread(explain, PLAN)(None, [(np.float32(3),)], 0).tolist() == [12.0]
+    assert ParallelMapReduce(explain, PLAN)(None, [(np.float32(3),)], 0).tolist() == [12.0]
 
 
-def test_a_method_without_samples_is_computed_once_an_image(four_lanes):
+def test_a_method_without_samples_is_computed_once_an_image(four_threads):
     calls = []
 
     def explain(params, image, seed):
         return jax.pure_callback(lambda x: calls.append(float(x)) or x, jax.ShapeDtypeStruct((), jnp.float32), image)
 
-    assert Spread(explain, PLAN)(None, [(np.float32(3),), (np.float32(4),)], 0).tolist() == [3.0, 4.0]
+    assert ParallelMapReduce(explain, PLAN)(None, [(np.float32(3),), (np.float32(4),)], 0).tolist() == [3.0, 4.0]
     assert sorted(calls) == [3.0, 4.0]
 
 
-def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_lanes):
+def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_threads):
     model = tiny_model("plain")
     monkeypatch.setitem(METHODS, "slow_fold", METHODS["rollout"]._replace(slow=True))
     found = vitjax.explain_many(model, tiny_batch(model, 1), ["rollout", "slow_fold"])
@@ -96,7 +98,7 @@ def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_lanes):
 
 
 @pytest.mark.slow
-def test_a_map_does_not_depend_on_the_number_of_lanes(monkeypatch, four_lanes):
+def test_a_map_does_not_depend_on_the_number_of_lanes(monkeypatch, four_threads):
     with jax.enable_x64(True):
         model = tiny_model("plain", np.float64)
         batch = tiny_batch(model, 3)

@@ -11,13 +11,14 @@ import pytest
 from tests.cases import tiny_images, tiny_model
 from vitjax.execution import program as program_module
 from vitjax.execution import worker_threads
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import plan_for
 from vitjax.execution.program import Program
-from vitjax.execution.worker_threads import side_by_side
+from vitjax.execution.worker_threads import run_in_threads
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
 from vitjax.layerwise.fold import PREDICTED
+from vitjax.shapes import ceil_div
 
 AXES = (None, 0, 0)
 PLAN = plan_for(tiny_model("plain").config)
@@ -40,12 +41,12 @@ def assert_right(found, count):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 11])
 def test_portions_give_every_image_its_own_result(count):
-    for at_once in (1, 2, 4):
-        assert_right(jax.jit(over_images(one, AXES, at_once=at_once))(*arguments(count)), count)
+    for microbatch_size in (1, 2, 4):
+        assert_right(jax.jit(microbatched_vmap(one, AXES, microbatch_size=microbatch_size))(*arguments(count)), count)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9, 11])
-def test_lanes_give_every_image_its_own_result(count, four_lanes):
+def test_lanes_give_every_image_its_own_result(count, four_threads):
     shapes = []
 
     def run(scale, images, shifts):
@@ -55,12 +56,12 @@ def test_lanes_give_every_image_its_own_result(count, four_lanes):
     program = Program(run, AXES, PLAN)
     for _ in range(2):
         assert_right(program(*arguments(count)), count)
-    size = -(-count // 4)
+    size = ceil_div(count, 4)
     assert shapes == [(size,)]  # one trace, of equal parts
-    assert [len(part[2]) for part in program.parts(*arguments(count))] == [size] * -(-count // size)
+    assert [len(part[2]) for part in program.parts(*arguments(count))] == [size] * ceil_div(count, size)
 
 
-def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_lanes):
+def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_threads):
     running, most, lock = [], [], threading.Lock()
     meet = threading.Barrier(4, timeout=20)
 
@@ -73,11 +74,11 @@ def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_lanes):
             running.remove(number)
         return number
 
-    assert side_by_side(work, range(8)) == list(range(8))
+    assert run_in_threads(work, range(8)) == list(range(8))
     assert max(most) == 4
 
 
-def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_lanes):
+def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_threads):
     ended, stop, meet = [], threading.Event(), threading.Barrier(4, timeout=20)
 
     def work(number):
@@ -89,16 +90,18 @@ def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_lanes)
         ended.append(number)
 
     with pytest.raises(ValueError, match="the first"):
-        side_by_side(work, range(4), stop)
+        run_in_threads(work, range(4), stop)
     assert sorted(ended) == [1, 2, 3]
 
 
-def test_lanes_within_a_lane_wait_for_nobody(four_lanes):
-    found = side_by_side(lambda a: side_by_side(lambda b: (a, b, worker_threads.lanes()), range(2)), range(9))
+def test_lanes_within_a_lane_wait_for_nobody(four_threads):
+    found = run_in_threads(
+        lambda a: run_in_threads(lambda b: (a, b, worker_threads.worker_count()), range(2)), range(9)
+    )
     assert found == [[(a, b, 1) for b in range(2)] for a in range(9)]
 
 
-def test_settings_of_precision_reach_the_lanes(four_lanes):
+def test_settings_of_precision_reach_the_lanes(four_threads):
     def settings(_):
         return jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64
 
@@ -106,15 +109,15 @@ def test_settings_of_precision_reach_the_lanes(four_lanes):
     x = np.ones((4, 2, 2), np.float32)
     for precision, wide in (("highest", True), ("default", False)):
         with jax.default_matmul_precision(precision), jax.enable_x64(wide):
-            assert side_by_side(settings, range(4)) == [(precision, wide)] * 4
+            assert run_in_threads(settings, range(4)) == [(precision, wide)] * 4
             executable = program.executable(x[:1])
             assert program.executable(x[:1]) is executable
             assert program(np.float64(x)).dtype == (np.float64 if wide else np.float32)
     assert program.executable(x[:1]) is not executable
 
 
-def test_within_a_transformation_there_are_no_lanes(four_lanes, monkeypatch):
-    monkeypatch.setattr(program_module, "side_by_side", None)
+def test_within_a_transformation_there_are_no_lanes(four_threads, monkeypatch):
+    monkeypatch.setattr(program_module, "run_in_threads", None)
     program = Program(jax.vmap(jnp.sin), (0,), PLAN)
     x = jnp.arange(4.0)
     np.testing.assert_allclose(jax.jit(program)(x), jnp.sin(x))
@@ -131,7 +134,7 @@ def test_no_portion_is_larger_than_it_may_be():
     def one(x):
         return jax.pure_callback(look, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="broadcast_all")
 
-    found = over_images(one, (0,), at_once=4)(jnp.arange(10.0))
+    found = microbatched_vmap(one, (0,), microbatch_size=4)(jnp.arange(10.0))
     np.testing.assert_array_equal(found, np.arange(10.0))
     assert seen == [(4,)] * 3  # the last image once more, twice
 

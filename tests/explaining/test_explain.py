@@ -156,7 +156,7 @@ def test_constant_maps_are_degenerate_not_nan(model):
     def flat(config):
         """Nothing."""
         return Fold(
-            init=config.readout(),
+            init=config.readout_weights(),
             summarise=lambda trace: trace.layer,
             step=lambda row, summary, layer: row,
             finish=lambda row, ends: patch_map(config, row),

@@ -57,13 +57,13 @@ def probabilities(image: np.ndarray) -> np.ndarray:
     return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
 
-def case(heat: Any = None, image: Any = None, **changed: Any) -> Case:
-    heat = tie_free() if heat is None else heat
+def case(heatmap: Any = None, image: Any = None, **changed: Any) -> Case:
+    heatmap = tie_free() if heatmap is None else heatmap
     image = picture() if image is None else image
     forward = changed.pop("forward", Classifier())
     made = {
-        "raw": jnp.asarray(heat),
-        "heat": maps.to_pixels(jnp.asarray(heat), SIZE),
+        "raw": jnp.asarray(heatmap),
+        "heatmap": maps.to_pixels(jnp.asarray(heatmap), SIZE),
         "mask": jnp.asarray(mask_of()),
         "image": jnp.asarray(image),
         "logits": forward(jnp.asarray(image)[None])[0],

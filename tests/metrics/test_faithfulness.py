@@ -15,6 +15,7 @@ from vitjax import metrics
 from vitjax.errors import ConfigError
 from vitjax.metrics.blur import blurred
 from vitjax.metrics.removal import curve, ends_of, ranks, wanted_ends
+from vitjax.shapes import ceil_div
 
 SLOW = pytest.mark.slow
 PIXELS = SIZE[0] * SIZE[1]
@@ -22,21 +23,21 @@ LEVELS = tuple(range(0, 101, 5))
 record = {name: metric.record for name, metric in metrics.METRICS.items()}
 
 
-def removed(count, fill, order="highest", start=None, heat=None):
+def removed(count, fill, order="highest", start=None, heatmap=None):
     """The picture after `count` pixels, by a loop."""
-    heat = tie_free() if heat is None else heat
+    heatmap = tie_free() if heatmap is None else heatmap
     image = (picture() if start is None else start).copy()
-    places = np.argsort(-heat if order == "highest" else heat, axis=None, kind="stable")[:count]
+    places = np.argsort(-heatmap if order == "highest" else heatmap, axis=None, kind="stable")[:count]
     for place in places:
         y, x = divmod(int(place), SIZE[1])
         image[y, x] = fill[y, x] if np.ndim(fill) == 3 else fill
     return image
 
 
-def measured(name, heat=None, one=None, **options):
+def measured(name, heatmap=None, one=None, **options):
     """The record, compiled."""
-    return compiled(lambda heat: record[name](case(heat, **(one or {})), **options))(
-        tie_free() if heat is None else heat
+    return compiled(lambda heatmap: record[name](case(heatmap, **(one or {})), **options))(
+        tie_free() if heatmap is None else heatmap
     )
 
 
@@ -61,8 +62,8 @@ def test_perturbation_metrics_by_loops(fill, levels):
     how = {"levels": levels, "fill": fill}
 
     @compiled
-    def measure(heat):
-        one = case(heat)
+    def measure(heatmap):
+        one = case(heatmap)
         names = ("perturbation_auc", "aopc", "log_odds")
         soft = record["perturbation_auc"](one, **how, measure="probability")
         return *(record[name](one, **how) for name in names), soft, record["aopc"](one, **how, absolute=True)
@@ -86,7 +87,7 @@ def test_perturbation_metrics_by_loops(fill, levels):
     [(50, None), pytest.param(16, None, marks=SLOW), pytest.param(50, 4, marks=SLOW)],
 )
 def test_deletion_and_insertion_by_loops(step, steps):
-    needed = -(-PIXELS // step)
+    needed = ceil_div(PIXELS, step)
     counts = [min(i * step, PIXELS) for i in range((steps or needed) + 1)]
     cases = [
         ("deletion", {}, by_loop(counts, 0.0)),
@@ -95,8 +96,8 @@ def test_deletion_and_insertion_by_loops(step, steps):
     ]
 
     @compiled
-    def measure(heat):
-        return [record[name](case(heat), step=step, steps=steps, **options) for name, options, _ in cases]
+    def measure(heatmap):
+        return [record[name](case(heatmap), step=step, steps=steps, **options) for name, options, _ in cases]
 
     for found, (_, _, made) in zip(measure(tie_free()), cases, strict=True):
         scores = made[:, 2]
@@ -128,17 +129,17 @@ def test_plain_functions_equal_the_records():
     forward = Classifier()
 
     @compiled
-    def both(heat, image):
-        one = case(heat)
+    def both(heatmap, image):
+        one = case(heatmap)
         of = {"levels": (0, 50, 100)}
         by_hand = {
-            "aopc": metrics.aopc(heat, image, forward, 2, **of),
-            "log_odds": metrics.log_odds(heat, image, forward, 2, **of),
-            "deletion": metrics.deletion(heat, image, forward, 2, step=96),
-            "insertion": metrics.insertion(heat, image, forward, 2, step=96),
+            "aopc": metrics.aopc(heatmap, image, forward, 2, **of),
+            "log_odds": metrics.log_odds(heatmap, image, forward, 2, **of),
+            "deletion": metrics.deletion(heatmap, image, forward, 2, step=96),
+            "insertion": metrics.insertion(heatmap, image, forward, 2, step=96),
         }
         recorded = {name: record[name](one, **(of if "o" in name[:3] else {"step": 96})) for name in by_hand}
-        auc = metrics.perturbation_auc(heat, image, forward, label=1, fill="black", black=BLACK, **of)
+        auc = metrics.perturbation_auc(heatmap, image, forward, label=1, fill="black", black=BLACK, **of)
         return by_hand, recorded, auc, record["perturbation_auc"](one, fill="black", **of)
 
     by_hand, recorded, auc, recorded_auc = both(tie_free(), picture())
@@ -165,7 +166,7 @@ def pictures_asked(jaxpr, marker="dot_general"):
 
 def cost(measure, **changed):
     """Pictures that a case's metrics ask about, the clean image not counted."""
-    return pictures_asked(jax.make_jaxpr(lambda heat: measure(case(heat, **changed)))(tie_free()).jaxpr) - 1
+    return pictures_asked(jax.make_jaxpr(lambda heatmap: measure(case(heatmap, **changed)))(tie_free()).jaxpr) - 1
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7, 100])
@@ -187,10 +188,12 @@ def test_curves_are_shared_and_cost_exactly_their_levels(chunk):
 
 def test_chunks_bound_the_memory_and_change_no_number():
     counts = range(0, PIXELS + 1, 24)
-    alone = compiled(lambda heat: curve(case(heat), counts))(tie_free())
+    alone = compiled(lambda heatmap: curve(case(heatmap), counts))(tie_free())
     for chunk in (2, 7, 50):
         forward = Classifier()
-        found = compiled(lambda heat, of=forward, at=chunk: curve(case(heat, forward=of), counts, chunk=at))(tie_free())
+        found = compiled(lambda heatmap, of=forward, at=chunk: curve(case(heatmap, forward=of), counts, chunk=at))(
+            tie_free()
+        )
         assert max(forward.shapes) <= chunk
         for a, b in zip(found, alone, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
@@ -238,46 +241,46 @@ def blocky(seed=0):
 
 def test_ties_keep_the_order_of_relevance():
     @compiled
-    def rank(heat):
-        one = case(heat)
+    def rank(heatmap):
+        one = case(heatmap)
         asked = [(order, ties) for ties in ("first", "random") for order in ("highest", "lowest")]
-        return one.heat, *(ranks(one, *each) for each in asked)
+        return one.heatmap, *(ranks(one, *each) for each in asked)
 
-    heat, *found = (np.asarray(each).reshape(-1) for each in rank(blocky()))
+    heatmap, *found = (np.asarray(each).reshape(-1) for each in rank(blocky()))
     for rank_first, sign in zip(found[:2], (-1, 1), strict=True):
-        np.testing.assert_array_equal(np.argsort(rank_first), np.argsort(sign * heat, kind="stable"))
+        np.testing.assert_array_equal(np.argsort(rank_first), np.argsort(sign * heatmap, kind="stable"))
     high, low = found[2:]
     assert sorted(high) == list(range(PIXELS))
-    assert (np.diff(heat[np.argsort(high)]) <= 0).all()
+    assert (np.diff(heatmap[np.argsort(high)]) <= 0).all()
     np.testing.assert_array_equal(low, PIXELS - 1 - high)
 
 
 def test_random_ties_follow_the_key_alone():
-    def rank(key, heat):
-        return ranks(case(heat, key=key))
+    def rank(key, heatmap):
+        return ranks(case(heatmap, key=key))
 
-    heats = jnp.stack([blocky(i) for i in range(4)])
+    heatmaps = jnp.stack([blocky(i) for i in range(4)])
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(0)))(jnp.arange(4))
     many, one = compiled(jax.vmap(rank)), compiled(rank)
-    batch = many(keys, heats)
+    batch = many(keys, heatmaps)
     order = np.asarray([2, 0, 3, 1])
-    np.testing.assert_array_equal(many(keys[order], heats[order]), batch[order])
-    np.testing.assert_array_equal(one(keys[1], heats[1]), batch[1])
-    assert (one(keys[2], heats[1]) != batch[1]).any()
+    np.testing.assert_array_equal(many(keys[order], heatmaps[order]), batch[order])
+    np.testing.assert_array_equal(one(keys[1], heatmaps[1]), batch[1])
+    assert (one(keys[2], heatmaps[1]) != batch[1]).any()
     # Not row order: within a tied block the ranks are shuffled.
     assert (np.diff(np.asarray(batch[0])[:4, :4].reshape(-1)) < 0).any()
 
 
 def test_constant_and_broken_maps_are_nan_and_alone():
-    heats = np.stack([tie_free(), np.zeros(SIZE, np.float32), tie_free(), tie_free()])
-    heats[2, 3, 3] = np.nan
+    heatmaps = np.stack([tie_free(), np.zeros(SIZE, np.float32), tie_free(), tie_free()])
+    heatmaps[2, 3, 3] = np.nan
 
-    def measure(heat):
-        one = case(heat)
+    def measure(heatmap):
+        one = case(heatmap)
         made = {name: record[name](one, levels=(0, 50, 100)) for name in ("perturbation_auc", "aopc", "log_odds")}
         return {**made, **{name: record[name](one, step=192) for name in ("deletion", "insertion")}}
 
-    found, alone = compiled(jax.vmap(measure))(heats), compiled(measure)(tie_free())
+    found, alone = compiled(jax.vmap(measure))(heatmaps), compiled(measure)(tie_free())
     for name, columns in found.items():
         for column, values in columns.items():
             assert np.isnan(values[1:3]).all(), (name, column)

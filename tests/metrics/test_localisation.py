@@ -18,8 +18,8 @@ MASKED += ["energy_pointing_game"]
 
 
 def with_ties(seed=0, steps=7):
-    heat = np.floor(tie_free(seed) * steps) / steps
-    return (heat / heat.max()).astype(np.float32)
+    heatmap = np.floor(tie_free(seed) * steps) / steps
+    return (heatmap / heatmap.max()).astype(np.float32)
 
 
 def truth(mask):
@@ -30,10 +30,10 @@ def truth(mask):
 @pytest.mark.parametrize("ignore", [False, True])
 @pytest.mark.parametrize("threshold", ["mean", 0.5, 0.2])
 def test_thresholded_numbers_equal_scikit_learn(threshold, ignore):
-    heat, mask = tie_free(1), mask_of(1, ignore=ignore)
+    heatmap, mask = tie_free(1), mask_of(1, ignore=ignore)
     counting, y = truth(mask)
-    t = heat.astype(np.float64).mean() if threshold == "mean" else threshold
-    hit = (heat > t).reshape(-1)[counting]
+    t = heatmap.astype(np.float64).mean() if threshold == "mean" else threshold
+    hit = (heatmap > t).reshape(-1)[counting]
     expected = {
         "pixel_accuracy": sk.accuracy_score(y, hit),
         "iou": sk.jaccard_score(y, hit),
@@ -41,53 +41,55 @@ def test_thresholded_numbers_equal_scikit_learn(threshold, ignore):
         "mean_iou": sk.jaccard_score(y, hit, average="macro"),
         "f1": sk.f1_score(y, hit),
     }
-    found = {name: float(getattr(metrics, name)(heat, mask, threshold=threshold)) for name in expected}
+    found = {name: float(getattr(metrics, name)(heatmap, mask, threshold=threshold)) for name in expected}
     assert found == pytest.approx(expected, abs=1e-7)
 
 
 def test_a_pixel_at_the_threshold_is_no_hit():
-    heat = np.asarray([[0.0, 0.5], [0.5, 1.0]], np.float32)
-    found = metrics.counts(heat, np.ones((2, 2), bool).__and__([[False, True], [True, True]]), threshold=0.5)
+    heatmap = np.asarray([[0.0, 0.5], [0.5, 1.0]], np.float32)
+    found = metrics.counts(heatmap, np.ones((2, 2), bool).__and__([[False, True], [True, True]]), threshold=0.5)
     assert [int(each) for each in found] == [1, 2, 0, 1]
 
 
 @pytest.mark.parametrize("ignore", [False, True])
 def test_f1_of_rows_is_the_mean_of_scikit_learns(ignore):
-    heat, mask = tie_free(2), mask_of(2, ignore=ignore)
+    heatmap, mask = tie_free(2), mask_of(2, ignore=ignore)
     mask[3] = 0  # a row without object and, by the threshold below, without hit: 0, as published
-    heat[3] = 0
+    heatmap[3] = 0
     rows = []
-    for h, m in zip(heat, mask, strict=True):
+    for h, m in zip(heatmap, mask, strict=True):
         counting, y = truth(m)
         rows.append(sk.f1_score(y, (h > 0.5)[counting], zero_division=0))
-    assert float(metrics.f1(heat, mask, threshold=0.5, average="rows")) == pytest.approx(np.mean(rows), abs=1e-6)
+    assert float(metrics.f1(heatmap, mask, threshold=0.5, average="rows")) == pytest.approx(np.mean(rows), abs=1e-6)
 
 
 @pytest.mark.parametrize("ignore", [False, True])
-@pytest.mark.parametrize("heat", [tie_free(3), with_ties(3)], ids=["tie_free", "ties"])
+@pytest.mark.parametrize("heatmap", [tie_free(3), with_ties(3)], ids=["tie_free", "ties"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_average_precision_is_scikit_learns(heat, ignore, dtype):
+def test_average_precision_is_scikit_learns(heatmap, ignore, dtype):
     mask = mask_of(3, ignore=ignore)
     counting, y = truth(mask)
     with jax.enable_x64(dtype == "float64"):
-        heat = heat.astype(dtype)
-        scores = heat.reshape(-1)[counting]
+        heatmap = heatmap.astype(dtype)
+        scores = heatmap.reshape(-1)[counting]
         expected = {
             "foreground": sk.average_precision_score(y, scores),
             "mean_of_two": sk.average_precision_score(np.append(~y, y), np.append(1 - scores, scores)),
         }
         compute = compiled(metrics.average_precision, static_argnames="kind")
-        found = {kind: float(compute(heat, mask, kind=kind)) for kind in expected}
+        found = {kind: float(compute(heatmap, mask, kind=kind)) for kind in expected}
     assert found == pytest.approx(expected, abs=2e-7 if dtype == "float32" else 1e-14)
 
 
 def test_average_precision_of_a_full_size_map_in_float32():
     rng = np.random.default_rng(0)
-    heat = np.asarray(compiled(maps.to_pixels, static_argnums=1)(rng.random((14, 14)).astype(np.float32), (224, 224)))
-    mask = heat + rng.normal(size=heat.shape) > 0.8
-    both = np.concatenate([1 - heat.reshape(-1), heat.reshape(-1)])
+    heatmap = np.asarray(
+        compiled(maps.to_pixels, static_argnums=1)(rng.random((14, 14)).astype(np.float32), (224, 224))
+    )
+    mask = heatmap + rng.normal(size=heatmap.shape) > 0.8
+    both = np.concatenate([1 - heatmap.reshape(-1), heatmap.reshape(-1)])
     expected = sk.average_precision_score(np.append(~mask, mask), both)
-    assert abs(float(compiled(metrics.average_precision)(heat, mask)) - expected) < 2e-7
+    assert abs(float(compiled(metrics.average_precision)(heatmap, mask)) - expected) < 2e-7
 
 
 def test_average_precision_outside_the_unit_interval_is_undefined():
@@ -96,24 +98,24 @@ def test_average_precision_outside_the_unit_interval_is_undefined():
 
 
 def test_pointing_game():
-    heat, mask = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.uint8)
-    heat[5, 5] = heat[9, 9] = 1  # a tie: the first counts
+    heatmap, mask = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.uint8)
+    heatmap[5, 5] = heatmap[9, 9] = 1  # a tie: the first counts
     mask[9, 9] = 255
-    assert metrics.pointing_game(heat, mask) == 0
-    assert metrics.pointing_game(heat, mask, tolerance=5) == 0
-    assert metrics.pointing_game(heat, mask, tolerance=6) == 1  # the distance is 5.66
+    assert metrics.pointing_game(heatmap, mask) == 0
+    assert metrics.pointing_game(heatmap, mask, tolerance=5) == 0
+    assert metrics.pointing_game(heatmap, mask, tolerance=6) == 1  # the distance is 5.66
     mask[5, 5] = 128
-    assert metrics.pointing_game(heat, mask) == 1  # the peak of what counts
+    assert metrics.pointing_game(heatmap, mask) == 1  # the peak of what counts
 
 
 def test_energy_by_hand():
-    heat, mask = tie_free(4), mask_of(4, ignore=True)
+    heatmap, mask = tie_free(4), mask_of(4, ignore=True)
     inside, counting = mask == 255, mask != 128
-    assert float(metrics.energy_pointing_game(heat, mask)) == pytest.approx(
-        heat[inside].sum() / heat[counting].sum(), abs=1e-6
+    assert float(metrics.energy_pointing_game(heatmap, mask)) == pytest.approx(
+        heatmap[inside].sum() / heatmap[counting].sum(), abs=1e-6
     )
-    hit = heat > 0.3 * heat[counting].max()
-    found = metrics.energy_scores(heat, mask, binarise=0.3)
+    hit = heatmap > 0.3 * heatmap[counting].max()
+    found = metrics.energy_scores(heatmap, mask, binarise=0.3)
     precision, recall = (hit & inside).sum() / (hit & counting).sum(), (hit & inside).sum() / inside.sum()
     f1 = 2 * precision * recall / (precision + recall + 1e-6)
     assert [float(each) for each in found] == pytest.approx([precision, recall, f1], abs=1e-6)
@@ -168,12 +170,12 @@ def test_focus_by_hand():
 
 
 def test_pixel_maps_are_pooled_for_the_grid():
-    heat = tie_free(9)
-    expected = heat.reshape(6, 4, 4, 4).mean(axis=(1, 3))
-    np.testing.assert_allclose(pooled(heat, GRID), expected, atol=1e-6)
+    heatmap = tie_free(9)
+    expected = heatmap.reshape(6, 4, 4, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(pooled(heatmap, GRID), expected, atol=1e-6)
     mask = mask_of(9)
     record = metrics.METRICS["iou"].record
-    on_grid = record(case(heat, mask=mask), resolution="grid", threshold=0.5, mask_to_grid="centre")["value"]
+    on_grid = record(case(heatmap, mask=mask), resolution="grid", threshold=0.5, mask_to_grid="centre")["value"]
     scaled = (expected - expected.min()) / (expected.max() - expected.min())
     expected_iou = sk.jaccard_score((mask[2::4, 2::4] == 255).reshape(-1), (scaled > 0.5).reshape(-1))
     assert float(on_grid) == pytest.approx(expected_iou, abs=1e-6)
@@ -185,28 +187,28 @@ KINDS = ["background", "foreground", "ignored", "one_kind_counts", "constant", "
 @pytest.fixture(scope="module")
 def undefined_columns():
     """Columns of every kind by metric."""
-    heats, masks = [], []
+    heatmaps, masks = [], []
     for kind in KINDS:
-        heat, mask = tie_free().copy(), mask_of()
+        heatmap, mask = tie_free().copy(), mask_of()
         if kind in ("background", "foreground", "ignored"):
             mask = np.full(SIZE, {"background": 0, "foreground": 255, "ignored": 128}[kind], np.uint8)
         elif kind == "one_kind_counts":
             mask = np.where(mask == 0, 128, mask).astype(np.uint8)
         elif kind == "constant":
-            heat = np.zeros_like(heat)
+            heatmap = np.zeros_like(heatmap)
         else:
-            heat[2:5, 2:7] = np.nan if kind == "nan" else np.inf
-        heats.append(heat)
+            heatmap[2:5, 2:7] = np.nan if kind == "nan" else np.inf
+        heatmaps.append(heatmap)
         masks.append(mask)
 
-    def measure(heat, mask):
-        one = case(heat, mask=mask)
+    def measure(heatmap, mask):
+        one = case(heatmap, mask=mask)
         return {
-            name: [*metrics.METRICS[name].record(one).values(), jnp.asarray(getattr(metrics, name)(heat, mask))]
+            name: [*metrics.METRICS[name].record(one).values(), jnp.asarray(getattr(metrics, name)(heatmap, mask))]
             for name in [*MASKED, "focus"]
         }
 
-    return compiled(jax.vmap(measure))(np.stack(heats), np.stack(masks))
+    return compiled(jax.vmap(measure))(np.stack(heatmaps), np.stack(masks))
 
 
 @pytest.mark.parametrize("name", [*MASKED, "focus"])
@@ -217,10 +219,10 @@ def test_undefined_is_nan(name, undefined_columns):
 
 
 def test_other_rows_are_untouched_by_a_nan_row():
-    heats = np.stack([tie_free(i) for i in range(3)])
-    heats[1, 0, 0] = np.nan
-    found = compiled(jax.vmap(metrics.average_precision, (0, None)))(heats, mask_of())
-    alone = [compiled(metrics.average_precision)(heats[i], mask_of()) for i in (0, 2)]
+    heatmaps = np.stack([tie_free(i) for i in range(3)])
+    heatmaps[1, 0, 0] = np.nan
+    found = compiled(jax.vmap(metrics.average_precision, (0, None)))(heatmaps, mask_of())
+    alone = [compiled(metrics.average_precision)(heatmaps[i], mask_of()) for i in (0, 2)]
     assert np.isnan(found[1])
     np.testing.assert_array_equal(found[jnp.asarray([0, 2])], alone)
 
@@ -237,7 +239,7 @@ def test_pooled_figures_reduce_the_last_axis_alone():
 
 def test_mean_iou_of_a_data_set_is_not_the_mean_over_images():
     record, figure = metrics.METRICS["mean_iou"].record, metrics.METRICS["mean_iou"].figures({})[""]
-    measure = compiled(lambda heat, mask: record(case(heat, mask=mask)))
+    measure = compiled(lambda heatmap, mask: record(case(heatmap, mask=mask)))
     rows = [measure(tie_free(i), mask_of(i)) for i in range(4)]
     columns = [np.asarray([float(row[name]) for row in rows]) for name in figure.columns]
     flat, masks = (np.concatenate([f(i).reshape(-1) for i in range(4)]) for f in (tie_free, mask_of))
@@ -266,5 +268,5 @@ def test_above_the_mean_is_exact(seed, kind):
         values.flat[:50] = np.float32(np.concatenate([0.3 + away, 0.3 - away]))
     total = sum(map(Fraction, values.ravel().tolist()))
     expected = [Fraction(value) * values.size > total for value in values.ravel().tolist()]
-    found = np.asarray(jax.jit(lambda heat: chosen(heat, "mean"))(values)).ravel()
+    found = np.asarray(jax.jit(lambda heatmap: chosen(heatmap, "mean"))(values)).ravel()
     np.testing.assert_array_equal(found, expected)

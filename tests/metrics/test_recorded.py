@@ -32,20 +32,20 @@ def golden():
     return dict(np.load(SHARED / "golden" / "metrics.npz"))
 
 
-def columns_of(heat, grid_heat, raw, mask, box):
+def columns_of(heatmap, grid_heat, raw, mask, box):
     """Everything about one patch map that needs no model, by the recorded name."""
     on_grid = mask_on_grid(mask, CELLS, "centre")
-    counts = metrics.counts(heat, mask)
+    counts = metrics.counts(heatmap, mask)
     half = {"threshold": 0.5}
     return {
         "chefer_seg_correct": counts.correct,
         "chefer_seg_labeled": counts.counted,
         "chefer_seg_inter": jnp.stack([counts.background_left, counts.object_hit]),
         "chefer_seg_union": jnp.stack([counts.background_union, counts.object_union]),
-        "chefer_seg_ap": metrics.average_precision(heat, mask),
-        "chefer_seg_f1_rows_mean": metrics.f1(heat, mask, average="rows"),
-        "tsw_jaccard_f1_acc": jnp.stack([f(heat, mask, **half) for f in TSW]),
-        "tsw_pointing": metrics.pointing_game(heat, mask),
+        "chefer_seg_ap": metrics.average_precision(heatmap, mask),
+        "chefer_seg_f1_rows_mean": metrics.f1(heatmap, mask, average="rows"),
+        "tsw_jaccard_f1_acc": jnp.stack([f(heatmap, mask, **half) for f in TSW]),
+        "tsw_pointing": metrics.pointing_game(heatmap, mask),
         "soham_pixacc_iou_ap": jnp.stack(
             [
                 metrics.pixel_accuracy(grid_heat, on_grid, **half),
@@ -55,8 +55,8 @@ def columns_of(heat, grid_heat, raw, mask, box):
         ),
         "faf_maskfraction": metrics.focus(raw, mask, mask_to_grid="area", relu=False).faf,
         "faf_center_sample": metrics.focus(raw, mask, mask_to_grid="centre", relu=False).faf,
-        "tam_energy_binarised_prf": jnp.stack(metrics.energy_scores(heat, box, binarise=0.3)),
-        "tam_energy_continuous_prf": jnp.stack(metrics.energy_scores(heat, box)),
+        "tam_energy_binarised_prf": jnp.stack(metrics.energy_scores(heatmap, box, binarise=0.3)),
+        "tam_energy_continuous_prf": jnp.stack(metrics.energy_scores(heatmap, box)),
     }
 
 
@@ -101,28 +101,28 @@ def test_average_precision_of_the_very_map_that_was_recorded(golden, dtype, tole
     """Upsampled by PyTorch in float32, as the recording was, ties and all."""
     torch = pytest.importorskip("torch")
     raws = torch.tensor(golden["heatmaps_patch"].reshape(8, 1, *CELLS))
-    heats = torch.nn.functional.interpolate(raws, scale_factor=16, mode="bilinear").reshape(2, 4, *PIXELS)
-    low, high = heats.amin((2, 3), keepdim=True), heats.amax((2, 3), keepdim=True)
-    heats = ((heats - low) / (high - low)).numpy()
+    heatmaps = torch.nn.functional.interpolate(raws, scale_factor=16, mode="bilinear").reshape(2, 4, *PIXELS)
+    low, high = heatmaps.amin((2, 3), keepdim=True), heatmaps.amax((2, 3), keepdim=True)
+    heatmaps = ((heatmaps - low) / (high - low)).numpy()
     with jax.enable_x64(dtype == "float64"):
         # 1 - H is rounded in float32 in the recording, too.
         compute = compiled(jax.vmap(jax.vmap(metrics.average_precision, (0, None))))
-        found = compute(heats, golden["masks"].astype(bool))
+        found = compute(heatmaps, golden["masks"].astype(bool))
     np.testing.assert_allclose(found, golden["chefer_seg_ap"][:, :4], atol=tolerance)
 
 
 def test_the_tie_free_map_without_a_model(golden):
-    heat = golden["heatmap_synthetic_pixel"]
+    heatmap = golden["heatmap_synthetic_pixel"]
     for i, mask in enumerate(golden["masks"].astype(bool)):
-        found = [f(heat, mask, threshold=0.5) for f in TSW]
+        found = [f(heatmap, mask, threshold=0.5) for f in TSW]
         np.testing.assert_allclose(found, golden["tsw_jaccard_f1_acc"][i, TIE_FREE], atol=1e-7)
-        assert metrics.pointing_game(heat, mask) == golden["tsw_pointing"][i, TIE_FREE]
+        assert metrics.pointing_game(heatmap, mask) == golden["tsw_pointing"][i, TIE_FREE]
 
 
-def curves_of(forward, heat, image, pixels, target, black, *, tie_free):
+def curves_of(forward, heatmap, image, pixels, target, black, *, tie_free):
     """Every recorded number that needs the model, by the recorded name."""
     record = {name: metric.record for name, metric in metrics.METRICS.items()}
-    one = case_of(heat, image, forward, target=target, black=black)
+    one = case_of(heatmap, image, forward, target=target, black=black)
     more = {"ties": "first", "chunk": 8}
     removed = {"fill": "black", **more}
     attcat = record["aopc"](one, levels=NINE, absolute=True, **removed)
@@ -141,7 +141,7 @@ def curves_of(forward, heat, image, pixels, target, black, *, tie_free):
     zeros = record["insertion"](one, step=1792, start="zeros", **more)
     blur = record["insertion"](one, step=1792, **more)
     tsw = record["deletion"](one, step=501, steps=100, **more)
-    without = case_of(heat, pixels, forward, target=target)
+    without = case_of(heatmap, pixels, forward, target=target)
     return {
         **found,
         "tam_del_zero_scores": deletion["curve"],
@@ -168,19 +168,19 @@ def test_faithfulness_as_recorded(golden, number, dtype):
         mean, std = (np.asarray(each) for each in (model.preprocessing.mean, model.preprocessing.std))
 
         @jax.jit
-        def measure(params, heat, image, pixels, target):
+        def measure(params, heatmap, image, pixels, target):
             def forward(images):
                 return jax.vmap(lambda each: module.apply({"params": params}, each))(images)
 
-            return curves_of(forward, heat, image, pixels, target, -mean / std, tie_free=number == TIE_FREE)
+            return curves_of(forward, heatmap, image, pixels, target, -mean / std, tie_free=number == TIE_FREE)
 
         for i, row in enumerate(golden["image_rows"]):
             if number == TIE_FREE:
-                heat = golden["heatmap_synthetic_pixel"].astype(dtype)
+                heatmap = golden["heatmap_synthetic_pixel"].astype(dtype)
             else:
-                heat = maps.to_pixels(golden["heatmaps_patch"][i, number].reshape(CELLS).astype(dtype), PIXELS)
+                heatmap = maps.to_pixels(golden["heatmaps_patch"][i, number].reshape(CELLS).astype(dtype), PIXELS)
             image, pixels = inputs["images"][row].astype(dtype), (inputs["pixels_uint8"][row] / 255).astype(dtype)
-            found = measure(model.params, heat, image, pixels, golden["targets"][i])
+            found = measure(model.params, heatmap, image, pixels, golden["targets"][i])
             for name, values in found.items():
                 # Probabilities were recorded in float32; sums of logarithms carry the logits' 1e-5.
                 atol = 1e-5 if "odds" in name else 2e-6

@@ -56,7 +56,7 @@ def batch(request):
         raw = explain(model.params, image, target)
         made = Case(
             raw=raw,
-            heat=maps.to_pixels(raw, (32, 32)),
+            heatmap=maps.to_pixels(raw, (32, 32)),
             mask=mask,
             image=image,
             logits=logits,

@@ -70,10 +70,10 @@ def test_sensitivity_of_a_map_that_ignores_the_image_is_zero_and_of_a_constant_o
 
 def something_of_every_layer(params, image):
     """Stands in for a method: cheap to compile, and no weight of a block or of the head leaves it as it is."""
-    heat = image[..., 0]
+    heatmap = image[..., 0]
     for gain in params["blocks"]["attn"]["qkv"]["kernel"][:, 0, 0]:
-        heat = jnp.sin(heat * (1 + gain)) + gain * image[..., 1]
-    return heat + params["head"]["kernel"][0, 0] * image[..., 2]
+        heatmap = jnp.sin(heatmap * (1 + gain)) + gain * image[..., 1]
+    return heatmap + params["head"]["kernel"][0, 0] * image[..., 2]
 
 
 def test_randomization_cascades_from_the_head():
@@ -147,11 +147,11 @@ def test_records_need_an_explainer():
 
 
 def test_complexity_by_numpy():
-    heat = tie_free().astype(np.float64)
+    heatmap = tie_free().astype(np.float64)
     found = metrics.complexity(tie_free())
-    assert float(found.entropy) == pytest.approx(stats.entropy(heat.reshape(-1)), abs=1e-5)
-    gaps = np.abs(heat.reshape(-1, 1) - heat.reshape(1, -1)).mean()
-    assert float(found.gini) == pytest.approx(gaps / (2 * heat.mean()), abs=1e-5)
+    assert float(found.entropy) == pytest.approx(stats.entropy(heatmap.reshape(-1)), abs=1e-5)
+    gaps = np.abs(heatmap.reshape(-1, 1) - heatmap.reshape(1, -1)).mean()
+    assert float(found.gini) == pytest.approx(gaps / (2 * heatmap.mean()), abs=1e-5)
     one_place = np.zeros((4, 5), np.float32)
     one_place[2, 2] = 1
     assert metrics.complexity(one_place).entropy == 0

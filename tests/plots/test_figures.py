@@ -13,6 +13,7 @@ from PIL import Image
 from vitjax import plots
 from vitjax.plots.figures import fit, text_width
 from vitjax.plots.overlay import LUMA, blue_red, scheme
+from vitjax.shapes import ceil_div
 
 LONG = "German short-haired pointer, Deutscher Kurzhaar, a versatile hunting dog of the $19th_century$ " * 3
 CAPTION = {"predicted": LONG, "predicted_probability": 0.8717, "target": "tench", "target_probability": 1e-4}
@@ -207,7 +208,7 @@ class TestGrid:
         }
         labels = [f"{LONG}\n99.9 %"] * images if labelled else None
         figure = plots.comparison_grid(photos, maps, row_labels=labels)
-        panels = -(-methods // 8)
+        panels = ceil_div(methods, 8)
         assert len(figure.axes) == 1
         assert len(figure.axes[0].images) == images * (methods + panels) + 1  # photos again in each panel; legend
         assert_no_text_collides(figure)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from vitjax.metrics.contract import Figure, Metric, mean
+from vitjax.metrics.contract import Metric, Statistic, mean
 
 LEVELS = np.arange(0, 101, 5.0)
 
@@ -31,19 +31,19 @@ def _thresholded(case, *, threshold: float = 0.5):
 
 
 METRICS = {
-    "iou": metric({"": Figure(("value",), mean)}, needs=["mask"], record=_thresholded, title="IoU"),
-    "mean_iou": metric({"": Figure(("hit", "union"), pooled)}, needs=["mask"], title="Pooled IoU"),
-    "pointing": metric({"": Figure(("value",))}, needs=["mask"], title="Pointing game"),
+    "iou": metric({"": Statistic(("value",), mean)}, needs=["mask"], record=_thresholded, title="IoU"),
+    "mean_iou": metric({"": Statistic(("hit", "union"), pooled)}, needs=["mask"], title="Pooled IoU"),
+    "pointing": metric({"": Statistic(("value",))}, needs=["mask"], title="Pointing game"),
     "removal": metric(
         {
-            "positive": Figure(("positive",), better="lower", percent=False),
-            "negative": Figure(("negative",), percent=False),
+            "positive": Statistic(("positive",), better="lower", percent=False),
+            "negative": Statistic(("negative",), percent=False),
         },
         family="faithfulness",
         curves={"positive_curve": LEVELS, "negative_curve": None},
         title="Removal",
     ),
-    "entropy": metric({"": Figure(("value",), better=None, percent=False)}, family="complexity", title="Entropy"),
+    "entropy": metric({"": Statistic(("value",), better=None, percent=False)}, family="complexity", title="Entropy"),
 }
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tests.report.synthetic import LEVELS, METRICS, base, metric, settings, whole_run
-from vitjax.metrics.contract import Figure
+from vitjax.metrics.contract import Statistic
 from vitjax.plots import save
 from vitjax.plots.curves import MOST, Line, Panel, _styles, curves, prominent
 from vitjax.report import summarise
@@ -20,7 +20,7 @@ def panels_of(config, table, metrics=METRICS, **options):
 
 
 def one_curve(lists, x, family="faithfulness", **columns):
-    metrics = {"c": metric({"": Figure(("value",))}, family=family, curves={"curve": x})}
+    metrics = {"c": metric({"": Statistic(("value",))}, family=family, curves={"curve": x})}
     count = len(lists)
     table = base(["random"], count, **columns).append_column("c.value", pa.array([0.5] * count))
     table = table.append_column("c.curve", pa.array(lists, pa.list_(pa.float64())))

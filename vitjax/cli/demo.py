@@ -70,15 +70,15 @@ def score_table(found: dict[str, Explanation], asked: np.ndarray, other: np.ndar
     point = jax.jit(jax.vmap(pointing_game))
     rows = []
     for label, each in found.items():
-        heat = each.pixels()
+        heatmap = each.pixels()
         kind = "class" if METHODS[each.method].class_specific else "no class"
         rows.append(
             {
                 "method": label,
                 "explains": kind,
-                "relevance on asked object": _interval(energy(heat, asked)),
-                "on the other": _interval(energy(heat, other)),
-                "peak on asked object": _interval(point(heat, asked)),
+                "relevance on asked object": _interval(energy(heatmap, asked)),
+                "on the other": _interval(energy(heatmap, other)),
+                "peak on asked object": _interval(point(heatmap, asked)),
                 "degenerate": str(int(each.degenerate.sum())),
             }
         )

@@ -143,8 +143,8 @@ def explain_pictures(
     total = len(images) * (passes(requests) + (other is not None))
     if other is not None:
         resolve_targets(other, target, len(images))
-    with progress(total, "images") as tick:
-        compute = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=tick)
+    with progress(total, "images") as on_progress:
+        compute = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
         found, beside = compute(loaded, images, methods), None
         if other is not None:
             seen = prepare(other, [each["file"] for each in images.sources])

@@ -45,9 +45,9 @@ def explain(
         overwrite: write into a directory that is not empty.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
-    with Progress(len(run.explanations) * len(run.images), "pictures") as tick:
+    with Progress(len(run.explanations) * len(run.images), "pictures") as on_progress:
         for each in run.explanations.values():
-            each.save(out, pdf=pdf, progress=tick)
+            each.save(out, pdf=pdf, progress=on_progress)
     if sheets:
         run.save_sheets(pdf=pdf)
     run.finish("explain")

@@ -18,26 +18,27 @@ import numpy as np
 from vitjax.data.source import OK, Samples
 from vitjax.errors import RunError
 from vitjax.evaluating.job import Job
-from vitjax.evaluating.programs import curve_ends, heat_maps, metric_columns, model_input, verdicts
+from vitjax.evaluating.programs import column_shapes, curve_ends, heat_maps, metric_columns, model_input, verdicts
 from vitjax.evaluating.results import Results
 from vitjax.execution.devices import Devices
 from vitjax.execution.plan import plan_for
 from vitjax.execution.program_cache import ProgramCache
-from vitjax.execution.worker_threads import lanes, side_by_side
+from vitjax.execution.worker_threads import run_in_threads, worker_count
 from vitjax.explaining.inputs import id_seeds
 from vitjax.explaining.programs import compiled, image_keys
 from vitjax.explaining.requests import Request
 from vitjax.metrics.removal import wanted_ends
 from vitjax.models.model import accumulation_dtype
 from vitjax.rundir.manifest import versions
+from vitjax.shapes import ceil_div
 
-Tick = Callable[[int], None]
+OnProgress = Callable[[int], None]
 AHEAD = 2
 """Batches in flight: one computes while the one before it is fetched."""
 
 
 class Evaluator:
-    """Computes chunks on the devices of this process; calls `tick` with the number of images after each batch.
+    """Computes chunks on the devices of this process; calls `on_progress` with the number of images after each batch.
 
     batch_size: images in one call on EACH device; fewer where not every lane of a CPU would have a batch of a chunk.
     Every device then runs the same program whatever their number, which keeps rows equal to the last bit where the
@@ -45,16 +46,23 @@ class Evaluator:
     """
 
     def __init__(
-        self, job: Job, *, batch_size: int = 16, devices: Sequence[jax.Device] | None = None, tick: Tick | None = None
+        self,
+        job: Job,
+        *,
+        batch_size: int = 16,
+        devices: Sequence[jax.Device] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.job, self.model = job, job.model
         self.devices = Devices(devices)
         # Several devices are busy side by side as it is.
-        self.lanes = lanes() if len(self.devices) == 1 and self.devices.devices[0].platform == "cpu" else 1
-        self.per_device = min(batch_size, -(-min(job.chunk_size, job.count) // self.lanes))
+        self.worker_count = (
+            worker_count() if len(self.devices) == 1 and self.devices.devices[0].platform == "cpu" else 1
+        )
+        self.per_device = min(batch_size, ceil_div(min(job.chunk_size, job.count), self.worker_count))
         self.plan = plan_for(self.model.config, self.devices.devices[0].platform)
         self.params = self.devices.copy(job.model.params)
-        self.tick = tick or (lambda count: None)
+        self.on_progress = on_progress or (lambda count: None)
         self.halved: list[int] = []
         self.seconds: dict[str, list[float]] = {}  # of slow methods: [seconds, images]
         self.programs = ProgramCache(self.devices)
@@ -109,11 +117,11 @@ class Evaluator:
         rows = np.flatnonzero([status == OK for status in samples.status])
         rows = self._select(samples, rows, results)
         batches = list(self._batches(rows, self.batch))
-        count = self._batches_at_once = max(1, min(self.lanes, len(batches)))
+        count = self._batches_at_once = max(1, min(self.worker_count, len(batches)))
         shares = [batches[lane::count] for lane in range(count)]
-        side_by_side(lambda mine: self._in_flight(samples, mine, results), shares, self._stop)
+        run_in_threads(lambda mine: self._in_flight(samples, mine, results), shares, self._stop)
         if not len(rows):
-            for name, shape in self._column_shapes().items():
+            for name, shape in self._shapes().items():
                 results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
         return results
 
@@ -168,35 +176,23 @@ class Evaluator:
         out: dict[str, Any] = {"verdict": (*self._call("verdicts", verdicts(self.model.dtype), logits), target)}
         for method, each in enumerate(self.job.requests):
             raw = found[each] if each in found else self._slow(each, samples, rows, target)
-            heats = heat_maps(self.model.config.image_size, accumulation_dtype(self.model.dtype))
-            heat = self._call(("heat", raw.shape), heats, raw)
-            columns, degenerate, finite = self._metrics(self._common, None, x, raw, heat, shared)
+            heatmaps = heat_maps(self.model.config.image_size, accumulation_dtype(self.model.dtype))
+            heatmap = self._call(("heat", raw.shape), heatmaps, raw)
+            columns, degenerate, finite = self._metrics(self._common, None, x, raw, heatmap, shared)
             if self._explaining:
-                columns = {**columns, **self._metrics(self._explaining, each, x, raw, heat, shared)[0]}
+                columns = {**columns, **self._metrics(self._explaining, each, x, raw, heatmap, shared)[0]}
             out[str(method)] = (columns, degenerate, finite, raw if self.job.save_maps else None)
         return out
 
-    def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, heat: Any, shared: Any) -> Any:
+    def _metrics(self, metrics: Any, method: Request | None, x: Any, raw: Any, heatmap: Any, shared: Any) -> Any:
         program = metric_columns(self.model.config, self.model.preprocessing, metrics, method, self.plan)
-        return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, heat, *shared)
+        return self._call(("metrics", metrics, method, raw.shape), program, self.params, x, raw, heatmap, *shared)
 
-    def _column_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of one image's number in each metric column, for a chunk of which no picture is evaluated."""
-        config, dtype = self.model.config, accumulation_dtype(self.model.dtype)
-
-        def of(*shape: int, kind: Any = dtype) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *shape), kind)
-
-        image, number = of(*config.image_size, 3, kind=self.model.dtype), of(kind=np.int32)
-        heat, mask = of(*config.image_size), of(*config.image_size, kind=np.uint8)
-        logits, seed = of(config.num_classes), jax.ShapeDtypeStruct((), np.uint32)
-        ends = dict.fromkeys(self._ends, logits)
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one image's number in each metric column, for a chunk without an image that is evaluated."""
         found: dict[str, tuple[int, ...]] = {}
         for metrics, method in ((self._common, None), (self._explaining, self.job.requests[0])):
-            program = metric_columns(config, self.model.preprocessing, metrics, method, self.plan)
-            arguments = (self.params, image, heat, heat, mask, logits, number, number, of(kind=np.uint32), seed, ends)
-            columns, *_ = jax.eval_shape(program, *arguments)
-            found |= {name: each.shape[1:] for name, each in columns.items()}
+            found |= column_shapes(self.model, metrics, method, self._ends, self.plan)
         return found
 
     def _settle(self, rows: np.ndarray, flying: dict[str, Any], results: Results) -> None:
@@ -206,7 +202,7 @@ class Evaluator:
             self._put(rows, found, results)
 
     def _put(self, rows: np.ndarray, found: dict[str, Any], results: Results) -> None:
-        self.tick(len(rows))
+        self.on_progress(len(rows))
         count = len(rows)
         prediction, confidence, target = (each[:count] for each in found.pop("verdict"))
         results.prediction[rows], results.confidence[rows], results.target[rows] = prediction, confidence, target
@@ -236,14 +232,14 @@ class Evaluator:
 
     def _slow_maps(self, each: Request, samples: Samples, rows: np.ndarray, target: Any) -> np.ndarray:
         config, options = self.model.config, dict(each.options)
-        if each.method.host is not None:
+        if each.method.explain_on_host is not None:
             x = jax.device_get(self.inputs(samples, rows))[: len(rows)]
             keys = image_keys(jnp.uint32(self.job.seed), jnp.asarray(id_seeds([samples.ids[row] for row in rows])))
             wanted = np.asarray(jax.device_get(target))[: len(rows)]
             pixels = jnp.asarray(x)
             with self._host:  # it has processes of its own for all cores
-                found = each.method.host(
-                    config, self.job.model.params, pixels, wanted, keys=keys, tick=lambda count: None, **options
+                found = each.method.explain_on_host(
+                    config, self.job.model.params, pixels, wanted, keys=keys, on_progress=lambda count: None, **options
                 )
             return np.asarray(found, accumulation_dtype(self.model.dtype))
         size = max(1, self.per_device // 8) * len(self.devices)

@@ -71,8 +71,8 @@ def _compute(job, store, slot, todo, batch_size, devices, workers, cache, progre
     total = sum(len(job.chunks[chunk]) for chunk in todo)
     profile_file = store.directory / "profile.json"
     started = time.perf_counter()
-    with (progress or Silent)(total, "images") as tick, ThreadPoolExecutor(1) as writer:
-        evaluator = Evaluator(job, batch_size=batch_size, devices=devices, tick=tick)
+    with (progress or Silent)(total, "images") as on_progress, ThreadPoolExecutor(1) as writer:
+        evaluator = Evaluator(job, batch_size=batch_size, devices=devices, on_progress=on_progress)
         store.log(slot, event="started", chunks=len(todo), images=total, **evaluator.surroundings())
         writing: Future[None] | None = None
         loading = _loaded(job, todo, workers, cache)
@@ -84,7 +84,7 @@ def _compute(job, store, slot, todo, batch_size, devices, workers, cache, progre
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(publish, job, store, chunk, samples, results)
-                tick(len(samples) - int((results.target >= 0).sum()))  # the others were counted as they came
+                on_progress(len(samples) - int((results.target >= 0).sum()))  # the others were counted as they came
             if writing is not None:
                 writing.result()
     seconds = time.perf_counter() - started

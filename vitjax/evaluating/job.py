@@ -179,7 +179,7 @@ class Job:
                 )
             if "explainer" in each.metric.needs:
                 for method in self.requests:
-                    if method.method.host is not None:
+                    if method.method.explain_on_host is not None:
                         raise ConfigError(
                             f"metric {each.label!r} explains changed images inside the compiled program; method "
                             f"{method.label!r} is computed outside of it: leave one of them out"

@@ -15,7 +15,7 @@ from vitjax.evaluating.compute import Evaluator
 from vitjax.evaluating.job import Job
 from vitjax.execution.flops import flops
 from vitjax.execution.program_cache import FlopCounter
-from vitjax.execution.worker_threads import side_by_side
+from vitjax.execution.worker_threads import run_in_threads
 from vitjax.explaining.programs import compiled
 
 REPEATS = 3
@@ -38,8 +38,8 @@ def profile(evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
                 program = compiled(evaluator.model.config, (each,), evaluator.plan)
                 arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
                 executable = evaluator.devices.compile(program, *arguments)
-                count = evaluator.lanes * evaluator.batch
-                seconds = median(_timed(executable, [arguments] * evaluator.lanes) for _ in range(REPEATS))
+                count = evaluator.worker_count * evaluator.batch
+                seconds = median(_timed(executable, [arguments] * evaluator.worker_count) for _ in range(REPEATS))
                 memory = executable.memory_analysis()
                 found[each.label] = {
                     "images_per_second": round(count / seconds, 3),
@@ -56,7 +56,7 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
     """
     evaluator = Evaluator(job, **options)
     counter = evaluator.programs.counter = FlopCounter()
-    first = list(range(min(evaluator.lanes * evaluator.batch, job.count)))
+    first = list(range(min(evaluator.worker_count * evaluator.batch, job.count)))
     (samples,) = load_chunks(job.source, job.model.preprocessing, [first], workers=0)
     times = []
     for _ in range(2):
@@ -79,7 +79,7 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
 
 def _timed(executable: Any, calls: list[Any]) -> float:
     started = time.perf_counter()
-    side_by_side(lambda arguments: jax.block_until_ready(executable(*arguments)), calls)
+    run_in_threads(lambda arguments: jax.block_until_ready(executable(*arguments)), calls)
     return time.perf_counter() - started
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 
 from vitjax import maps
 from vitjax.evaluating.job import MetricRequest
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.explaining.programs import image_key
 from vitjax.explaining.requests import Request
 from vitjax.images.geometry import Preprocessing
 from vitjax.metrics.contract import Case
 from vitjax.metrics.removal import ends_of
-from vitjax.models.model import accumulation_dtype
+from vitjax.models.model import Model, accumulation_dtype
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
 
@@ -51,7 +52,7 @@ def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, 
     def run(params, x):
         return ends_of(partial(_forward, config, params), x, black(preprocessing, x.dtype), wanted)
 
-    return jax.jit(planned(plan, over_images(run, (None, 0), at_once=plan.forward_microbatch)))
+    return jax.jit(planned(plan, microbatched_vmap(run, (None, 0), microbatch_size=plan.forward_microbatch)))
 
 
 @lru_cache(maxsize=16)
@@ -74,7 +75,7 @@ def metric_columns(
     know the `method`.
     """
 
-    def one(params, image, raw, heat, mask, logits, target, label, image_seed, seed, ends):
+    def one(params, image, raw, heatmap, mask, logits, target, label, image_seed, seed, ends):
         key = image_key(seed, image_seed)
         explain = None
         if method is not None:
@@ -86,7 +87,7 @@ def metric_columns(
         wide = raw.astype(accumulation_dtype(raw.dtype))
         case = Case(
             raw=wide,
-            heat=heat,
+            heatmap=heatmap,
             mask=mask,
             image=image,
             logits=logits,
@@ -108,7 +109,29 @@ def metric_columns(
         return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
 
     axes = (None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
-    return jax.jit(planned(plan, over_images(one, axes, at_once=plan.forward_microbatch)))
+    return jax.jit(planned(plan, microbatched_vmap(one, axes, microbatch_size=plan.forward_microbatch)))
+
+
+def column_shapes(
+    model: Model,
+    metrics: tuple[MetricRequest, ...],
+    method: Request | None,
+    ends: Iterable[str],
+    plan: ExecutionPlan,
+) -> dict[str, tuple[int, ...]]:
+    """Shape of one image's number in each column of these metrics. Cost: one abstract trace."""
+    config, dtype = model.config, accumulation_dtype(model.dtype)
+
+    def of(*shape: int, kind: Any = dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *shape), kind)
+
+    image, number = of(*config.image_size, 3, kind=model.dtype), of(kind=np.int32)
+    heatmap, mask = of(*config.image_size), of(*config.image_size, kind=np.uint8)
+    logits, seed = of(config.num_classes), jax.ShapeDtypeStruct((), np.uint32)
+    drawn = of(kind=np.uint32), seed, dict.fromkeys(ends, logits)
+    program = metric_columns(config, model.preprocessing, metrics, method, plan)
+    columns, *_ = jax.eval_shape(program, model.params, image, heatmap, heatmap, mask, logits, number, number, *drawn)
+    return {name: each.shape[1:] for name, each in columns.items()}
 
 
 def _grid(config: Config) -> tuple[int, int]:
@@ -129,5 +152,5 @@ def _forward(config: Config, params: Any, images: jax.Array) -> jax.Array:
     def one(image):
         return module.apply({"params": params}, image.astype(dtype))
 
-    at_once = active_plan(config).forward_microbatch
-    return over_images(one, (0,), at_once=at_once)(images).astype(accumulation_dtype(dtype))
+    microbatch_size = active_plan(config).forward_microbatch
+    return microbatched_vmap(one, (0,), microbatch_size=microbatch_size)(images).astype(accumulation_dtype(dtype))

@@ -97,7 +97,7 @@ def _pull(ray: Any, job: Job, store: RunStore, todo, batch_size, cache, progress
 
     tries: dict[int, int] = {}
     total = sum(len(job.chunks[chunk]) for chunk in todo)
-    with (progress or Silent)(total, "images") as tick:
+    with (progress or Silent)(total, "images") as on_progress:
         running: dict[Any, tuple[Any, int]] = {}
         for _ in range(min(actors or most, len(todo))):
             _give(hire(), todo, running)
@@ -105,7 +105,7 @@ def _pull(ray: Any, job: Job, store: RunStore, todo, batch_size, cache, progress
             (ready, *_), _ = ray.wait(list(running))
             actor, chunk = running.pop(ready)
             try:
-                tick(ray.get(ready))
+                on_progress(ray.get(ready))
             except ray.exceptions.RayActorError as error:
                 tries[chunk] = tries.get(chunk, 0) + 1
                 if tries[chunk] == TRIES:

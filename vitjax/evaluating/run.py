@@ -21,6 +21,7 @@ from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
+from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ class Run:
     @property
     def chunks(self) -> int:
         """How many chunks there are in all."""
-        return -(-self.config["count"] // self.config["chunk_size"])
+        return ceil_div(self.config["count"], self.config["chunk_size"])
 
     @property
     def finished(self) -> bool:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.shapes import Array
+from vitjax.shapes import Array, ceil_div
 
 
-class Queries(NamedTuple):
+class MapReduce(NamedTuple):
     """A round of queries for one image, and what comes of them. Any part of it can be computed by itself.
 
     size: how many there are.
@@ -34,9 +34,9 @@ class Queries(NamedTuple):
 
         Memory: that of the queries that are made together.
         """
-        share = -(-self.size // parts)
-        rounds = -(-share // self.together)
-        together = -(-share // rounds)
+        share = ceil_div(self.size, parts)
+        rounds = ceil_div(share, self.together)
+        together = ceil_div(share, rounds)
         places = jnp.arange(rounds * together).reshape(rounds, together)
 
         def several(places):
@@ -64,8 +64,8 @@ class Queries(NamedTuple):
         return self.finish(jax.tree.map(lambda each: each[: self.size], found) if self.kept else found)
 
 
-def all_rounds(found: Array | Queries) -> Array:
+def all_rounds(found: Array | MapReduce) -> Array:
     """The map itself, every round computed here; a map passes through."""
-    while isinstance(found, Queries):
+    while isinstance(found, MapReduce):
         found = found.after(found.part(0, 1))
     return found

@@ -9,15 +9,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.shapes import ceil_div
 
-def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_once: int | None) -> Callable[..., Any]:
-    """`jax.vmap(one, in_axes)`, in a loop over equal microbatches of at most `at_once` images; None: all at once.
 
-    One image alone goes through without a batch axis: with one of length 1 inside another `vmap`, XLA's CPU backend no
-    longer fuses the softmax with its matrix product.
+def microbatched_vmap(
+    one: Callable[..., Any], in_axes: Sequence[int | None], *, microbatch_size: int | None
+) -> Callable[..., Any]:
+    """`jax.vmap(one, in_axes)` in a loop over equal microbatches of at most `microbatch_size` images.
 
-    in_axes: 0 or None for each argument. Where the batch is not a multiple, the last image fills the last portion up.
-    Memory: that of one portion, and the results.
+    A single image is computed without a batch axis: with an axis of length 1 inside another `vmap`, XLA's CPU backend
+    does not fuse the softmax with its matrix product.
+
+    Args:
+        in_axes: 0 or None for each argument, as of `jax.vmap`.
+        microbatch_size: images computed together; None computes the whole batch in one call. A batch that is not a
+            multiple is padded with its last image.
+
+    Memory: one microbatch, and the results.
     """
 
     def together(count, *arguments):
@@ -30,18 +38,18 @@ def over_images(one: Callable[..., Any], in_axes: Sequence[int | None], *, at_on
     def run(*arguments):
         batched = [each for each, axis in zip(arguments, in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
-        if at_once is None or count <= at_once:
+        if microbatch_size is None or count <= microbatch_size:
             return together(count, *arguments)
-        portions = -(-count // at_once)
-        size = -(-count // portions)
-        places = jnp.minimum(jnp.arange(portions * size), count - 1).reshape(portions, size)
+        microbatches = ceil_div(count, microbatch_size)
+        size = ceil_div(count, microbatches)
+        places = jnp.minimum(jnp.arange(microbatches * size), count - 1).reshape(microbatches, size)
 
-        def portion(rows):
-            parts = iter(jax.tree.map(lambda each: each[rows], batched))
+        def microbatch(indices):
+            parts = iter(jax.tree.map(lambda each: each[indices], batched))
             mixed = (next(parts) if axis == 0 else each for each, axis in zip(arguments, in_axes, strict=True))
             return together(size, *mixed)
 
-        found = lax.map(portion, places)
-        return jax.tree.map(lambda each: each.reshape(portions * size, *each.shape[2:])[:count], found)
+        found = lax.map(microbatch, places)
+        return jax.tree.map(lambda each: each.reshape(microbatches * size, *each.shape[2:])[:count], found)
 
     return run

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from vitjax.execution.map_reduce import Queries
+from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import ExecutionPlan
 from vitjax.execution.program import Program
-from vitjax.execution.worker_threads import lanes, side_by_side
+from vitjax.execution.worker_threads import run_in_threads, worker_count
 
 
-class Spread:
+class ParallelMapReduce:
     """Maps of fewer images than there are lanes: every image's queries are cut into parts, one for each lane.
 
     explain: (params, *what there is of one image, seed) -> its map, or Queries.
@@ -32,7 +32,7 @@ class Spread:
         One program for each round of queries, and one for what comes of the last; each is given what those before
         found.
         """
-        parts = max(1, lanes() // len(images))
+        parts = max(1, worker_count() // len(images))
         found: list[tuple[Any, ...]] = [() for _ in images]
         while True:
             calls = [
@@ -43,7 +43,7 @@ class Spread:
             done = "map" in jax.tree.unflatten(run.out_tree, range(run.out_tree.num_leaves))
             parts = 1 if done else parts
             flat = [call for of_image in calls for call in of_image[:parts]]
-            results = iter(side_by_side(_fetching(run), flat))
+            results = iter(run_in_threads(_fetching(run), flat))
             joined = [_joined([next(results) for _ in range(parts)]) for _ in images]
             if done:
                 return np.stack(joined)
@@ -55,7 +55,7 @@ class Spread:
             found = self._explain(*plain)
             for each in before:
                 found = found.after(each)
-            if not isinstance(found, Queries):
+            if not isinstance(found, MapReduce):
                 return {"map": found}
             return {"kept" if found.kept else "sum": found.part(number, parts)}
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from vitjax.execution.jax_settings import setting
 from vitjax.execution.plan import ExecutionPlan, planned
-from vitjax.execution.worker_threads import lanes, side_by_side
+from vitjax.execution.worker_threads import run_in_threads, worker_count
+from vitjax.shapes import ceil_div
 
 
 class Program:
@@ -33,7 +34,7 @@ class Program:
             return self.jitted(*arguments)
         parts = [self._part(arguments, start, size) for start in starts]
         executable = self.executable(*parts[0])
-        found = side_by_side(lambda part: jax.device_get(executable(*part)), parts)
+        found = run_in_threads(lambda part: jax.device_get(executable(*part)), parts)
         skipped = [number * size - start for number, start in enumerate(starts)]
         return jax.tree.map(lambda *each: np.concatenate([a[n:] for a, n in zip(each, skipped, strict=True)]), *found)
 
@@ -69,7 +70,7 @@ class Program:
         batched = [each for each, axis in zip(arguments, self._in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
         here = not setting("jax_default_device") and all(map(_lies_here, jax.tree.leaves(arguments)))
-        size = -(-count // (min(lanes(), count) if here else 1))
+        size = ceil_div(count, min(worker_count(), count) if here else 1)
         return [min(start, count - size) for start in range(0, count, size)], size
 
 

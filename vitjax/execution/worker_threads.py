@@ -19,33 +19,33 @@ from vitjax.execution.jax_settings import setting
 T, R = TypeVar("T"), TypeVar("R")
 
 
-_lane = threading.local()
+_thread_state = threading.local()
 
 
-def lanes() -> int:
+def worker_count() -> int:
     """Programs that are run side by side: one on each core of a CPU; one inside a lane, and on other devices."""
-    if jax.default_backend() != "cpu" or getattr(_lane, "taken", False):
+    if jax.default_backend() != "cpu" or getattr(_thread_state, "taken", False):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(run: Callable[[T], R], items: Iterable[T], stop: threading.Event | None = None) -> list[R]:
+def run_in_threads(run: Callable[[T], R], items: Iterable[T], stop: threading.Event | None = None) -> list[R]:
     """[run(each) for each in items], as many at a time as there are lanes, under the caller's settings of precision.
 
     Raises what the first of them raises, or the interrupt of the caller, once those that have begun have ended; `stop`
     is set before that, for whoever wants to end early.
     """
     items = list(items)
-    if lanes() == 1 or len(items) < 2:
+    if worker_count() == 1 or len(items) < 2:
         return [run(each) for each in items]
     precision, wide = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
 
-    def in_lane(each: T) -> R:
-        _lane.taken = True
+    def in_thread(each: T) -> R:
+        _thread_state.taken = True
         with jax.default_matmul_precision(precision), jax.enable_x64(wide):
             return run(each)
 
-    futures = [_threads().submit(in_lane, each) for each in items]
+    futures = [_threads().submit(in_thread, each) for each in items]
     try:
         return [future.result() for future in futures]
     except BaseException:
@@ -60,7 +60,7 @@ def side_by_side(run: Callable[[T], R], items: Iterable[T], stop: threading.Even
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(lanes(), "lane")
+    return ThreadPoolExecutor(worker_count(), "lane")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork

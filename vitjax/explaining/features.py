@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.explaining.inputs import prepare
@@ -42,4 +42,4 @@ def _compiled_stages(config: ResNetConfig, plan: ExecutionPlan):
         image = jnp.asarray(image, params_dtype(params))
         return tuple(map(wide, network(config).apply({"params": params}, image, method="stages")))
 
-    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)
+    return Program(microbatched_vmap(one, (None, 0), microbatch_size=plan.forward_microbatch), (None, 0), plan)

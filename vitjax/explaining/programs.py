@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vitjax.execution.map_reduce import Queries, all_rounds
-from vitjax.execution.microbatch import over_images
-from vitjax.execution.parallel_map_reduce import Spread
+from vitjax.execution.map_reduce import MapReduce, all_rounds
+from vitjax.execution.microbatch import microbatched_vmap
+from vitjax.execution.parallel_map_reduce import ParallelMapReduce
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.explaining.requests import Request
@@ -70,25 +70,27 @@ def _compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan
 
     def batched(params, x, targets, seeds, seed):
         TRACES[config, tuple(each.label for each in requests), x.shape] += 1
-        return over_images(one, axes, at_once=plan.microbatch(backward=backward))(params, x, targets, seeds, seed)
+        return microbatched_vmap(one, axes, microbatch_size=plan.microbatch(backward=backward))(
+            params, x, targets, seeds, seed
+        )
 
     return Program(batched, axes, plan)
 
 
 @lru_cache(maxsize=64)
-def spread(config: Config, each: Request, plan: ExecutionPlan) -> Spread:
+def spread(config: Config, each: Request, plan: ExecutionPlan) -> ParallelMapReduce:
     """One slow method for fewer images than there are lanes: (params, [(image, target, its seed), ...], seed) -> maps;
     each target is a class."""
 
     def explain(params, image, target, image_seed, seed):
         dtype = params_dtype(params)
         found = _explained(each, config, params, image.astype(dtype), target, image_key(seed, image_seed))
-        return found if isinstance(found, Queries) else found.astype(accumulation_dtype(dtype))
+        return found if isinstance(found, MapReduce) else found.astype(accumulation_dtype(dtype))
 
-    return Spread(explain, plan)
+    return ParallelMapReduce(explain, plan)
 
 
-def _explained(each: Request, config, params, image, target, key) -> Array | Queries:
+def _explained(each: Request, config, params, image, target, key) -> Array | MapReduce:
     assert each.method.explain is not None
     return each.method.explain(config, params, image, target, key=key, **dict(each.options))
 
@@ -107,4 +109,4 @@ def _compiled_trace(config: ViTConfig, score: Any, plan: ExecutionPlan):
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return Program(over_images(one, (None, 0, 0), at_once=plan.backward_microbatch), (None, 0, 0), plan)
+    return Program(microbatched_vmap(one, (None, 0, 0), microbatch_size=plan.backward_microbatch), (None, 0, 0), plan)

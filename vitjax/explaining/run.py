@@ -13,7 +13,7 @@ import numpy as np
 from vitjax.errors import ConfigError
 from vitjax.execution import compilation_cache
 from vitjax.execution.plan import active_plan
-from vitjax.execution.worker_threads import lanes
+from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.programs import _compiled_trace, compiled, image_keys, spread
@@ -141,35 +141,41 @@ def _run(model, batch: Images, targets, requests, batch_size, seed, progress) ->
     compilation_cache.enable()
     quick = tuple(each for each in requests if not each.method.slow)
     slow = tuple(each for each in requests if each.method.slow)
-    tick = progress or (lambda count: None)
+    on_progress = progress or (lambda count: None)
     run = partial(_batches, model.params, batch, seed=np.uint32(seed))
     with jax.default_matmul_precision(model.precision):
-        logits, target, maps = run(compiled(model.config, quick), targets, size=batch_size, tick=tick)
+        logits, target, maps = run(compiled(model.config, quick), targets, size=batch_size, on_progress=on_progress)
         found = dict(zip(quick, maps, strict=True))
         for each in slow:
-            if each.method.host is None:
-                found[each] = _slow_maps(model, each, batch, target, max(lanes(), batch_size // 8), seed, tick)
+            if each.method.explain_on_host is None:
+                found[each] = _slow_maps(
+                    model, each, batch, target, max(worker_count(), batch_size // 8), seed, on_progress
+                )
             else:
                 keys = image_keys(jnp.uint32(seed), jnp.asarray(batch.seeds()))
                 images = jnp.asarray(batch.x, model.dtype)
                 options = dict(each.options)
-                maps = each.method.host(model.config, model.params, images, target, keys=keys, tick=tick, **options)
+                maps = each.method.explain_on_host(
+                    model.config, model.params, images, target, keys=keys, on_progress=on_progress, **options
+                )
                 found[each] = np.asarray(maps, accumulation_dtype(model.dtype))
     return {"logits": logits, "target": target, "maps": [found[each] for each in requests]}
 
 
-def _slow_maps(model, each: Request, batch: Images, targets, size: int, seed: int, tick) -> np.ndarray:
+def _slow_maps(model, each: Request, batch: Images, targets, size: int, seed: int, on_progress) -> np.ndarray:
     """Of one method in a program of its own; of fewer images than there are lanes, each goes to several of them."""
-    if len(batch) >= lanes() or each.method.explain is None:
+    if len(batch) >= worker_count() or each.method.explain is None:
         program = compiled(model.config, (each,))
-        return _batches(model.params, batch, program, targets, seed=np.uint32(seed), size=size, tick=tick)[2][0]
+        return _batches(
+            model.params, batch, program, targets, seed=np.uint32(seed), size=size, on_progress=on_progress
+        )[2][0]
     images = list(zip(batch.x, targets, batch.seeds(), strict=True))
     maps = spread(model.config, each, active_plan(model.config))(model.params, images, np.uint32(seed))
-    tick(len(batch))
+    on_progress(len(batch))
     return maps
 
 
-def _batches(params, batch: Images, program, targets, *, seed, size: int, tick):
+def _batches(params, batch: Images, program, targets, *, seed, size: int, on_progress):
     """(logits, target, maps) of all images, in equal batches: the last is padded."""
     size = min(size, len(batch))
     seeds = batch.seeds()
@@ -179,7 +185,7 @@ def _batches(params, batch: Images, program, targets, *, seed, size: int, tick):
         rows = np.minimum(np.arange(start, start + size), len(batch) - 1)
         out = jax.device_get(program(params, batch.x[rows], targets[rows], seeds[rows], seed))
         parts.append(jax.tree.map(partial(_head, count=kept), out))
-        tick(kept)
+        on_progress(kept)
     return jax.tree.map(lambda *each: np.concatenate(each), *parts)
 
 

@@ -42,7 +42,7 @@ class LayerTrace(NamedTuple):
     back.
 
     In a trace of a "residual" or "local" gradient, attention_grad, middle_grad and output_grad have only the rows
-    `config.read` ("local_mean": all rows); the other gradients are None.
+    `config.readout_slice` ("local_mean": all rows); the other gradients are None.
     """
 
     layer: Array  # block number, 0 next to the pixels
@@ -67,7 +67,7 @@ class LayerTrace(NamedTuple):
     attention_relevance: Attention = None  # type: ignore[assignment]
 
 
-class Ends(NamedTuple):
+class Boundary(NamedTuple):
     """What lies outside the blocks, for `Fold.finish`. Gradients of a score and relevance are there if asked for."""
 
     params: Params
@@ -99,7 +99,7 @@ class Fold(NamedTuple):
     init: Any
     summarise: Callable[[LayerTrace], Any]
     step: Callable[[Any, Any, Array], Any]
-    finish: Callable[[Any, Ends], Any]
+    finish: Callable[[Any, Boundary], Any]
     gradient: Gradient | None = None
     rules: Ops | None = None
     order: Literal["last_left", "first_left", "stacked"] = "last_left"
@@ -107,7 +107,7 @@ class Fold(NamedTuple):
     to_input: bool = False
 
 
-class Sweep(NamedTuple):
+class PassResults(NamedTuple):
     """What one sweep over one image yields."""
 
     logits: Logits

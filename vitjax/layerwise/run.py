@@ -17,10 +17,10 @@ from jax import lax
 
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.block_vjp import (
-    Kept,
-    Plan,
-    Seen,
-    State,
+    Activations,
+    Carry,
+    PassContext,
+    Residuals,
     at_all_rows,
     at_all_tokens,
     bare_trace,
@@ -29,12 +29,12 @@ from vitjax.layerwise.block_vjp import (
 )
 from vitjax.layerwise.fold import (
     SCORES,
-    Ends,
+    Boundary,
     Fold,
     Gradient,
     LayerTrace,
+    PassResults,
     Score,
-    Sweep,
     choose_target,
     score_gradient,
     wide,
@@ -52,7 +52,7 @@ def backward_fold(
     image: Image,
     target: Target,
     folds: Sequence[Fold],
-) -> Sweep:
+) -> PassResults:
     """Run all `folds` over one image in one shared sweep.
 
     Args:
@@ -76,14 +76,14 @@ def backward_fold(
     cut = {ops: stages(config, ops, dtype) for ops in (GRADIENT, *tables)}
     model = cut[GRADIENT]
     tokens = model.embed(params, None, image)
-    ends = Ends(params=params, image=wide(image), tokens=wide(tokens))
+    boundary = Boundary(params=params, image=wide(image), tokens=wide(tokens))
     if not gradients and not tables:
-        return _attention_only(config, model, params, tokens, target, folds, ends)
+        return _attention_only(config, model, params, tokens, target, folds, boundary)
 
-    last = config.read if _on_read_rows_at_last(config, folds) else None
+    last = config.readout_slice if _on_read_rows_at_last(config, folds) else None
     lowest = min(fold.lowest for fold in folds)
     x, blocks, top = _forward(
-        config, model, params, tokens, last, lowest, keep=active_plan(config).saves_linear_outputs(config, dtype)
+        config, model, params, tokens, last, lowest, save=active_plan(config).saves_linear_outputs(config, dtype)
     )
     heads = {ops: jax.vjp(lambda x, ops=ops: cut[ops].classify(params, x), x) for ops in cut}
     logits, head_vjp = heads[GRADIENT]
@@ -92,8 +92,8 @@ def backward_fold(
     start = [
         heads[ops][1](score_gradient(logits, target, name) if ops is GRADIENT else one_hot)[0] for name, ops in flows
     ]
-    plan = Plan(config, params, cut, flows, folds, gradients, target)
-    state = State(x, start, head_vjp(one_hot)[0][config.read], tuple(fold.init for fold in folds))
+    plan = PassContext(config, params, cut, flows, folds, gradients, target)
+    state = Carry(x, start, head_vjp(one_hot)[0][config.readout_slice], tuple(fold.init for fold in folds))
     if top is not None:
         state = state._replace(cotangents=[cotangent[last] for cotangent in start])
         state, _ = step_back(plan, state, top, last)
@@ -102,19 +102,19 @@ def backward_fold(
         state, kept = _back(plan, state, blocks)
     flowing = dict(zip(flows, state.cotangents, strict=True))
     below = _below(cut, params, image, flowing) if lowest == 0 else {}
-    return Sweep(wide(logits), target, _finish(folds, state.carries, kept, ends, below))
+    return PassResults(wide(logits), target, _finish(folds, state.carries, kept, boundary, below))
 
 
-def _forward(config, model, params, tokens, last, lowest, keep=False):
+def _forward(config, model, params, tokens, last, lowest, save=False):
     """The stream that the head reads, what is kept of the blocks from `lowest` on, and of the last one by itself where
     it runs at the rows `last` alone. keep: also the results of linear layers that no derivative can do without."""
 
-    def known(results):
-        return {"attn": {"qkv": results["attn"]["qkv"]}, "mlp": {"fc1": results["mlp"]["fc1"]}} if keep else None
+    def precomputed(results):
+        return {"attn": {"qkv": results["attn"]["qkv"]}, "mlp": {"fc1": results["mlp"]["fc1"]}} if save else None
 
     def forth(x, number):
         middle, output, results = model.block(block_params(params["blocks"], number), x, None)
-        return output, Kept(number, x, middle, known(results))
+        return output, Residuals(number, x, middle, precomputed(results))
 
     def plain(x, number):
         return model.block(block_params(params["blocks"], number), x, None)[1], None
@@ -126,11 +126,11 @@ def _forward(config, model, params, tokens, last, lowest, keep=False):
         return x, blocks, None
     middle, output, results = model.block(block_params(params["blocks"], config.depth - 1), x, last)
     # The head's rows in their places; it does not look at the others.
-    top = Kept(jnp.int32(config.depth - 1), x, middle, known(results))
+    top = Residuals(jnp.int32(config.depth - 1), x, middle, precomputed(results))
     return jnp.zeros_like(x).at[last].set(output), blocks, top
 
 
-def _back(plan: Plan, state: State, blocks: Kept) -> tuple[State, Sequence[Any]]:
+def _back(plan: PassContext, state: Carry, blocks: Residuals) -> tuple[Carry, Sequence[Any]]:
     """Down through the blocks. Of a deep model the lowest stands outside the loop, which does the same for all of its
     blocks, and what flows on below its attention is left out, where no fold looks there."""
     alone = plan.config.deep and all(fold.order == "last_left" and not fold.to_input for fold in plan.folds)
@@ -166,26 +166,26 @@ def _below(cut, params, image, cotangents) -> dict[Any, dict[str, Any]]:
     return below
 
 
-def _attention_only(config, model, params, tokens, target, folds, ends) -> Sweep:
+def _attention_only(config, model, params, tokens, target, folds, boundary) -> PassResults:
     """Folds without gradients: summaries are taken on the way forward, nothing is recomputed."""
 
-    def body(x, number, rows=None):
+    def body(x, number, token_slice=None):
         block = block_params(params["blocks"], number)
         skip, normed = model.before_attention(block, x)
-        middle, attn = model.add_attention(block, None, skip, normed, rows, None)
+        middle, attn = model.add_attention(block, None, skip, normed, token_slice, None)
         output = model.transform(block, middle)
-        seen = Seen(x, normed, middle, output, attn)
-        if rows is not None:
-            output = jnp.zeros_like(x).at[rows].set(output)
-            seen = at_all_rows(model, block, seen)
-        return output, [fold.summarise(bare_trace(number, block, seen)) for fold in folds]
+        activations = Activations(x, normed, middle, output, attn)
+        if token_slice is not None:
+            output = jnp.zeros_like(x).at[token_slice].set(output)
+            activations = at_all_rows(model, block, activations)
+        return output, [fold.summarise(bare_trace(number, block, activations)) for fold in folds]
 
     peeled = _on_read_rows_at_last(config, folds)
     numbers = jnp.arange(config.depth - peeled)
     x, summaries = lax.scan(body, tokens, numbers)
     carries: Any = tuple(fold.init for fold in folds)
     if peeled:
-        x, top = body(x, jnp.int32(config.depth - 1), config.read)
+        x, top = body(x, jnp.int32(config.depth - 1), config.readout_slice)
         carries, _ = step_folds(folds, carries, top, jnp.int32(config.depth - 1))
     logits = model.classify(params, x)
 
@@ -194,17 +194,19 @@ def _attention_only(config, model, params, tokens, target, folds, ends) -> Sweep
         return step_folds(folds, carries, summaries, number)[0], None
 
     carries, _ = lax.scan(back, carries, (numbers, summaries), reverse=True)
-    return Sweep(wide(logits), choose_target(logits, target), _finish(folds, carries, summaries, ends, {}))
+    return PassResults(wide(logits), choose_target(logits, target), _finish(folds, carries, summaries, boundary, {}))
 
 
-def _finish(folds, carries, kept, ends, below) -> tuple[Any, ...]:
+def _finish(folds, carries, kept, boundary, below) -> tuple[Any, ...]:
     results = []
     for fold, carry, summaries in zip(folds, carries, kept, strict=True):
         if fold.order == "first_left":
             carry = _step_forth(fold, summaries)
         elif fold.order == "stacked":
             carry = summaries
-        results.append(fold.finish(carry, ends._replace(**below.get(fold.gradient, {}), **below.get(fold.rules, {}))))
+        results.append(
+            fold.finish(carry, boundary._replace(**below.get(fold.gradient, {}), **below.get(fold.rules, {})))
+        )
     return tuple(results)
 
 
@@ -232,7 +234,7 @@ def last_attention_gradient(
     Cost: one forward and the backward of the last block, where a sweep would go through all of them.
     """
     model = stages(config, GRADIENT, params["pos_embed"].dtype)
-    read = config.read
+    read = config.readout_slice
     x, _, top = _forward(config, model, params, model.embed(params, None, image), read, config.depth - 1)
     last = block_params(params["blocks"], config.depth - 1)
     logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
@@ -253,7 +255,7 @@ def collect(
     *,
     gradient: Gradient | None = "logit",
     rules: Ops | None = None,
-) -> tuple[Sweep, LayerTrace]:
+) -> tuple[PassResults, LayerTrace]:
     """The full trace of one image, stacked over layers: a fold that only stacks.
 
     Returns the sweep and a LayerTrace whose arrays lead with l; gradients are None where `gradient` is None, and
@@ -264,11 +266,11 @@ def collect(
         init=(),
         summarise=lambda trace: trace._replace(params=None, linear_grads=None),
         step=lambda carry, summary, layer: carry,
-        finish=lambda summaries, ends: summaries,
+        finish=lambda summaries, boundary: summaries,
         gradient=gradient,
         rules=rules,
         order="stacked",
     )
-    sweep = backward_fold(config, params, image, target, [stack])
-    trace: Any = sweep.results[0]
-    return sweep._replace(results=()), trace._replace(params=params["blocks"])
+    results = backward_fold(config, params, image, target, [stack])
+    trace: Any = results.results[0]
+    return results._replace(results=()), trace._replace(params=params["blocks"])

@@ -34,7 +34,7 @@ def image_gradient(config: Config, params: Params, image: Image, target: Target,
         init=(),
         summarise=lambda trace: (),
         step=lambda carry, summary, layer: carry,
-        finish=lambda carry, ends: ends.image_grad,
+        finish=lambda carry, boundary: boundary.image_grad,
         gradient=score,
         to_input=True,
     )

@@ -13,8 +13,8 @@ from vitjax.nn.vit import Block, ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Attended, Heads, Image, Logits, Params, Tokens
 
-Rows = slice | None  # None: all
-Known = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
+TokenSlice = slice | None  # None: all
+Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
 
 
 class Stages(NamedTuple):
@@ -37,16 +37,16 @@ class Stages(NamedTuple):
     """
 
     embed: Callable[[Params, Any, Image], Tokens]
-    block: Callable[[Params, Tokens, Rows], tuple[Tokens, Tokens, Known]]
+    block: Callable[[Params, Tokens, TokenSlice], tuple[Tokens, Tokens, Precomputed]]
     before_attention: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
-    add_attention: Callable[[Params, Any, Tokens, Tokens, Rows, Known], tuple[Tokens, Any]]
+    add_attention: Callable[[Params, Any, Tokens, Tokens, TokenSlice, Precomputed], tuple[Tokens, Any]]
     before_mlp: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
-    add_mlp: Callable[[Params, Any, Tokens, Tokens, Known], Tokens]
+    add_mlp: Callable[[Params, Any, Tokens, Tokens, Precomputed], Tokens]
     transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, Tokens, Attended, Heads], Tokens]
     classify: Callable[..., Logits]
     embed_zeros: Any  # a zero for the patch embedding's result
-    zeros: Callable[[Rows], tuple[Any, Any]]  # offsets of `add_attention` at these rows, and of `add_mlp`
+    zeros: Callable[[TokenSlice], tuple[Any, Any]]  # offsets of `add_attention` at these rows, and of `add_mlp`
 
 
 def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
@@ -54,9 +54,9 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
-    def variables(params, perturbations, known=None):
+    def variables(params, perturbations, precomputed=None):
         # Flax wants all of a collection or no collection at all.
-        found = {"params": params, "perturbations": perturbations, "known": known}
+        found = {"params": params, "perturbations": perturbations, "known": precomputed}
         return {name: each for name, each in found.items() if each is not None}
 
     def embed(params, perturbations, image):
@@ -69,21 +69,21 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         found, state = block.apply({"params": params}, *inputs, mutable=["results"], method="halves")
         return *found, state["results"]
 
-    def add_attention(params, perturbations, skip, normed, rows, known):
+    def add_attention(params, perturbations, skip, normed, token_slice, precomputed):
         middle, state = block.apply(
-            variables(params, perturbations, known),
-            *(skip, normed, rows),
+            variables(params, perturbations, precomputed),
+            *(skip, normed, token_slice),
             mutable=["intermediates"],
             method="add_attention",
         )
         return middle, state["intermediates"]["attn"]
 
-    def add_mlp(params, perturbations, skip, normed, known):
-        return block.apply(variables(params, perturbations, known), skip, normed, method="add_mlp")
+    def add_mlp(params, perturbations, skip, normed, precomputed):
+        return block.apply(variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
 
-    def zeros(rows):
+    def zeros(token_slice):
         tokens = jnp.zeros((config.tokens, config.width), dtype)
-        shapes = jax.eval_shape(lambda key: block.init(key, tokens, rows), jax.random.key(0))["perturbations"]
+        shapes = jax.eval_shape(lambda key: block.init(key, tokens, token_slice), jax.random.key(0))["perturbations"]
         found = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes)
         return {"attn": found["attn"]}, {"mlp": found["mlp"]}
 

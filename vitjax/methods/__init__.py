@@ -73,8 +73,8 @@ def register(name: str, method: Method) -> None:
     """Add a method of your own under a name that is still free."""
     if name in METHODS:
         raise ConfigError(f"method {name!r} is already registered")
-    if sum(way is not None for way in (method.fold, method.explain, method.host)) != 1:
-        raise ConfigError(f"method {name!r}: give exactly one of fold, explain and host")
+    if sum(way is not None for way in (method.fold, method.explain, method.explain_on_host)) != 1:
+        raise ConfigError(f"method {name!r}: give exactly one of fold, explain and explain_on_host")
     METHODS[name] = method
 
 

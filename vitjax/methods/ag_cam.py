@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import readout, sum_over_layers
+from vitjax.methods.building_blocks import pool_queries, sum_over_layers
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 
@@ -24,8 +24,8 @@ def ag_cam(config: ViTConfig) -> Fold:
     """
 
     def summarise(trace):
-        gradient = jnp.maximum(readout(config, trace.attention_grad), 0)
-        return (gradient * jax.nn.sigmoid(readout(config, trace.scores[:, config.read]))).sum(axis=0)
+        gradient = jnp.maximum(pool_queries(config, trace.attention_grad), 0)
+        return (gradient * jax.nn.sigmoid(pool_queries(config, trace.scores[:, config.readout_slice]))).sum(axis=0)
 
     return sum_over_layers(config, summarise, gradient="residual")
 

@@ -32,7 +32,7 @@ def attcat(
 
     Example: `vitjax.explain(model, "cat.jpg", method="attcat", weights="cls")`
     """
-    readout = config.readout()
+    readout = config.readout_weights()
 
     def summarise(trace):
         token, gradient = (trace.tokens, trace.tokens_grad) if hidden == "input" else (trace.output, trace.output_grad)

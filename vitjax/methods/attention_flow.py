@@ -5,20 +5,20 @@ from functools import lru_cache
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
 from vitjax.methods.building_blocks import over_heads
-from vitjax.methods.contract import Method, Tick
+from vitjax.methods.contract import Method, OnProgress
 from vitjax.methods.max_flow import input_flows
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Params
 
 
 def attention_flow(
-    config: ViTConfig, params: Params, images: Array, targets: Array, *, keys: Array, tick: Tick
+    config: ViTConfig, params: Params, images: Array, targets: Array, *, keys: Array, on_progress: OnProgress
 ) -> np.ndarray:
     """W_l = rownorm(E_h[A_l] + I) are the capacities between layers; f_j = maximum flow from the class token above the
     last block to input token j; map = f_j / Σ f on patches (Abnar & Zuidema 2020, section 3).
@@ -37,9 +37,9 @@ def attention_flow(
     capacities /= capacities.sum(axis=-1, keepdims=True)
     maps = []
     for layers in capacities:
-        flows = input_flows(layers, np.asarray(config.readout(), np.float64))
+        flows = input_flows(layers, np.asarray(config.readout_weights(), np.float64))
         maps.append((flows / flows.sum())[config.prefix :].reshape(config.grid))
-        tick(1)
+        on_progress(1)
     return np.stack(maps)
 
 
@@ -49,21 +49,21 @@ def _fused_attention(config: ViTConfig, plan: ExecutionPlan):
         init=(),
         summarise=lambda trace: over_heads(trace.attention) / config.heads,
         step=lambda carry, summary, layer: carry,
-        finish=lambda stacked, ends: stacked,
+        finish=lambda stacked, boundary: stacked,
         order="stacked",
     )
 
     def one(params, image):
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
-    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)
+    return Program(microbatched_vmap(one, (None, 0), microbatch_size=plan.forward_microbatch), (None, 0), plan)
 
 
 METHOD = Method(
     title="Attention flow",
     cite="Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers",
     cost="1F + 197 maximum flows",
-    host=attention_flow,
+    explain_on_host=attention_flow,
     class_specific=False,
     slow=True,
 )

@@ -10,7 +10,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Ends, Fold, Gradient, LayerTrace
+from vitjax.layerwise.fold import Boundary, Fold, Gradient, LayerTrace
 from vitjax.nn.ops import Ops
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Attention, Row, Square
@@ -37,7 +37,7 @@ def at_layer(
     """A method that reads block `layer` (-1: the last): `summarise` gives the patches' values [patches] there."""
     chosen = checked_layer(config, layer, "layer")
 
-    def finish(row, ends):
+    def finish(row, boundary):
         return (jnp.maximum(row, 0) if relu else row).reshape(config.grid)
 
     return Fold(
@@ -62,32 +62,34 @@ def sum_over_layers(
         init=jnp.zeros(config.tokens),
         summarise=summarise,
         step=lambda total, here, layer: jnp.where(layer >= first, total + here, total),
-        finish=lambda total, ends: patch_map(config, total),
+        finish=lambda total, boundary: patch_map(config, total),
         gradient=gradient,
         lowest=first,
     )
 
 
-def at_the_end(finish: Callable[[Ends], Array], *, gradient: Gradient | None = None, rules: Ops | None = None) -> Fold:
+def at_the_end(
+    finish: Callable[[Boundary], Array], *, gradient: Gradient | None = None, rules: Ops | None = None
+) -> Fold:
     """A method that reads what comes out below block 0 alone."""
     return Fold(
         init=(),
         summarise=lambda trace: (),
         step=lambda carry, summary, layer: carry,
-        finish=lambda carry, ends: finish(ends),
+        finish=lambda carry, boundary: finish(boundary),
         gradient=gradient,
         rules=rules,
         to_input=True,
     )
 
 
-def times_input(config: ViTConfig, at: Literal["tokens", "pixels"], kind: str) -> Callable[[Ends], Array]:
+def times_input(config: ViTConfig, at: Literal["tokens", "pixels"], kind: str) -> Callable[[Boundary], Array]:
     """Ends -> Σ input ∘ its cotangent ("grad" or "relevance"): [h, w] of the patches or [H, W] of the pixels."""
 
-    def finish(ends):
+    def finish(boundary):
         if at == "pixels":
-            return (ends.image * getattr(ends, f"image_{kind}")).sum(axis=-1)
-        return patch_map(config, (ends.tokens * getattr(ends, f"tokens_{kind}")).sum(axis=-1))
+            return (boundary.image * getattr(boundary, f"image_{kind}")).sum(axis=-1)
+        return patch_map(config, (boundary.tokens * getattr(boundary, f"tokens_{kind}")).sum(axis=-1))
 
     return finish
 
@@ -103,19 +105,19 @@ def accumulated(
     """map = (Π (I + cam_l))[class, patches] over the blocks from `start_layer` on: r <- r + r cam_l from the last."""
     start = checked_layer(config, start_layer, "start_layer")
     return Fold(
-        init=config.readout(),
+        init=config.readout_weights(),
         summarise=cam,
         step=lambda row, square, layer: jnp.where(layer >= start, row + row @ square, row),
-        finish=lambda row, ends: patch_map(config, row),
+        finish=lambda row, boundary: patch_map(config, row),
         gradient=gradient,
         rules=rules,
     )
 
 
-def readout(config: ViTConfig, rows: Array) -> Array:
-    """What the head sees of the rows `config.read` of attention, [..., r, m] -> [..., m].
+def pool_queries(config: ViTConfig, rows: Array) -> Array:
+    """What the head sees of the rows `config.readout_slice` of attention, [..., r, m] -> [..., m].
 
-    The class token's row, or the mean over the patches' rows; a slice, where a product with `config.readout()`
+    The class token's row, or the mean over the patches' rows; a slice, where a product with `config.readout_weights()`
     would go through all of attention.
     """
     return rows[..., 0, :] if config.pool == "token" else rows.mean(axis=-2)

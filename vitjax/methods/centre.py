@@ -20,7 +20,7 @@ def centre(config: ViTConfig) -> Fold:
 
     Example: `vitjax.explain(model, "cat.jpg", method="centre")`
     """
-    return at_the_end(lambda ends: closeness(config))
+    return at_the_end(lambda boundary: closeness(config))
 
 
 def on_cnn(config: Config, params: Params, image: Image, target: Target, *, key: Array) -> Array:

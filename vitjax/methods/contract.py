@@ -7,26 +7,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from vitjax.errors import ConfigError, unknown_name
-from vitjax.execution.map_reduce import Queries, all_rounds
+from vitjax.execution.map_reduce import MapReduce, all_rounds
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array
 
-Tick = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class Method(NamedTuple):
-    """An explainer. Exactly one of `fold`, `explain` and `host` says how it is computed.
+    """An explainer. Exactly one of `fold`, `explain` and `explain_on_host` says how it is computed.
 
     fold: (config, **options) -> Fold, for recurrences over layers: all that are asked for share one sweep.
     explain: (config, params, image, target, *, key, **options) -> map, pure and for ONE image; `target` is a
         class index and `key` a PRNG key that depends on the image's id alone. Or -> Queries, where many of the
         model make the map.
     cnn: as `explain`, on a ResNet, with the same options; None: the method is about what only transformers have.
-    host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], tick, **options) -> maps, for what cannot be
-        compiled as a whole; calls tick(1) after each image.
+    explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
+        for what cannot be compiled as a whole; calls on_progress(1) after each image.
     level: "token" maps are [h, w] on the patch grid (or a ResNet's stage), "pixel" maps [H, W]; an option `at`
         chooses otherwise.
     needs: what the model must have: "class_token", "head".
@@ -40,9 +40,9 @@ class Method(NamedTuple):
     cite: str
     cost: str
     fold: Callable[..., Fold] | None = None
-    explain: Callable[..., Array | Queries] | None = None
-    host: Callable[..., Any] | None = None
-    cnn: Callable[..., Array | Queries] | None = None
+    explain: Callable[..., Array | MapReduce] | None = None
+    explain_on_host: Callable[..., Any] | None = None
+    cnn: Callable[..., Array | MapReduce] | None = None
     level: Literal["token", "pixel"] = "token"
     class_specific: bool = True
     needs: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ class Method(NamedTuple):
     @property
     def definition(self) -> Callable[..., Any]:
         """The function that holds the formula and its docstring."""
-        function = self.fold or self.explain or self.host
+        function = self.fold or self.explain or self.explain_on_host
         assert function is not None
         return function
 
@@ -86,16 +86,18 @@ class Method(NamedTuple):
 
     def on(self, config: Config) -> Method:
         """The method as it is computed on that kind of model."""
-        return self if isinstance(config, ViTConfig) else self._replace(fold=None, explain=self.cnn, host=None)
+        return (
+            self if isinstance(config, ViTConfig) else self._replace(fold=None, explain=self.cnn, explain_on_host=None)
+        )
 
     def one(self, config: Config, params, image, target, *, key, **options) -> Array:
         """This method's map of one image, whichever way it is defined."""
         if not isinstance(config, ViTConfig):
             assert self.cnn is not None
             return all_rounds(self.cnn(config, params, image, target, key=key, **options))
-        if self.host is not None:
-            return self.host(
-                config, params, image[None], target[None], keys=key[None], tick=lambda count: None, **options
+        if self.explain_on_host is not None:
+            return self.explain_on_host(
+                config, params, image[None], target[None], keys=key[None], on_progress=lambda count: None, **options
             )[0]
         if self.explain is not None:
             return all_rounds(self.explain(config, params, image, target, key=key, **options))

@@ -34,15 +34,15 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
                 total = total + jnp.abs(trace.linear_grads[name]) @ jnp.abs(trace.params[part][layer]["bias"])
         return total
 
-    def finish(total, ends):
+    def finish(total, boundary):
         patch = total[prefix:]
         if config.patch_bias:
-            bias = ends.params["patch_embed"]["proj"]["bias"]
-            patch = patch + jnp.abs(bias * ends.patches_grad).sum(axis=1)
-        position = ends.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
-        patch = patch + jnp.abs(position * ends.patches_grad).sum(axis=1)
+            bias = boundary.params["patch_embed"]["proj"]["bias"]
+            patch = patch + jnp.abs(bias * boundary.patches_grad).sum(axis=1)
+        position = boundary.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
+        patch = patch + jnp.abs(position * boundary.patches_grad).sum(axis=1)
         (down, across), p = config.grid, config.patch_size
-        pixels = jnp.abs(ends.image * ends.image_grad).reshape(down, p, across, p, 3).sum(axis=(1, 3, 4))
+        pixels = jnp.abs(boundary.image * boundary.image_grad).reshape(down, p, across, p, 3).sum(axis=(1, 3, 4))
         return pixels + patch.reshape(config.grid)
 
     return Fold(

@@ -43,7 +43,7 @@ def gmar(
     Example: `vitjax.explain(model, "cat.jpg", method="gmar", norm="l2")`
     """
     start = checked_layer(config, start_layer, "start_layer")
-    readout = config.readout()
+    readout = config.readout_weights()
     identity = alpha * jnp.eye(config.tokens)
     as_published = variant == "joita2025"
 
@@ -60,7 +60,7 @@ def gmar(
         init=readout,
         summarise=summarise,
         step=lambda row, moves, layer: jnp.where(layer >= start, row @ moves, row),
-        finish=lambda row, ends: patch_map(config, row),
+        finish=lambda row, boundary: patch_map(config, row),
         gradient=score,
         order="first_left" if as_published else order,
     )

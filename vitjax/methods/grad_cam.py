@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import Fold, Score, wide
 from vitjax.layerwise.score import score_in
-from vitjax.methods.building_blocks import at_layer, readout
+from vitjax.methods.building_blocks import at_layer, pool_queries
 from vitjax.methods.contract import Method
 from vitjax.nn.network import network, params_dtype
 from vitjax.nn.resnet import LAYERS, ResNetConfig
@@ -36,8 +36,8 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
     """
 
     def summarise(trace):
-        attention = readout(config, trace.attention[:, config.read])[:, config.prefix :]
-        gradient = readout(config, trace.attention_grad[:, config.read])[:, config.prefix :]
+        attention = pool_queries(config, trace.attention[:, config.readout_slice])[:, config.prefix :]
+        gradient = pool_queries(config, trace.attention_grad[:, config.readout_slice])[:, config.prefix :]
         return (gradient.mean(axis=1, keepdims=True) * attention).mean(axis=0)
 
     return at_layer(config, layer, summarise, relu=relu, gradient=score)

@@ -44,7 +44,7 @@ def grad_rollout(
     Example: `vitjax.explain(model, "cat.jpg", method="grad_rollout", target="tabby", discard_ratio=0.9)`
     """
     ratio = checked_ratio(discard_ratio)
-    readout = config.readout()
+    readout = config.readout_weights()
     identity = jnp.eye(config.tokens)
 
     def transition(attention, gradient):
@@ -56,11 +56,11 @@ def grad_rollout(
             init=readout,
             summarise=lambda trace: row_normalise(transition(trace.attention, trace.attention_grad)),
             step=lambda row, moves, layer: row @ moves,
-            finish=lambda row, ends: patch_map(config, row),
+            finish=lambda row, boundary: patch_map(config, row),
             gradient=score,
         )
 
-    def crosswise(stacked, ends):
+    def crosswise(stacked, boundary):
         attentions, gradients = stacked
 
         def step(row, layer):

@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.execution.map_reduce import Queries
+from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient, score_of
@@ -26,7 +26,7 @@ def integrated_gradients(
     steps: int = 50,
     quadrature: Quadrature = "gausslegendre",
     score: Score = "logit",
-) -> Queries:
+) -> MapReduce:
     """map = Σ_channels x ∘ Σ_k w_k ∂s/∂x(α_k x), x the normalised image, baseline 0 (Sundararajan et al. 2017, eq. 3).
 
     Args:
@@ -57,7 +57,7 @@ def integrated_gradients(
             return score_of(config, params, alphas.astype(dtype)[number] * image, target, score)
 
         together = active_plan(config).queries(backward=False)
-        return Queries(len(alphas), one, finish, together=together, kept=True)
+        return MapReduce(len(alphas), one, finish, together=together, kept=True)
 
     def through(nodes):
         alphas, weights = (jnp.asarray(each, dtype) for each in nodes)
@@ -66,7 +66,7 @@ def integrated_gradients(
             return weights[number] * image_gradient(config, params, alphas[number] * image, target, score)
 
         together = active_plan(config).queries(backward=True)
-        return Queries(steps, one, lambda total: (image * total).sum(axis=-1), together=together)
+        return MapReduce(steps, one, lambda total: (image * total).sum(axis=-1), together=together)
 
     if quadrature != "adaptive":
         return through(fixed_nodes(quadrature, steps))

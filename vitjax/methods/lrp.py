@@ -25,7 +25,7 @@ def lrp(config: ViTConfig, *, rules: Literal["original", "zplus"] = "original") 
     Example: `vitjax.explain(model, "cat.jpg", method="lrp", rules="zplus")`
     """
     del config
-    return at_the_end(lambda ends: ends.image_relevance.sum(axis=-1), rules=Z_RULES[rules])
+    return at_the_end(lambda boundary: boundary.image_relevance.sum(axis=-1), rules=Z_RULES[rules])
 
 
 METHOD = Method(

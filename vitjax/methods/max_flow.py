@@ -37,11 +37,11 @@ def layered_graph(capacities: np.ndarray, readout: np.ndarray):
     upper, lower = np.meshgrid(np.arange(tokens), np.arange(tokens), indexing="ij")
     layers = np.arange(depth)[:, None, None]
     starts = np.concatenate([((layers + 1) * tokens + upper).ravel(), np.full(tokens, (depth + 1) * tokens)])
-    ends = np.concatenate([(layers * tokens + lower).ravel(), depth * tokens + np.arange(tokens)])
+    boundary = np.concatenate([(layers * tokens + lower).ravel(), depth * tokens + np.arange(tokens)])
     amounts = np.rint(np.concatenate([capacities.ravel(), readout]) * UNIT).astype(np.int32)
     size = (depth + 1) * tokens + 1
     kept = amounts > 0
-    return coo_array((amounts[kept], (starts[kept], ends[kept])), shape=(size, size)).tocsr()
+    return coo_array((amounts[kept], (starts[kept], boundary[kept])), shape=(size, size)).tocsr()
 
 
 def _flows(graph, source: int, sinks: np.ndarray) -> np.ndarray:

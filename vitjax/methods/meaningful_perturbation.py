@@ -9,7 +9,7 @@ from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
 from vitjax.methods.contract import Method
 from vitjax.nn.network import Config
-from vitjax.shapes import Array, Image, Params, Target
+from vitjax.shapes import Array, Image, Params, Target, ceil_div
 
 
 def meaningful_perturbation(
@@ -51,7 +51,7 @@ def meaningful_perturbation(
     del key
     if steps < 1 or cell < 1 or not blur > 0:
         raise ConfigError(f"steps={steps} and cell={cell} must be at least 1, blur={blur} above 0")
-    size = tuple(-(-side // cell) for side in config.image_size)
+    size = tuple(ceil_div(side, cell) for side in config.image_size)
     blurred = gaussian_blur(image, blur)
     optimiser = optax.adam(learning_rate)
 

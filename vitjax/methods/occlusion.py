@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.execution.map_reduce import Queries
+from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import score_of
@@ -26,7 +26,7 @@ def occlusion(
     window: int | None = None,
     stride: int | None = None,
     score: Score = "logit",
-) -> Queries:
+) -> MapReduce:
     """value of a window = s(x) - s(x with the window set to 0, the mean colour); map = mean of the values of the
     windows that cover a pixel (Zeiler & Fergus 2014).
 
@@ -63,7 +63,7 @@ def occlusion(
         values = (scores[-1] - scores[:-1]).reshape(len(down), len(across))
         return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
 
-    return Queries(windows + 1, one, finish, together=active_plan(config).queries(backward=False), kept=True)
+    return MapReduce(windows + 1, one, finish, together=active_plan(config).queries(backward=False), kept=True)
 
 
 def _covered(size: int, window: int, stride: int) -> Array:

@@ -5,7 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import at_layer, readout
+from vitjax.methods.building_blocks import at_layer, pool_queries
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import Z_RULES
@@ -37,7 +37,7 @@ def partial_lrp(
 
     def summarise(trace):
         weighted = trace.attention_relevance * trace.attention_grad if gradient else trace.attention_relevance
-        seen = readout(config, jnp.maximum(weighted[:, config.read], 0).mean(axis=0))
+        seen = pool_queries(config, jnp.maximum(weighted[:, config.readout_slice], 0).mean(axis=0))
         return seen[config.prefix :]
 
     fold = at_layer(config, layer, summarise, relu=False, gradient="logit" if gradient else None)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import HeadFusion, checked_layer, fuse_heads, patch_map, readout
+from vitjax.methods.building_blocks import HeadFusion, checked_layer, fuse_heads, patch_map, pool_queries
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 
@@ -25,9 +25,9 @@ def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion
     chosen = checked_layer(config, layer, "layer")
     return Fold(
         init=jnp.zeros(config.tokens),
-        summarise=lambda trace: readout(config, fuse_heads(trace.attention[:, config.read], head_fusion)),
+        summarise=lambda trace: pool_queries(config, fuse_heads(trace.attention[:, config.readout_slice], head_fusion)),
         step=lambda row, seen, layer: jnp.where(layer == chosen, seen, row),
-        finish=lambda row, ends: patch_map(config, row),
+        finish=lambda row, boundary: patch_map(config, row),
     )
 
 

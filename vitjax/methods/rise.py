@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.execution.map_reduce import Queries
+from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import score_of
 from vitjax.methods.contract import Method
 from vitjax.nn.network import Config
-from vitjax.shapes import Array, Image, Params, Target
+from vitjax.shapes import Array, Image, Params, Target, ceil_div
 
 
 def rise(
@@ -27,7 +27,7 @@ def rise(
     cells: int = 7,
     keep: float = 0.5,
     score: Score = "probability",
-) -> Queries:
+) -> MapReduce:
     """map = 1/(n · keep) Σ_i s(x ∘ M_i) M_i over random masks M_i (Petsiuk et al. 2018, eq. 6).
 
     A mask is a cells x cells grid of ones (with probability keep) and zeros, upsampled bilinearly to (cells + 1)
@@ -55,13 +55,13 @@ def rise(
         mask = random_mask(jax.random.fold_in(key, number), config.image_size, cells, keep, dtype)
         return score_of(config, params, image * mask[..., None].astype(image.dtype), target, score) * mask
 
-    return Queries(n, one, lambda total: total / (n * keep), together=active_plan(config).queries(backward=False))
+    return MapReduce(n, one, lambda total: total / (n * keep), together=active_plan(config).queries(backward=False))
 
 
 def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtype: Any = jnp.float32) -> Array:
     """A soft mask [H, W] in [0, 1]."""
     of_grid, of_offset = jax.random.split(key)
-    cell = [-(-side // cells) for side in size]
+    cell = [ceil_div(side, cells) for side in size]
     grid = jax.random.bernoulli(of_grid, keep, (cells, cells)).astype(dtype)
     large = jax.image.resize(grid, [(cells + 1) * side for side in cell], "linear")
     offset = jax.random.randint(of_offset, (2,), 0, jnp.asarray(cell))

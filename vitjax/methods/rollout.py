@@ -55,7 +55,7 @@ def rollout(
     """
     start = checked_layer(config, start_layer, "start_layer")
     ratio = checked_ratio(discard_ratio)
-    readout = config.readout()
+    readout = config.readout_weights()
     identity = jnp.eye(config.tokens)
     normalise = divide_columns_by_row_sums if variant == "vit_explain" else row_normalise
 
@@ -72,7 +72,7 @@ def rollout(
         moved = jnp.einsum("...n,...nm->...m", row, moves)
         return jnp.where(layer >= start, moved, row)
 
-    def finish(row, ends):
+    def finish(row, boundary):
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
     return Fold(

@@ -24,7 +24,7 @@ def saliency(config: ViTConfig, *, score: Score = "logit") -> Fold:
     Example: `vitjax.explain(model, "cat.jpg", method="saliency")`
     """
     del config
-    return at_the_end(lambda ends: _largest(ends.image_grad), gradient=score)
+    return at_the_end(lambda boundary: _largest(boundary.image_grad), gradient=score)
 
 
 def on_cnn(

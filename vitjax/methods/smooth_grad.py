@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.execution.map_reduce import Queries
+from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
@@ -26,7 +26,7 @@ def smooth_grad(
     stdev: float = 0.15,
     aggregate: Literal["mean", "absolute", "squared", "variance"] = "mean",
     score: Score = "logit",
-) -> Queries:
+) -> MapReduce:
     """map = Σ_channels 1/n Σ_k ∂s/∂x(x + ε_k), ε ~ N(0, (stdev · (max x - min x))²) (Smilkov et al. 2017).
 
     Args:
@@ -62,7 +62,7 @@ def smooth_grad(
         }
         return found[aggregate].sum(axis=-1)
 
-    return Queries(n, one, finish, together=active_plan(config).queries(backward=True))
+    return MapReduce(n, one, finish, together=active_plan(config).queries(backward=True))
 
 
 METHOD = Method(

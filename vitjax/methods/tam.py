@@ -49,7 +49,7 @@ def tam(
     if steps < 1:
         raise ConfigError(f"steps={steps}: must be at least 1")
     start = checked_layer(config, min(start_layer, max(config.depth - 2, 0)), "start_layer")
-    readout = config.readout()
+    readout = config.readout_weights()
     last = config.depth - 1
 
     def step(v, attention, layer):
@@ -60,7 +60,7 @@ def tam(
         init=jnp.zeros_like(readout),
         summarise=lambda trace: over_heads(trace.attention) / config.heads,
         step=step,
-        finish=lambda v, ends: v,
+        finish=lambda v, boundary: v,
     )
     v = backward_fold(config, params, image, target, [chain]).results[0]
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.execution.program import Program
-from vitjax.execution.worker_threads import lanes
+from vitjax.execution.worker_threads import worker_count
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
 from vitjax.layerwise.score import score_in, score_of
-from vitjax.methods.contract import Method, Tick
+from vitjax.methods.contract import Method, OnProgress
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Params
 
@@ -31,7 +31,7 @@ def vit_cx(
     targets: Array,
     *,
     keys: Array,
-    tick: Tick,
+    on_progress: OnProgress,
     noise: float = 0.1,
     distance: float = 0.1,
 ) -> np.ndarray:
@@ -62,17 +62,25 @@ def vit_cx(
         maps_of_channels, whole = features(params, image, target)
         masks = cluster_masks(np.asarray(maps_of_channels), distance)
         count = len(masks)
-        at_once = MASKS * lanes()
-        padded = np.concatenate([masks, np.zeros((-count % at_once, *masks.shape[1:]), masks.dtype)])
+        microbatch_size = MASKS * worker_count()
+        padded = np.concatenate([masks, np.zeros((-count % microbatch_size, *masks.shape[1:]), masks.dtype)])
         parts = [
-            effects(params, image, target, key, whole, padded[start : start + at_once], start + np.arange(at_once))
-            for start in range(0, len(padded), at_once)
+            effects(
+                params,
+                image,
+                target,
+                key,
+                whole,
+                padded[start : start + microbatch_size],
+                start + np.arange(microbatch_size),
+            )
+            for start in range(0, len(padded), microbatch_size)
         ]
         p = np.concatenate(jax.device_get(parts))[:count]
         total = masks.sum(axis=0)
         weighted = np.einsum("n,nhw->hw", p, masks) / count
         maps.append(np.divide(weighted, total, out=np.zeros_like(weighted), where=total > 0))
-        tick(1)
+        on_progress(1)
     return np.stack(maps)
 
 
@@ -105,7 +113,7 @@ def _features(config: ViTConfig, plan: ExecutionPlan) -> Callable[..., tuple[Arr
             init=jnp.zeros((config.tokens, config.width)),
             summarise=lambda trace: trace.normed,
             step=lambda carry, normed, layer: jnp.where(layer == config.depth - 1, normed, carry),
-            finish=lambda normed, ends: normed[config.prefix :],
+            finish=lambda normed, boundary: normed[config.prefix :],
         )
         logits, _, (tokens,) = backward_fold(config, params, image, target, [last])
         grids = tokens.T.reshape(-1, *config.grid)
@@ -133,14 +141,14 @@ def _effects(config: ViTConfig, noise: float, plan: ExecutionPlan) -> Program:
         return probability(covered + added) - probability(image + added) + whole
 
     axes = (None, None, None, None, None, 0, 0)
-    return Program(over_images(one, axes, at_once=plan.forward_microbatch), axes, plan)
+    return Program(microbatched_vmap(one, axes, microbatch_size=plan.forward_microbatch), axes, plan)
 
 
 METHOD = Method(
     title="ViT-CX",
     cite="Xie et al. 2023, ViT-CX: Causal Explanation of Vision Transformers",
     cost="about 200F",
-    host=vit_cx,
+    explain_on_host=vit_cx,
     level="pixel",
     needs=frozenset({"head"}),
     slow=True,

@@ -43,7 +43,7 @@ def vtranm(
 
     Example: `vitjax.explain(model, "cat.jpg", method="vtranm", necc=False)`
     """
-    readout = config.readout()
+    readout = config.readout_weights()
 
     def weights(before: Array, after: Array, product: Array) -> Array:
         """w over tokens from ‖E‖ [n], ‖Ẽ‖ [..., n] and E·Ẽ [..., n]."""
@@ -86,8 +86,8 @@ def vtranm(
         row = row + row * ffn
         return row + row @ attention
 
-    def finish(row, ends):
-        return patch_map(config, row * jnp.linalg.norm(ends.tokens, axis=-1) if length else row)
+    def finish(row, boundary):
+        return patch_map(config, row * jnp.linalg.norm(boundary.tokens, axis=-1) if length else row)
 
     return Fold(init=readout, summarise=summarise, step=step, finish=finish, gradient=score)
 

@@ -3,7 +3,7 @@
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.metrics.average_precision import AVERAGE_PRECISION, average_precision
 from vitjax.metrics.complexity import COMPLEXITY, complexity
-from vitjax.metrics.contract import IGNORE, Case, Figure, Metric
+from vitjax.metrics.contract import IGNORE, Case, Metric, Statistic
 from vitjax.metrics.focus import FOCUS, focus
 from vitjax.metrics.insertion_deletion import DELETION, INSERTION, deletion, insertion
 from vitjax.metrics.perturbation import AOPC, LOG_ODDS, PERTURBATION_AUC, aopc, log_odds, perturbation_auc
@@ -71,8 +71,8 @@ __all__ = [
     "IGNORE",
     "METRICS",
     "Case",
-    "Figure",
     "Metric",
+    "Statistic",
     "aopc",
     "average_precision",
     "complexity",

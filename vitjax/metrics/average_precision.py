@@ -7,7 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.metrics.sorting import descending_with
 from vitjax.shapes import Array, Bool, Float, Scalar
@@ -15,7 +15,7 @@ from vitjax.shapes import Array, Bool, Float, Scalar
 Kind = Literal["mean_of_two", "foreground"]
 
 
-def average_precision(heat: Float[Array, "height width"], mask: Array, *, kind: Kind = "mean_of_two") -> Scalar:
+def average_precision(heatmap: Float[Array, "height width"], mask: Array, *, kind: Kind = "mean_of_two") -> Scalar:
     """AP = Σ_n (R_n - R_(n-1)) P_n over the distinct scores from the highest down.
 
     P_n and R_n are precision and recall of what scores at least the n-th distinct score, so equal scores stand
@@ -38,12 +38,12 @@ def average_precision(heat: Float[Array, "height width"], mask: Array, *, kind: 
     Example: `average_precision(explanation.pixels()[0], mask, kind="foreground")`
     """
     each = marked(mask)
-    scores, positive, counts = heat.reshape(-1), each.object.reshape(-1), each.counts.reshape(-1)
+    scores, positive, counts = heatmap.reshape(-1), each.object.reshape(-1), each.counts.reshape(-1)
     if kind == "mean_of_two":
         scores = jnp.concatenate([1 - scores, scores])
         positive = jnp.concatenate([each.background.reshape(-1), positive])
         counts = jnp.concatenate([counts, counts])
-    bad = undefined(heat, mask) | (heat.min() < 0) | (heat.max() > 1)
+    bad = undefined(heatmap, mask) | (heatmap.min() < 0) | (heatmap.max() > 1)
     return jnp.where(bad, jnp.nan, _area(scores, positive, counts))
 
 
@@ -70,6 +70,6 @@ AVERAGE_PRECISION = Metric(
     cost="0",
     function=average_precision,
     record=_record,
-    figures=lambda options: {"": Figure(("value",))},
+    figures=lambda options: {"": Statistic(("value",))},
     needs=frozenset({"mask"}),
 )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import Resolution, compared
 from vitjax.metrics.sorting import ascending
 from vitjax.shapes import Array, Float
@@ -21,7 +21,7 @@ class Complexity(NamedTuple):
     gini: Array
 
 
-def complexity(heat: Float[Array, "height width"]) -> Complexity:
+def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
     """Entropy -Σ p_i log p_i of p = H / Σ H, and Gini index Σ (2i - n - 1) H_(i) / (n Σ H), H_(i) ascending.
 
     Args:
@@ -36,12 +36,12 @@ def complexity(heat: Float[Array, "height width"]) -> Complexity:
 
     Example: `complexity(explanation.pixels()[0]).gini`
     """
-    mass = jnp.sum(heat)
-    share = heat / mass
-    place = 2 * jnp.arange(1, heat.size + 1, dtype=heat.dtype) - heat.size - 1
+    mass = jnp.sum(heatmap)
+    share = heatmap / mass
+    place = 2 * jnp.arange(1, heatmap.size + 1, dtype=heatmap.dtype) - heatmap.size - 1
     entropy = -jnp.sum(jax.scipy.special.xlogy(share, share))
-    gini = jnp.sum(place / heat.size * ascending(share.reshape(-1)))
-    return Complexity(*(jnp.where(is_degenerate(heat), jnp.nan, each) for each in (entropy, gini)))
+    gini = jnp.sum(place / heatmap.size * ascending(share.reshape(-1)))
+    return Complexity(*(jnp.where(is_degenerate(heatmap), jnp.nan, each) for each in (entropy, gini)))
 
 
 def _record(case: Case, *, resolution: Resolution = "pixels") -> Columns:
@@ -55,5 +55,5 @@ COMPLEXITY = Metric(
     cost="0",
     function=complexity,
     record=_record,
-    figures=lambda options: {name: Figure((name,), better=None, percent=False) for name in Complexity._fields},
+    figures=lambda options: {name: Statistic((name,), better=None, percent=False) for name in Complexity._fields},
 )

@@ -40,7 +40,7 @@ class Case:
     """
 
     raw: Array
-    heat: Array
+    heatmap: Array
     mask: Array
     image: Array
     logits: Array
@@ -71,7 +71,7 @@ def mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float64).mean(axis=-1)
 
 
-class Figure(NamedTuple):
+class Statistic(NamedTuple):
     """One number of a table.
 
     columns: the record columns it reads; an image with NaN in one of them is excluded and counted.
@@ -107,7 +107,7 @@ class Metric(NamedTuple):
     cost: str
     function: Callable[..., Any]
     record: Callable[..., Columns]
-    figures: Callable[[Mapping[str, Any]], Mapping[str, Figure]]
+    figures: Callable[[Mapping[str, Any]], Mapping[str, Statistic]]
     curves: Callable[[Mapping[str, Any]], Mapping[str, np.ndarray | None]] = lambda options: {}
     ends: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     needs: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import ToGrid, pooled, share_on_grid
 from vitjax.shapes import Array, Float
 
@@ -55,6 +55,6 @@ FOCUS = Metric(
     cost="0",
     function=focus,
     record=_record,
-    figures=lambda options: {"faf": Figure(("faf",)), "baf": Figure(("baf",), better="lower")},
+    figures=lambda options: {"faf": Statistic(("faf",)), "baf": Statistic(("baf",), better="lower")},
     needs=frozenset({"mask"}),
 )

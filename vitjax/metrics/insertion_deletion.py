@@ -10,17 +10,17 @@ import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
 from vitjax.metrics.blur import Padding
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.removal import Fill, Picture, Ties, case_of, curve, only_of_a_map
-from vitjax.shapes import Array, Float, Image, Scalar
+from vitjax.shapes import Array, Float, Image, Scalar, ceil_div
 
 Start = Literal["blur", "zeros"]
-Heat = Float[Array, "height width"]
+Heatmap = Float[Array, "height width"]
 Forward = Callable[[Array], Array]
 
 
 def deletion(
-    heat: Heat,
+    heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
@@ -58,12 +58,12 @@ def deletion(
     """
     if fill == "black" and black is None:
         raise ConfigError("fill='black' needs black, a black pixel in normalised space")
-    case = case_of(heat, image, forward, target=target, key=key, black=black)
+    case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_deletion(case, step=step, steps=steps, fill=fill, ties=ties, chunk=chunk)["value"]
 
 
 def insertion(
-    heat: Heat,
+    heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
@@ -93,7 +93,7 @@ def insertion(
 
     Example: `insertion(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
-    case = case_of(heat, image, forward, target=target, key=key)
+    case = case_of(heatmap, image, forward, target=target, key=key)
     options: dict[str, Any] = {"start": start, "blur_padding": blur_padding, "ties": ties, "chunk": chunk}
     return _record_insertion(case, step=step, steps=steps, **options)["value"]
 
@@ -102,7 +102,7 @@ def step_counts(pixels: int, step: int, steps: int | None) -> tuple[int, ...]:
     """0, step, 2 · step ... pixels, or the first `steps` of these steps. Raises ConfigError."""
     if step < 1 or (steps is not None and steps < 1):
         raise ConfigError(f"step={step}, steps={steps}: must be at least 1")
-    needed = -(-pixels // step)
+    needed = ceil_div(pixels, step)
     taken = needed if steps is None else min(steps, needed)
     return tuple(min(number * step, pixels) for number in range(taken + 1))
 
@@ -122,7 +122,7 @@ def _record_deletion(
     ties: Ties = "random",
     chunk: int = 1,
 ) -> Columns:
-    counts = step_counts(case.heat.size, step, steps)
+    counts = step_counts(case.heatmap.size, step, steps)
     return _area(case, curve(case, counts, end=fill, ties=ties, chunk=chunk).target)
 
 
@@ -136,7 +136,7 @@ def _record_insertion(
     ties: Ties = "random",
     chunk: int = 1,
 ) -> Columns:
-    counts = step_counts(case.heat.size, step, steps)
+    counts = step_counts(case.heatmap.size, step, steps)
     return _area(
         case, curve(case, counts, start=_first(start, blur_padding), end="image", ties=ties, chunk=chunk).target
     )
@@ -160,13 +160,13 @@ DELETION = _rise(
     title="Deletion",
     function=deletion,
     record=_record_deletion,
-    figures=lambda options: {"": Figure(("value",), better="lower")},
+    figures=lambda options: {"": Statistic(("value",), better="lower")},
     ends=lambda options: frozenset({options["fill"]} if options["steps"] is None else ()),
 )
 INSERTION = _rise(
     title="Insertion",
     function=insertion,
     record=_record_insertion,
-    figures=lambda options: {"": Figure(("value",))},
+    figures=lambda options: {"": Statistic(("value",))},
     ends=lambda options: frozenset({_first(options["start"], options["blur_padding"])}),
 )

@@ -35,10 +35,10 @@ def marked(mask: Array) -> Marked:
     return Marked((mask != 0) & counts, counts)
 
 
-def undefined(heat: Array, mask: Array) -> Bool[Array, ""]:
+def undefined(heatmap: Array, mask: Array) -> Bool[Array, ""]:
     """Whether a localisation number says nothing: a map that is constant or not finite, a mask of one kind alone."""
     each = marked(mask)
-    return is_degenerate(heat) | ~each.object.any() | ~each.background.any()
+    return is_degenerate(heatmap) | ~each.object.any() | ~each.background.any()
 
 
 def share_on_grid(mask: Array, grid: tuple[int, int], how: ToGrid) -> tuple[Float[Array, "h w"], Bool[Array, "h w"]]:
@@ -73,14 +73,14 @@ def mask_on_grid(mask: Array, grid: tuple[int, int], how: ToGrid) -> Array:
     return jnp.where(counts, jnp.where(share > 0.5, 255, 0), IGNORE).astype(jnp.uint8)
 
 
-def pooled(heat: Float[Array, "H W"], grid: tuple[int, int]) -> Float[Array, "h w"]:
+def pooled(heatmap: Float[Array, "H W"], grid: tuple[int, int]) -> Float[Array, "h w"]:
     """Mean of the map over each cell of a grid; a pixel across a border counts to both sides by its area."""
-    heat = jnp.asarray(heat)
-    if heat.shape == tuple(grid):
-        return heat
-    down, across = (_overlaps(cells, pixels) for cells, pixels in zip(grid, heat.shape, strict=True))
-    weights = jnp.asarray(down, heat.dtype), jnp.asarray(across, heat.dtype)
-    return jnp.einsum("iH,HW,jW->ij", weights[0], heat, weights[1], precision="highest")
+    heatmap = jnp.asarray(heatmap)
+    if heatmap.shape == tuple(grid):
+        return heatmap
+    down, across = (_overlaps(cells, pixels) for cells, pixels in zip(grid, heatmap.shape, strict=True))
+    weights = jnp.asarray(down, heatmap.dtype), jnp.asarray(across, heatmap.dtype)
+    return jnp.einsum("iH,HW,jW->ij", weights[0], heatmap, weights[1], precision="highest")
 
 
 def compared(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tuple[Array, Array]:
@@ -90,7 +90,7 @@ def compared(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tuple[
     scaled, and the mask at that size.
     """
     if resolution == "pixels":
-        return case.heat, case.mask
+        return case.heatmap, case.mask
     return case.once(
         ("compared", mask_to_grid),
         lambda: (normalise(pooled(case.raw, case.grid)), mask_on_grid(case.mask, case.grid, mask_to_grid)),

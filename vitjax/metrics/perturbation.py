@@ -13,7 +13,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import wide
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.removal import Answers, Fill, Order, Ties, case_of, curve, only_of_a_map
 from vitjax.shapes import Array, Float, Image, Scalar
 
@@ -21,7 +21,7 @@ LEVELS = tuple(range(0, 101, 5))
 """Percent of the pixels that are removed."""
 Levels = tuple[float, ...]
 Measure = Literal["accuracy", "probability"]
-Heat = Float[Array, "height width"]
+Heatmap = Float[Array, "height width"]
 Forward = Callable[[Array], Array]
 
 
@@ -35,7 +35,7 @@ class PerturbationAuc(NamedTuple):
 
 
 def perturbation_auc(
-    heat: Heat,
+    heatmap: Heatmap,
     image: Image,
     forward: Forward,
     *,
@@ -79,13 +79,13 @@ def perturbation_auc(
     Example: `perturbation_auc(explanation.pixels()[0], explanation.images.x[0], model.logits).positive`
     """
     _check_black(fill, black)
-    case = case_of(heat, image, forward, label=label, key=key, black=black)
+    case = case_of(heatmap, image, forward, label=label, key=key, black=black)
     found = _record_auc(case, levels=levels, fill=fill, measure=measure, ties=ties, chunk=chunk)
     return PerturbationAuc(**{name: found[name] for name in PerturbationAuc._fields})
 
 
 def aopc(
-    heat: Heat,
+    heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
@@ -114,12 +114,12 @@ def aopc(
     Example: `aopc(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
     _check_black(fill, black)
-    case = case_of(heat, image, forward, target=target, key=key, black=black)
+    case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_aopc(case, levels=levels, fill=fill, absolute=absolute, ties=ties, chunk=chunk)["value"]
 
 
 def log_odds(
-    heat: Heat,
+    heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
@@ -145,7 +145,7 @@ def log_odds(
     Example: `log_odds(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
     _check_black(fill, black)
-    case = case_of(heat, image, forward, target=target, key=key, black=black)
+    case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_log_odds(case, levels=levels, fill=fill, ties=ties, chunk=chunk)["value"]
 
 
@@ -164,7 +164,7 @@ def trapezoid(values: Float[Array, " levels"], levels: Levels) -> Scalar:
 
 
 def _levels_curve(case: Case, levels: Levels, fill: Fill, order: Order, ties: Ties, chunk: int) -> Answers:
-    counts = [int(case.heat.size * level / 100) for level in checked_levels(levels)]
+    counts = [int(case.heatmap.size * level / 100) for level in checked_levels(levels)]
     return curve(case, counts, end=fill, order=order, ties=ties, chunk=chunk)
 
 
@@ -240,7 +240,7 @@ PERTURBATION_AUC = _faithfulness(
     function=perturbation_auc,
     record=_record_auc,
     figures=lambda options: {
-        name: Figure((name,), better="lower" if name.startswith("positive") else "higher", percent=False)
+        name: Statistic((name,), better="lower" if name.startswith("positive") else "higher", percent=False)
         for name in PerturbationAuc._fields
     },
     curves=_x_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
@@ -251,7 +251,7 @@ AOPC = _faithfulness(
     cost="19F, shared with the perturbation AUC",
     function=aopc,
     record=_record_aopc,
-    figures=lambda options: {"": Figure(("value",))},
+    figures=lambda options: {"": Statistic(("value",))},
     curves=_x_of("curve"),
 )
 LOG_ODDS = _faithfulness(
@@ -260,6 +260,6 @@ LOG_ODDS = _faithfulness(
     cost="19F, shared with the perturbation AUC",
     function=log_odds,
     record=_record_log_odds,
-    figures=lambda options: {"": Figure(("value",), better="lower", percent=False)},
+    figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
     curves=_x_of("curve"),
 )

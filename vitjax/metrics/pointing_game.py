@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import marked, undefined
 from vitjax.shapes import Array, Float, Scalar
 
 
-def pointing_game(heat: Float[Array, "height width"], mask: Array, *, tolerance: int = 0) -> Scalar:
+def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, tolerance: int = 0) -> Scalar:
     """1 if the peak of the map lies on the object, else 0.
 
     Args:
@@ -28,12 +28,12 @@ def pointing_game(heat: Float[Array, "height width"], mask: Array, *, tolerance:
     Example: `pointing_game(explanation.pixels()[0], mask)`
     """
     each = marked(mask)
-    height, width = heat.shape
-    peak = jnp.argmax(jnp.where(each.counts, heat, -jnp.inf))
+    height, width = heatmap.shape
+    peak = jnp.argmax(jnp.where(each.counts, heatmap, -jnp.inf))
     row, column = peak // width, peak % width
     away = jnp.square(jnp.arange(height) - row)[:, None] + jnp.square(jnp.arange(width) - column)[None]
     hit = (each.object & (away <= tolerance**2)).any()
-    return jnp.where(undefined(heat, mask), jnp.nan, hit.astype(heat.dtype))
+    return jnp.where(undefined(heatmap, mask), jnp.nan, hit.astype(heatmap.dtype))
 
 
 class Energy(NamedTuple):
@@ -45,7 +45,7 @@ class Energy(NamedTuple):
 
 
 def energy_pointing_game(
-    heat: Float[Array, "height width"], mask: Array, *, binarise: float | None = None
+    heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None
 ) -> Float[Array, ""]:
     """Share of the map's mass that lies on the object: Σ H·M / Σ H.
 
@@ -61,10 +61,10 @@ def energy_pointing_game(
 
     Example: `energy_pointing_game(explanation.pixels()[0], mask)`
     """
-    return energy_scores(heat, mask, binarise=binarise).precision
+    return energy_scores(heatmap, mask, binarise=binarise).precision
 
 
-def energy_scores(heat: Float[Array, "height width"], mask: Array, *, binarise: float | None = None) -> Energy:
+def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None) -> Energy:
     """Precision P = Σ H·M / Σ H, recall R = Σ H·M / Σ M and F1 = 2PR / (P + R + 1e-6).
 
     Args, NaN: as `energy_pointing_game`.
@@ -74,21 +74,21 @@ def energy_scores(heat: Float[Array, "height width"], mask: Array, *, binarise: 
     Example: `energy_scores(explanation.pixels()[0], mask, binarise=0.3).f1`
     """
     each = marked(mask)
-    bad = undefined(heat, mask)
+    bad = undefined(heatmap, mask)
     if binarise is not None:
-        heat = (heat > binarise * jnp.where(each.counts, heat, -jnp.inf).max()).astype(heat.dtype)
-    inside, mass = jnp.sum(heat * each.object), jnp.sum(heat * each.counts)
+        heatmap = (heatmap > binarise * jnp.where(each.counts, heatmap, -jnp.inf).max()).astype(heatmap.dtype)
+    inside, mass = jnp.sum(heatmap * each.object), jnp.sum(heatmap * each.counts)
     precision, recall = inside / mass, inside / each.object.sum()
     f1 = 2 * precision * recall / (precision + recall + 1e-6)
     return Energy(*(jnp.where(bad, jnp.nan, value) for value in (precision, recall, f1)))
 
 
 def _record_peak(case: Case, *, tolerance: int = 0) -> Columns:
-    return {"value": pointing_game(case.heat, case.mask, tolerance=tolerance)}
+    return {"value": pointing_game(case.heatmap, case.mask, tolerance=tolerance)}
 
 
 def _record_energy(case: Case, *, binarise: float | None = None) -> Columns:
-    found = energy_scores(case.heat, case.mask, binarise=binarise)
+    found = energy_scores(case.heatmap, case.mask, binarise=binarise)
     return {"value": found.precision, "recall": found.recall, "f1": found.f1}
 
 
@@ -99,7 +99,7 @@ POINTING_GAME = Metric(
     cost="0",
     function=pointing_game,
     record=_record_peak,
-    figures=lambda options: {"": Figure(("value",))},
+    figures=lambda options: {"": Statistic(("value",))},
     needs=frozenset({"mask"}),
 )
 ENERGY_POINTING_GAME = Metric(
@@ -109,6 +109,6 @@ ENERGY_POINTING_GAME = Metric(
     cost="0",
     function=energy_pointing_game,
     record=_record_energy,
-    figures=lambda options: {"": Figure(("value",)), "recall": Figure(("recall",)), "f1": Figure(("f1",))},
+    figures=lambda options: {"": Statistic(("value",)), "recall": Statistic(("recall",)), "f1": Statistic(("f1",))},
     needs=frozenset({"mask"}),
 )

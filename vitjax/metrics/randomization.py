@@ -12,7 +12,7 @@ from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import wide
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.spearman import spearman
 from vitjax.nn.resnet import LAYERS, STATISTICS
 from vitjax.shapes import Array, Params, Scalar
@@ -149,8 +149,8 @@ RANDOMIZATION = Metric(
     function=randomization,
     record=_record,
     figures=lambda options: {
-        "": Figure(("value",), better="lower", percent=False),
-        "random_target": Figure(("random_target",), better="lower", percent=False),
+        "": Statistic(("value",), better="lower", percent=False),
+        "random_target": Statistic(("random_target",), better="lower", percent=False),
     },
     curves=lambda options: {"curve": None if options["cuts"] is None else np.asarray(options["cuts"], np.float64)},
     needs=frozenset({"explainer"}),

@@ -39,7 +39,7 @@ class Answers(NamedTuple):
 
 
 def case_of(
-    heat: Float[Array, "height width"],
+    heatmap: Float[Array, "height width"],
     image: Image,
     forward: Callable[[Array], Array],
     *,
@@ -51,14 +51,14 @@ def case_of(
     """A `Case` for a metric that is called by hand: `forward` takes images [s, H, W, 3] to logits [s, k]."""
     image = jnp.asarray(image)
     return Case(
-        raw=heat,
-        heat=heat,
-        mask=jnp.full(heat.shape, 128, jnp.uint8),
+        raw=heatmap,
+        heatmap=heatmap,
+        mask=jnp.full(heatmap.shape, 128, jnp.uint8),
         image=image,
         logits=wide(forward(image[None])[0]),
         target=jnp.asarray(target),
         label=jnp.asarray(label),
-        grid=(heat.shape[0], heat.shape[1]),
+        grid=(heatmap.shape[0], heatmap.shape[1]),
         key=jax.random.key(0) if key is None else key,
         black=jnp.full(3, jnp.nan) if black is None else jnp.asarray(black),
         forward=forward,
@@ -106,14 +106,14 @@ def ranks(case: Case, order: Order = "highest", ties: Ties = "random") -> Int[Ar
     """
     key = ("ranks", order, ties)
     if order == "lowest" and ties == "random":
-        return case.once(key, lambda: case.heat.size - 1 - ranks(case, "highest", ties))
+        return case.once(key, lambda: case.heatmap.size - 1 - ranks(case, "highest", ties))
 
     def sort():
-        heat = case.heat.reshape(-1) * (-1 if order == "highest" else 1)
-        place = jnp.arange(heat.size)
+        heatmap = case.heatmap.reshape(-1) * (-1 if order == "highest" else 1)
+        place = jnp.arange(heatmap.size)
         among_equals = jax.random.bits(case.key_for("ties"), place.shape) if ties == "random" else place
-        *_, pixel = lax.sort((heat, among_equals, place), num_keys=2)
-        return jnp.zeros_like(place).at[pixel].set(place, unique_indices=True).reshape(case.heat.shape)
+        *_, pixel = lax.sort((heatmap, among_equals, place), num_keys=2)
+        return jnp.zeros_like(place).at[pixel].set(place, unique_indices=True).reshape(case.heatmap.shape)
 
     return case.once(key, sort)
 
@@ -169,7 +169,7 @@ def only_of_a_map(case: Case, columns: Columns) -> Columns:
 
     For finished columns: XLA's CPU backend (JAX 0.10) makes garbage of exp(where(flat, nan, x)).
     """
-    flat = is_degenerate(case.heat)
+    flat = is_degenerate(case.heatmap)
     return {name: jnp.where(flat, jnp.nan, values) for name, values in columns.items()}
 
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.metrics.above_mean import above_mean
-from vitjax.metrics.contract import Case, Columns, Figure, Metric, mean
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic, mean
 from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
 from vitjax.shapes import Array, Bool, Float, Scalar
 
 Threshold = Literal["mean"] | float
 Average = Literal["pixels", "rows"]
-Heat = Float[Array, "height width"]
+Heatmap = Float[Array, "height width"]
 Mask = Array
 """bool [H, W], True on the object; or integers: 0 background, 128 counts nowhere, everything else object."""
 
@@ -46,12 +46,12 @@ class Counts(NamedTuple):
         return self.background_left + self.object_missed + self.background_hit
 
 
-def chosen(heat: Heat, threshold: Threshold) -> Bool[Array, "height width"]:
+def chosen(heatmap: Heatmap, threshold: Threshold) -> Bool[Array, "height width"]:
     """[H > t], strictly; "mean" is the exact mean of the whole map, pixels that do not count included."""
-    return above_mean(heat) if threshold == "mean" else heat > threshold
+    return above_mean(heatmap) if threshold == "mean" else heatmap > threshold
 
 
-def counts(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
+def counts(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
     """The four counts of one image, exact; all NaN where the map is constant or not finite, or the mask of one kind.
 
     Args:
@@ -61,13 +61,13 @@ def counts(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
 
     Example: `counts(explanation.pixels()[0], mask, threshold=0.5).object_hit`
     """
-    hit, each = chosen(heat, threshold), marked(mask)
+    hit, each = chosen(heatmap, threshold), marked(mask)
     parts = (each.object & hit, each.object & ~hit, each.background & hit, each.background & ~hit)
-    bad = undefined(heat, mask)
-    return Counts(*(jnp.where(bad, jnp.nan, part.sum().astype(heat.dtype)) for part in parts))
+    bad = undefined(heatmap, mask)
+    return Counts(*(jnp.where(bad, jnp.nan, part.sum().astype(heatmap.dtype)) for part in parts))
 
 
-def pixel_accuracy(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
+def pixel_accuracy(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """Share of pixels where [H > t] = M.
 
     Args:
@@ -82,11 +82,11 @@ def pixel_accuracy(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> 
 
     Example: `pixel_accuracy(explanation.pixels()[0], mask, threshold=0.5)`
     """
-    found = counts(heat, mask, threshold=threshold)
+    found = counts(heatmap, mask, threshold=threshold)
     return found.correct / found.counted
 
 
-def iou(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
+def iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """|{H > t} ∩ M| / |{H > t} ∪ M| of one image.
 
     Args, NaN: as `pixel_accuracy`. Returns a float in [0, 1].
@@ -95,11 +95,11 @@ def iou(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
 
     Example: `iou(explanation.pixels()[0], mask)`
     """
-    found = counts(heat, mask, threshold=threshold)
+    found = counts(heatmap, mask, threshold=threshold)
     return found.object_hit / found.object_union
 
 
-def mean_iou(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
+def mean_iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """(IoU of the object + IoU of the background) / 2 of ONE image.
 
     The figure of a data set is another number: `pooled_mean_iou` of the counts of all images, as published.
@@ -110,11 +110,11 @@ def mean_iou(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar
 
     Example: `mean_iou(explanation.pixels()[0], mask)`
     """
-    found = counts(heat, mask, threshold=threshold)
+    found = counts(heatmap, mask, threshold=threshold)
     return (found.object_hit / found.object_union + found.background_left / found.background_union) / 2
 
 
-def f1(heat: Heat, mask: Mask, *, threshold: Threshold = "mean", average: Average = "pixels") -> Scalar:
+def f1(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean", average: Average = "pixels") -> Scalar:
     """F1 = 2 TP / (2 TP + FP + FN) of the object in [H > t].
 
     Args:
@@ -129,17 +129,17 @@ def f1(heat: Heat, mask: Mask, *, threshold: Threshold = "mean", average: Averag
 
     Example: `f1(explanation.pixels()[0], mask, threshold=0.5)`
     """
-    found = counts(heat, mask, threshold=threshold)
+    found = counts(heatmap, mask, threshold=threshold)
     if average == "pixels":
         return 2 * found.object_hit / (2 * found.object_hit + found.object_missed + found.background_hit)
-    hit, each = chosen(heat, threshold), marked(mask)
+    hit, each = chosen(heatmap, threshold), marked(mask)
     both = 2 * (each.object & hit).sum(axis=1)
     either = both + (each.counts & (each.object ^ hit)).sum(axis=1)
-    rows = both.astype(heat.dtype) / jnp.maximum(either, 1)
-    return jnp.where(undefined(heat, mask), jnp.nan, rows.sum() / each.counts.any(axis=1).sum())
+    rows = both.astype(heatmap.dtype) / jnp.maximum(either, 1)
+    return jnp.where(undefined(heatmap, mask), jnp.nan, rows.sum() / each.counts.any(axis=1).sum())
 
 
-def jaccard(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
+def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """Jaccard index TP / (TP + FP + FN) of the object in [H > t]: the same number as `iou` under its other name.
 
     Args, Returns, NaN: as `iou`.
@@ -148,7 +148,7 @@ def jaccard(heat: Heat, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
 
     Example: `jaccard(explanation.pixels()[0], mask, threshold=0.5)`
     """
-    return iou(heat, mask, threshold=threshold)
+    return iou(heatmap, mask, threshold=threshold)
 
 
 def pooled_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -164,9 +164,9 @@ def pooled_mean_iou(
 
 
 def _counts_of(case: Case, threshold: Threshold, resolution: Resolution, mask_to_grid: ToGrid) -> Counts:
-    heat, mask = compared(case, resolution, mask_to_grid)
+    heatmap, mask = compared(case, resolution, mask_to_grid)
     key = ("counts", threshold, resolution, mask_to_grid)
-    return case.once(key, lambda: counts(heat, mask, threshold=threshold))
+    return case.once(key, lambda: counts(heatmap, mask, threshold=threshold))
 
 
 def _record_accuracy(
@@ -203,22 +203,22 @@ def _record_f1(
     resolution: Resolution = "pixels",
     mask_to_grid: ToGrid = "nearest",
 ) -> Columns:
-    heat, mask = compared(case, resolution, mask_to_grid)
-    return {"value": f1(heat, mask, threshold=threshold, average=average)}
+    heatmap, mask = compared(case, resolution, mask_to_grid)
+    return {"value": f1(heatmap, mask, threshold=threshold, average=average)}
 
 
 _OBJECT = ("object_intersection", "object_union")
 _BACKGROUND = ("background_intersection", "background_union")
 _CHEFER = "Chefer, Gur & Wolf 2021, Transformer Interpretability Beyond Attention Visualization"
 _localisation: Callable[..., Metric] = partial(Metric, family="localisation", cost="0", needs=frozenset({"mask"}))
-_one_number = {"": Figure(("value",), mean)}
+_one_number = {"": Statistic(("value",), mean)}
 
 PIXEL_ACCURACY = _localisation(
     title="Pixel accuracy",
     cite=_CHEFER,
     function=pixel_accuracy,
     record=_record_accuracy,
-    figures=lambda options: {**_one_number, "pooled": Figure(("correct", "counted"), pooled_share)},
+    figures=lambda options: {**_one_number, "pooled": Statistic(("correct", "counted"), pooled_share)},
 )
 IOU = _localisation(
     title="IoU of the object",
@@ -233,9 +233,9 @@ MEAN_IOU = _localisation(
     function=mean_iou,
     record=_record_mean_iou,
     figures=lambda options: {
-        "": Figure((*_OBJECT, *_BACKGROUND), pooled_mean_iou),
-        "object": Figure(_OBJECT, pooled_share),
-        "background": Figure(_BACKGROUND, pooled_share),
+        "": Statistic((*_OBJECT, *_BACKGROUND), pooled_mean_iou),
+        "object": Statistic(_OBJECT, pooled_share),
+        "background": Statistic(_BACKGROUND, pooled_share),
     },
 )
 F1 = _localisation(

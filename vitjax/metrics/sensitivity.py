@@ -11,7 +11,7 @@ from jax import lax
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import wide
 from vitjax.maps import is_degenerate
-from vitjax.metrics.contract import Case, Columns, Figure, Metric
+from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.shapes import Array, Image, Scalar
 
 
@@ -65,6 +65,6 @@ SENSITIVITY = Metric(
     cost="10E",
     function=sensitivity,
     record=_record,
-    figures=lambda options: {"": Figure(("value",), better="lower", percent=False)},
+    figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
     needs=frozenset({"explainer"}),
 )

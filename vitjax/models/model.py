@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.execution.microbatch import over_images
+from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.images.reading import Preprocessing, preprocess
@@ -106,4 +106,4 @@ def _batched_logits(config: Config, plan: ExecutionPlan):
         dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 
-    return Program(over_images(one, (None, 0), at_once=plan.forward_microbatch), (None, 0), plan)
+    return Program(microbatched_vmap(one, (None, 0), microbatch_size=plan.forward_microbatch), (None, 0), plan)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-class Ruled:
+class OpWithRule:
     """An operation with a backward pass of its own.
 
     backward: (cotangent of the result, result, *arguments) -> cotangents of the leading arguments; the remaining ones,
@@ -23,17 +23,17 @@ class Ruled:
     """
 
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., tuple[Any, ...]]) -> None:
-        def run(known, *arguments):
-            return forward(*arguments) if known is None else known
+        def run(precomputed, *arguments):
+            return forward(*arguments) if precomputed is None else precomputed
 
-        def keep(known, *arguments):
-            result = run(known, *arguments)
-            return result, (known, result, arguments)
+        def keep(precomputed, *arguments):
+            result = run(precomputed, *arguments)
+            return result, (precomputed, result, arguments)
 
         def back(saved, cotangent):
-            known, result, arguments = saved
+            precomputed, result, arguments = saved
             found = backward(cotangent, result, *arguments)
-            nothing, rest = jax.tree.map(jnp.zeros_like, (known, arguments[len(found) :]))
+            nothing, rest = jax.tree.map(jnp.zeros_like, (precomputed, arguments[len(found) :]))
             return nothing, *found, *rest
 
         self._operation = jax.custom_vjp(run)
@@ -49,17 +49,19 @@ class Ruled:
 
 def given(operation: Callable[..., Array], result: Array, *arguments: Any) -> Array:
     """`operation(*arguments)`, which is known to be `result`: what is left to do is its backward pass."""
-    if isinstance(operation, Ruled):
+    if isinstance(operation, OpWithRule):
         return operation.given(result, *arguments)
     return _instead(operation(*arguments), result)  # the compiler leaves out what no derivative needs
 
 
 @jax.custom_vjp
-def _instead(computed: Array, known: Array) -> Array:
-    return known
+def _instead(computed: Array, precomputed: Array) -> Array:
+    return precomputed
 
 
-_instead.defvjp(lambda computed, known: (known, None), lambda _, cotangent: (cotangent, jnp.zeros_like(cotangent)))
+_instead.defvjp(
+    lambda computed, precomputed: (precomputed, None), lambda _, cotangent: (cotangent, jnp.zeros_like(cotangent))
+)
 
 
 class Ops(NamedTuple):

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from vitjax.errors import ConfigError
 from vitjax.nn.layers import Observed
-from vitjax.shapes import Array, Float, Image, Logits
+from vitjax.shapes import Array, Float, Image, Logits, ceil_div
 
 EXPANSION = 4
 """Output channels of a block per inner channel."""
@@ -56,7 +56,7 @@ class ResNetConfig:
         """Positions (down, across) of the output of stage 0..3; odd sizes round up at every stride."""
         height, width = self.image_size
         pixels = 4 << stage
-        return -(-height // pixels), -(-width // pixels)
+        return ceil_div(height, pixels), ceil_div(width, pixels)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -39,8 +39,8 @@ class Attention(Observed):
         self.qkv = Linear(3 * self.config.width, self.ops, self.config.qkv_bias)
         self.proj = Linear(self.config.width, self.ops)
 
-    def __call__(self, x: Tokens, rows: slice | None = None) -> Tokens:
-        """Of all tokens, or of the `rows` alone; what is sown is of all of them."""
+    def __call__(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+        """Of all tokens, or of the `token_slice` alone; what is sown is of all of them."""
         n, c = x.shape
         d = c // self.config.heads
         q, k, v = self.ops.split(self.qkv(x).reshape(n, 3, self.config.heads, d))
@@ -48,11 +48,11 @@ class Attention(Observed):
         def compare(q):
             return self.ops.scores(q, k, d**-0.5)
 
-        scores = self.perturb("scores", compare(q if rows is None else q[:, rows]))
+        scores = self.perturb("scores", compare(q if token_slice is None else q[:, token_slice]))
         attention = self.perturb("attention", self.ops.softmax(scores))
-        whole = scores if rows is None else compare(q)
+        whole = scores if token_slice is None else compare(q)
         self.watch("scores", whole)
-        self.watch("attention", attention if rows is None else self.ops.softmax(whole))
+        self.watch("attention", attention if token_slice is None else self.ops.softmax(whole))
         self.watch("values", v)
         return self.mix(attention, v)
 
@@ -90,17 +90,17 @@ class Block(Observed):
         if cfg.layer_scale:
             self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
 
-    def __call__(self, x: Tokens, rows: slice | None = None) -> Tokens:
-        return self.transform(self.attend(x, rows))
+    def __call__(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+        return self.transform(self.attend(x, token_slice))
 
-    def halves(self, x: Tokens, rows: slice | None = None) -> tuple[Tokens, Tokens]:
+    def halves(self, x: Tokens, token_slice: slice | None = None) -> tuple[Tokens, Tokens]:
         """The stream after attention, and the block's output."""
-        middle = self.attend(x, rows)
+        middle = self.attend(x, token_slice)
         return middle, self.transform(middle)
 
-    def attend(self, x: Tokens, rows: slice | None = None) -> Tokens:
-        """The stream after attention, of all tokens or of the `rows` alone."""
-        return self.add_attention(*self.before_attention(x), rows)
+    def attend(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+        """The stream after attention, of all tokens or of the `token_slice` alone."""
+        return self.add_attention(*self.before_attention(x), token_slice)
 
     def transform(self, x: Tokens) -> Tokens:
         """The block's output, of what `attend` gave; each row by itself."""
@@ -114,8 +114,8 @@ class Block(Observed):
         self.watch("normed", normed)
         return skip, normed
 
-    def add_attention(self, skip: Tokens, normed: Tokens, rows: slice | None = None) -> Tokens:
-        return self._add_attention(skip if rows is None else skip[rows], self.attn(normed, rows))
+    def add_attention(self, skip: Tokens, normed: Tokens, token_slice: slice | None = None) -> Tokens:
+        return self._add_attention(skip if token_slice is None else skip[token_slice], self.attn(normed, token_slice))
 
     def from_attention(self, skip: Tokens, attention: Attended, values: Heads) -> Tokens:
         """The stream after attention at some rows: skip [r, c] passes it by, attention [h, r, m], values [h, m, d]."""
@@ -195,12 +195,12 @@ class ViT(nn.Module):
             return pooled if norm_first else self.final_norm(pooled)
 
         if cfg.distilled:
-            rows = jnp.asarray(np.eye(2, cfg.tokens), tokens.dtype) if weights is None else (weights, weights)
-            both = [features(row) for row in rows]
+            token_slice = jnp.asarray(np.eye(2, cfg.tokens), tokens.dtype) if weights is None else (weights, weights)
+            both = [features(row) for row in token_slice]
             if cfg.num_classes:
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
-        found = features(cfg.readout().astype(tokens.dtype) if weights is None else weights)
+        found = features(cfg.readout_weights().astype(tokens.dtype) if weights is None else weights)
         return self.head(found) if cfg.num_classes else found
 
     def __call__(self, image: Image) -> Logits:
@@ -225,10 +225,10 @@ class ViT(nn.Module):
         """What leaves the last block, zero where the head does not read."""
         block, blocks = Block(self.config, self.ops, parent=None), self.blocks.variables["params"]
 
-        def through(x, number, rows=None):
-            return block.apply({"params": block_params(blocks, number)}, x, rows)
+        def through(x, number, token_slice=None):
+            return block.apply({"params": block_params(blocks, number)}, x, token_slice)
 
-        last, read = self.config.depth - 1, self.config.read
+        last, read = self.config.depth - 1, self.config.readout_slice
         tokens, _ = lax.scan(lambda x, number: (through(x, number), None), tokens, jnp.arange(last))
         return jnp.zeros_like(tokens).at[read].set(through(tokens, last, read))
 

@@ -74,7 +74,7 @@ class ViTConfig:
         return self.tokens if self.position_on_prefix else self.tokens - self.prefix
 
     @property
-    def read(self) -> slice:
+    def readout_slice(self) -> slice:
         """The tokens that the head reads. At all others the last block's output has no gradient."""
         return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
 
@@ -85,14 +85,14 @@ class ViTConfig:
 
     @property
     def peeled(self) -> bool:
-        """Whether the last block stands outside that loop, and computes what follows attention at `read` alone."""
+        """Whether the last block is peeled off the loop and computes what follows attention at `readout_slice` only."""
         return self.pool == "token" and self.deep
 
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
         """The same architecture at another image size (pixels)."""
         return replace(self, image_size=(image_size[0], image_size[1]))
 
-    def readout(self) -> Row:
+    def readout_weights(self) -> Row:
         """Weights [n] by which the head pools tokens, and so the row every row-recurrence starts from.
 
         The class token's unit vector, or 1/patches on each patch for average-pooled models. A distilled model

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vitjax.plots.figures import FONT, INK, MARGIN, MUTED, fit, page, write
+from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def curves(panels: Sequence[Panel], *, note: str = "", across: int = 2) -> Figur
     if not panels or any(len(panel.lines) > MOST for panel in panels):
         raise ValueError(f"expected at least one panel of at most {MOST} lines")
     across = min(across, len(panels))
-    rows = -(-len(panels) // across)
+    rows = ceil_div(len(panels), across)
     cell = LEFT + WIDTH + GAP + LEGEND, HEAD + HEIGHT + FOOT
     top = MARGIN + (0.3 if note else 0)
     figure, sheet = page(2 * MARGIN + across * cell[0], top + rows * cell[1] + MARGIN)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitjax.plots.figures import INK, LINE, MARGIN, MUTED, Box, fit, page, picture, snap, text_width, write
 from vitjax.plots.overlay import as_photo, overlay
-from vitjax.plots.overlay_cell import heated
+from vitjax.plots.overlay_cell import overlay_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,7 +166,7 @@ def _draw_panel(axes, layout: _Layout, panel: int, photos, maps, signed, own_pho
         for x, label in zip(xs[1:], labels, strict=True):
             raw = np.asarray(maps[label][row], np.float32)
             seen = as_photo(own_photos[label][row]) if label in own_photos else photo
-            heated(axes, seen, raw, inside((x, y, cell_w, cell_h), seen), size=6, signed=label in signed)
+            overlay_cell(axes, seen, raw, inside((x, y, cell_w, cell_h), seen), size=6, signed=label in signed)
             if label in layout.under:
                 place = y + cell_h + 0.11
                 note = layout.under[label][row]

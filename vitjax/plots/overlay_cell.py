@@ -42,7 +42,9 @@ def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
     )
 
 
-def heated(axes: Axes, photo: np.ndarray, raw: np.ndarray, box: Box, *, size: float, signed: bool = False) -> None:
+def overlay_cell(
+    axes: Axes, photo: np.ndarray, raw: np.ndarray, box: Box, *, size: float, signed: bool = False
+) -> None:
     """The overlay of a raw map in its box, or the muted photo stamped with the reason why there is none."""
     if reason := flaw(raw):
         picture(axes, dimmed(photo).astype(np.uint8), box)

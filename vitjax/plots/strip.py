@@ -8,7 +8,7 @@ import numpy as np
 
 from vitjax.plots.figures import MARGIN, MUTED, bar, fit, page, picture, snap, write
 from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, as_photo, scheme
-from vitjax.plots.overlay_cell import flaw, heated, stamp
+from vitjax.plots.overlay_cell import flaw, overlay_cell, stamp
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def strip(
         stamp(axes, place, reason, size=9)
     if reason != "not finite":
         bar(axes, (second + width + 0.08, top, 0.12, height), colormap, low, high)
-    heated(axes, photo, raw, (third, top, width, height), signed=signed, size=9)
+    overlay_cell(axes, photo, raw, (third, top, width, height), signed=signed, size=9)
     for x, text in ((first, "photo"), (second, f"raw relevance, {cells}"), (third, "overlay")):
         write(axes, x, top - 0.07, fit(text, width, 8), size=8, color=MUTED)
     return figure

@@ -16,7 +16,7 @@ from vitjax.report.statistics import RESAMPLES, SEED, Estimate, Sample, estimate
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vitjax.metrics.contract import Better, Figure, Metric
+    from vitjax.metrics.contract import Better, Metric, Statistic
 
 BASELINES = ("random", "centre")
 UNDEFINED, INFINITE = "undefined", "infinite"
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
 
     name: str
     label: str
-    figure: Figure
+    figure: Statistic
     metric: Metric
     columns: tuple[str, ...]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.nn.ops import GRADIENT, Ruled
+from vitjax.nn.ops import GRADIENT, OpWithRule
 from vitjax.rules.z_rule import divide, split_sum
 from vitjax.rules.zplus import ZPLUS
 from vitjax.shapes import Array
@@ -25,6 +25,6 @@ def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Arra
 
 
 LRP_ORIGINAL = ZPLUS._replace(
-    linear=Ruled(GRADIENT.linear, _linear),
-    add=Ruled(GRADIENT.add, split_sum),
+    linear=OpWithRule(GRADIENT.linear, _linear),
+    add=OpWithRule(GRADIENT.add, split_sum),
 )

@@ -1,7 +1,7 @@
 """The z-rule and its relatives, as backward passes whose cotangent is relevance.
 
-Relevance R of a sum is handed to its summands in proportion to what each contributed. `Ruled` makes an operation of a
-table from its ordinary forward and such a rule.
+Relevance R of a sum is handed to its summands in proportion to what each contributed. `OpWithRule` makes an operation
+of a table from its ordinary forward and such a rule.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from vitjax.nn.ops import Ruled
+from vitjax.nn.ops import OpWithRule
 from vitjax.shapes import Array
 
 STABILISER = 1e-9
@@ -19,7 +19,7 @@ STABILISER = 1e-9
 
 def identity(forward: Callable[..., Array]) -> Callable[..., Array]:
     """Relevance passes unchanged to the first argument."""
-    return Ruled(forward, lambda relevance, result, x, *rest: (relevance,))
+    return OpWithRule(forward, lambda relevance, result, x, *rest: (relevance,))
 
 
 def divide(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from vitjax.nn.ops import GRADIENT, Ruled
+from vitjax.nn.ops import GRADIENT, OpWithRule
 from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_scores, split_sum
 from vitjax.shapes import Array
 
@@ -46,7 +46,7 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
 
 
 _scale = identity(GRADIENT.scale)
-_product = Ruled(lambda scaled, k, factor: GRADIENT.matmul(scaled, k.mT), split_scores)
+_product = OpWithRule(lambda scaled, k, factor: GRADIENT.matmul(scaled, k.mT), split_scores)
 
 
 def _scores(q: Array, k: Array, factor: float) -> Array:
@@ -54,16 +54,16 @@ def _scores(q: Array, k: Array, factor: float) -> Array:
 
 
 ZPLUS = GRADIENT._replace(
-    linear=Ruled(GRADIENT.linear, _linear),
-    pixels=Ruled(GRADIENT.pixels, box),
-    matmul=Ruled(GRADIENT.matmul, split_product),
+    linear=OpWithRule(GRADIENT.linear, _linear),
+    pixels=OpWithRule(GRADIENT.pixels, box),
+    matmul=OpWithRule(GRADIENT.matmul, split_product),
     scores=_scores,
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
-    add=Ruled(GRADIENT.add, _add),
-    multiply=Ruled(GRADIENT.multiply, _gate),
+    add=OpWithRule(GRADIENT.add, _add),
+    multiply=OpWithRule(GRADIENT.multiply, _gate),
     scale=_scale,
-    fork=Ruled(GRADIENT.fork, join_copies),
-    pool=Ruled(GRADIENT.pool, pool),
+    fork=OpWithRule(GRADIENT.fork, join_copies),
+    pool=OpWithRule(GRADIENT.pool, pool),
 )

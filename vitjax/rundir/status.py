@@ -8,6 +8,7 @@ from typing import Any
 
 from vitjax.rundir.schema import STATUSES
 from vitjax.rundir.store import RunStore
+from vitjax.shapes import ceil_div
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def status(store: RunStore) -> Status:
                 examples.setdefault(image[0]["status"], f"{image[0]['image_id']}: {image[0]['cause']}")
     return Status(
         images=config["count"],
-        chunks=-(-config["count"] // config["chunk_size"]),
+        chunks=ceil_div(config["count"], config["chunk_size"]),
         done=len(done),
         evaluated=evaluated,
         skipped=dict(skipped),
