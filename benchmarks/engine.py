@@ -1,6 +1,9 @@
-"""The evaluation engine against the compiled programs it runs: what decoding, records and bookkeeping cost.
+"""What decoding, records and bookkeeping of the evaluation engine cost, compared with the compiled programs it runs.
 
-python -m benchmarks.engine [--images 2000] [--batch 64]
+Run:     python -m benchmarks.engine [--images 2000] [--batch 64] [--repeats 3]
+Prints:  nothing
+Writes:  benchmarks/results/engine_DEVICE.json: images per second of the engine and of the programs alone, and their
+         ratio (engine / programs), each the median over the repeats
 """
 
 from __future__ import annotations
@@ -31,16 +34,24 @@ from vitjax.shapes import ceil_div
 
 
 def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
-    """Both on the same pictures in one process, alternately; medians of images per second."""
+    """Time the evaluation engine and the programs that it runs, alternately, on the same images.
+
+    All methods of the shared pass and all localisation metrics run on the bundled model.
+
+    Args:
+        images: number of images.
+        batch: images per call.
+        repeats: how often both are timed.
+    """
     model = vitjax.load("vitjax_scenes")
     source = source_of(model, f"scenes:{images}")
-    fold = [name for name, method in METHODS.items() if method.fold is not None]
+    methods = [name for name, method in METHODS.items() if method.fold is not None]
     localisation = [name for name, metric in METRICS.items() if metric.family == "localisation"]
-    job = Job.of(model, source, fold, localisation, chunk_size=4 * batch)
+    job = Job.of(model, source, methods, localisation, chunk_size=4 * batch)
     evaluator = Evaluator(job, batch_size=batch)
     (samples,) = load_chunks(source, model.preprocessing, [range(4 * batch)], workers=0)
     engine, bare = [], []
-    for repeat in range(repeats + 1):  # the first compiles
+    for repeat in range(repeats + 1):  # the first one compiles and is not counted
         with tempfile.TemporaryDirectory() as directory:
             store = RunStore.create(Path(directory) / "run", job.config)
             started = time.perf_counter()
@@ -48,12 +59,12 @@ def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
             seconds = time.perf_counter() - started
         if repeat:
             engine.append(images / seconds)
-            bare.append(_bare(evaluator, samples, ceil_div(images, batch)))
+            bare.append(_programs_alone(evaluator, samples, ceil_div(images, batch)))
         else:
-            _bare(evaluator, samples, 1)
-    result = {
+            _programs_alone(evaluator, samples, 1)
+    figures = {
         "images": images,
-        "methods": len(fold),
+        "methods": len(methods),
         "metrics": len(localisation),
         "batch": batch,
         "engine_images_per_second": round(median(engine), 1),
@@ -61,42 +72,42 @@ def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
         "ratio": round(median(e / b for e, b in zip(engine, bare, strict=True)), 3),
         "ratios": [round(e / b, 3) for e, b in zip(engine, bare, strict=True)],
     }
-    write("engine", result)
+    write("engine", figures)
 
 
-def _bare(evaluator: Evaluator, samples, batches: int) -> float:
-    """Images per second of the explaining program and the metric programs on batches that lie in memory."""
+def _programs_alone(evaluator: Evaluator, samples, batches: int) -> float:
+    """Images per second of the explaining program and the metric programs on prepared batches in memory."""
     config, job = evaluator.model.config, evaluator.job
     size = evaluator.batch
     prepared = []
     with jax.default_matmul_precision(evaluator.model.precision):
         for start in range(0, len(samples), size):
-            rows = np.arange(start, start + size)
-            arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
-            cut = evaluator.devices.cut((samples.masks[rows], samples.labels[rows]))
-            prepared.append((arguments, cut))
+            indices = np.arange(start, start + size)
+            arguments = evaluator.arguments(samples, indices, evaluator.inputs(samples, indices))
+            masks_and_labels = evaluator.devices.cut((samples.masks[indices], samples.labels[indices]))
+            prepared.append((arguments, masks_and_labels))
         explain = evaluator.devices.compile(compiled(config, job.requests, evaluator.plan), *prepared[0][0])
         program = metric_columns(config, evaluator.model.preprocessing, job.metrics, None, evaluator.plan)
         arguments, (masks, labels) = prepared[0]
         logits, target, maps = explain(*arguments)
         rest = (masks, logits, target, labels, *arguments[3:], {})
-        to_heat, score = {}, {}
+        heatmaps, scores = {}, {}  # programs by the shape of the maps
         for raw in maps:
-            to_heat[raw.shape] = evaluator.devices.compile(heat_maps(config.image_size, raw.dtype), raw)
-            given = evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest
-            score[raw.shape] = evaluator.devices.compile(program, *given)
+            heatmaps[raw.shape] = evaluator.devices.compile(heat_maps(config.image_size, raw.dtype), raw)
+            inputs = evaluator.params, arguments[1], raw, heatmaps[raw.shape](raw), *rest
+            scores[raw.shape] = evaluator.devices.compile(program, *inputs)
 
-        def one(number):
+        def run_batch(number):
             arguments, (masks, labels) = prepared[number % len(prepared)]
             logits, target, maps = explain(*arguments)
             rest = (masks, logits, target, labels, *arguments[3:], {})
-            out = [
-                score[raw.shape](evaluator.params, arguments[1], raw, to_heat[raw.shape](raw), *rest) for raw in maps
+            columns = [
+                scores[raw.shape](evaluator.params, arguments[1], raw, heatmaps[raw.shape](raw), *rest) for raw in maps
             ]
-            return jax.block_until_ready(out) if number % 2 else out
+            return jax.block_until_ready(columns) if number % 2 else columns
 
         started = time.perf_counter()
-        jax.block_until_ready(run_in_threads(one, range(batches)))
+        jax.block_until_ready(run_in_threads(run_batch, range(batches)))
     return batches * size / (time.perf_counter() - started)
 
 

@@ -1,4 +1,10 @@
-"""What all attention and gradient methods of one sweep cost together, against transformer_mm alone and a forward."""
+"""What all attention and gradient methods cost together in one shared pass, relative to transformer_mm and a forward.
+
+Run:     python -m benchmarks.fold_methods [--model deit_tiny_patch16_224] [--batch 16] [--repeats 9] [--alone]
+Prints:  for each case ("all of them", transformer_mm, logits, with --alone every method by itself) images per second,
+         time as a multiple of transformer_mm's, and temporary memory in MiB; then the path of the results
+Writes:  benchmarks/results/fold_methods_DEVICE.json
+"""
 
 from __future__ import annotations
 
@@ -19,23 +25,23 @@ from vitjax.nn.vit_config import ViTConfig
 ALL, BASE = "all of them", "transformer_mm"
 
 
-def _by_attention(method: Method, config: ViTConfig) -> bool:
-    """Attention and gradient methods: no relevance rules, no maps at pixels, no baseline."""
+def _uses_attention_only(method: Method, config: ViTConfig) -> bool:
+    """Whether a method needs attention and gradients only: no relevance rules, no maps at pixels, no baseline."""
     assert method.fold is not None
     return method.level == "token" and method.cost != "0" and method.fold(config).rules is None
 
 
 def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9, alone: bool = False) -> None:
-    """Time every fold method together and transformer_mm, in the same rounds.
+    """Time all attention and gradient methods in one program, transformer_mm and a forward, in the same rounds.
 
     Args:
         model: architecture; its weights are random.
         batch: images per call.
-        repeats: rounds.
-        alone: also time every fold method by itself.
+        repeats: number of rounds.
+        alone: also time every method by itself.
     """
     subject = random_model(model)
-    folds = [name for name, method in METHODS.items() if method.fold and _by_attention(method, subject.config)]
+    folds = [name for name, method in METHODS.items() if method.fold and _uses_attention_only(method, subject.config)]
     together = {BASE: [BASE], ALL: folds}
     if alone:
         together |= {name: [name] for name in folds}
@@ -45,22 +51,23 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9
     arguments = (subject.params, x, targets, seeds, np.uint32(0))
 
     with jax.default_matmul_precision(subject.precision):
-        found = {
-            case: case_of(compiled(subject.config, tuple(request(name) for name in names)), *arguments, items=batch)
-            for case, names in together.items()
+        cases = {
+            name: case_of(compiled(subject.config, tuple(map(request, methods))), *arguments, items=batch)
+            for name, methods in together.items()
         }
-    seconds = rounds({case: each.run for case, each in found.items()} | {"logits": lambda: subject.logits(x)}, repeats)
-    rows = {
-        case: {
+    runs = {name: case.run for name, case in cases.items()}
+    seconds = rounds(runs | {"logits": lambda: subject.logits(x)}, repeats)
+    figures = {
+        name: {
             "images_per_s": round(batch / median(times), 2),
-            f"times_{BASE}": round(ratio(seconds, case, BASE), 3),
-            "temporary_MiB": found[case].memory() if case in found else None,
+            f"times_{BASE}": round(ratio(seconds, name, BASE), 3),
+            "temporary_MiB": cases[name].memory() if name in cases else None,
         }
-        for case, times in seconds.items()
+        for name, times in seconds.items()
     }
-    path = write("fold_methods", {"model": model, "batch": batch, "rounds": repeats, "folds": folds, "cases": rows})
-    for case, row in rows.items():
-        print(f"{case:18s}", "  ".join(f"{key} {value}" for key, value in row.items()))
+    path = write("fold_methods", {"model": model, "batch": batch, "rounds": repeats, "folds": folds, "cases": figures})
+    for name, values in figures.items():
+        print(f"{name:18s}", "  ".join(f"{key} {value}" for key, value in values.items()))
     print(path)
 
 

@@ -1,9 +1,14 @@
-"""Every method's program compiled by the real TPU compiler, on a machine without a TPU.
+"""Compiles the program of every method with the real TPU compiler, on a machine without a TPU.
 
-python -m benchmarks.tpu_compile [--model vit_base_patch16_224] [--methods rollout transformer_mm]
+Run:     python -m benchmarks.tpu_compile [--model vit_base_patch16_224] [--methods rollout transformer_mm]
+Needs:   the compiler: pip install 'vitjax[tpu-aot]'
+Prints:  a Markdown table with one line per program: GFLOP per image, temporary memory at two batches, the largest batch
+         that fits into a chip, compile time, and communication and host calls on four chips; then the path of the
+         results. Each line is printed to stderr as soon as it is known
+Writes:  benchmarks/results/tpu_aot.json, after every program
 
-`pip install 'vitjax[tpu-aot]'` brings the compiler. It gives memory, compile time and the compiled program itself, so
-communication between chips and calls back to the host are seen here; it gives no seconds of running.
+The compiler reports memory, compile time and the compiled program, which shows communication between chips and calls
+back to the host. Programs do not run, so this measures no run times.
 """
 
 from __future__ import annotations
@@ -24,16 +29,22 @@ from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results" / "tpu_aot.json"
 MEMORY = {"v5e": 16 * 2**30}
-"""Bytes of a chip."""
+"""Memory of one chip in bytes."""
 ONE_CHIP, FOUR_CHIPS = "v5e:1x1", "v5e:2x2"
 BATCHES = (32, 128)
-"""Images in a call on each chip: memory is a line through both."""
+"""Images per chip in a call. The largest batch that fits is extrapolated linearly from the memory at both."""
 HOST_CALL = re.compile(r"python_cpu_callback|ffi_python|host_callback|is_host_transfer=true|\b(?:in|out)feed\(")
+"""Operations of a compiled program that call the host."""
 ALONE, SHARED = "logits", ("folds", "every_fold")
+"""Programs that are not single methods: a forward; all methods of the shared pass without and with relevance rules and
+maps at pixels."""
 
 
 class Task(NamedTuple):
-    """One program to compile. what: a method, "logits", or one of SHARED."""
+    """One program to compile.
+
+    what: a method, "logits", or one of SHARED. topology: ONE_CHIP or FOUR_CHIPS. batch: images per chip.
+    """
 
     model: str
     dtype: str
@@ -43,9 +54,12 @@ class Task(NamedTuple):
 
 
 def compile_for_tpu(task: Task) -> dict[str, Any]:
-    """What the compiler says of a program: memory in bytes on each chip, seconds, communication, calls to the host.
+    """Compile a program.
 
-    "error" in place of these where it refuses, as it does a program that does not fit into the chip's memory.
+    Returns:
+        Bytes per chip ("temporary", "arguments", "results"), seconds of compilation, GFLOP per image, and the names of
+        communication operations ("collectives") and of calls to the host in the compiled program. If the compiler
+        raises an error, for example because the program does not fit into a chip's memory: "error" alone.
     """
     os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", VITJAX_COMPILATION_CACHE="0")
     import jax
@@ -62,20 +76,20 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
     from vitjax.models.load import entries
     from vitjax.nn.network import network
 
-    # All chips of a topology belong to one host.
+    # All chips of the topology belong to one host.
     bounds = [*map(int, task.topology.split(":")[1].split("x")), 1]
     topology = topologies.get_topology_desc(task.topology, "tpu", chips_per_host_bounds=bounds)
     chips = topology.devices
     devices = Devices(chips)
-    whole, cut = (NamedSharding(devices.mesh, PartitionSpec(*axes)) for axes in ((), ("images",)))
+    replicated, divided = (NamedSharding(devices.mesh, PartitionSpec(*axes)) for axes in ((), ("images",)))
 
-    def shape(sizes: Sequence[int], dtype: Any, sharding: NamedSharding = cut) -> Any:
+    def shape(sizes: Sequence[int], dtype: Any, sharding: NamedSharding = divided) -> Any:
         return jax.ShapeDtypeStruct(tuple(sizes), dtype, sharding=sharding)
 
     config = entries()[task.model].config
     image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
     params = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]
-    params = jax.tree.map(lambda leaf: shape(leaf.shape, task.dtype, whole), params)
+    params = jax.tree.map(lambda leaf: shape(leaf.shape, task.dtype, replicated), params)
     names = {ALONE: [], "folds": fold_methods(config), "every_fold": fold_methods(config, every=True)}
     requests = tuple(request(name) for name in names.get(task.what, [task.what]))
     program = compiled(config, requests, plan_for(config, "tpu"))
@@ -85,7 +99,7 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
         shape((batch, *config.image_size, 3), task.dtype),
         shape((batch,), jnp.int32),
         shape((batch,), jnp.uint32),
-        shape((), jnp.uint32, whole),
+        shape((), jnp.uint32, replicated),
     )
     started = time.perf_counter()
     try:
@@ -106,45 +120,60 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
 
 
 def tasks(model: str, dtype: str, methods: Sequence[str]) -> Iterator[Task]:
-    """Each program at both batches on one chip, and at the smaller one on four."""
+    """The tasks of each program: both batches on one chip, and the smaller batch on four chips."""
     for what in methods:
         for topology, batch in ((ONE_CHIP, BATCHES[0]), (ONE_CHIP, BATCHES[1]), (FOUR_CHIPS, BATCHES[0])):
             yield Task(model, dtype, what, topology, batch)
 
 
-def row(found: dict[Task, dict[str, Any]], model: str, dtype: str, what: str) -> dict[str, Any]:
-    """The line of one program in the results."""
-    one, more, four = (found[each] for each in tasks(model, dtype, [what]))
-    fits = largest_batch([(batch, each) for batch, each in zip(BATCHES, (one, more), strict=True)])
-    mebibytes = {f"MiB_at_{b}": _mebibytes(each) for b, each in zip(BATCHES, (one, more), strict=True)}
+def row(compiled: dict[Task, dict[str, Any]], model: str, dtype: str, what: str) -> dict[str, Any]:
+    """One line of the results.
+
+    Args:
+        compiled: what `compile_for_tpu` returned for each task.
+        model, dtype, what: the program.
+    """
+    small, large, four = (compiled[task] for task in tasks(model, dtype, [what]))
+    fits = largest_batch([*zip(BATCHES, (small, large), strict=True)])
+    mebibytes = {f"MiB_at_{b}": _mebibytes(program) for b, program in zip(BATCHES, (small, large), strict=True)}
     return {
         "what": what,
-        "gflop_per_image": one.get("gflop_per_image"),
-        "compile_s": one.get("compile_s"),
+        "gflop_per_image": small.get("gflop_per_image"),
+        "compile_s": small.get("compile_s"),
         **mebibytes,
         "largest_batch": fits,
         "four_chips": {
             key: four.get(key) for key in ("compile_s", "collectives", "host_calls", "error") if key in four
         },
-        "host_calls": one.get("host_calls"),
-        "errors": [each["error"] for each in (one, more, four) if "error" in each],
+        "host_calls": small.get("host_calls"),
+        "errors": [task["error"] for task in (small, large, four) if "error" in task],
     }
 
 
 def largest_batch(points: Sequence[tuple[int, dict[str, Any]]], memory: int = MEMORY["v5e"]) -> int | None:
-    """Images in a call that fit into a chip: where the line through both points reaches its memory."""
-    (low, a), (high, b) = points
-    if "error" in a or "error" in b:
+    """Largest batch that fits into one chip, extrapolated linearly from the memory at two batches.
+
+    Args:
+        points: two of (batch, what `compile_for_tpu` returned).
+        memory: bytes of the chip.
+
+    Returns:
+        Images per call, or None if one of the two does not compile.
+    """
+    (low, at_low), (high, at_high) = points
+    if "error" in at_low or "error" in at_high:
         return None
-    needed, more = (sum(each[key] for key in ("temporary", "arguments", "results")) for each in (a, b))
-    per_image = max((more - needed) / (high - low), 1.0)
-    return int((memory - needed) / per_image) + low
+    bytes_low, bytes_high = (
+        sum(compiled[key] for key in ("temporary", "arguments", "results")) for compiled in (at_low, at_high)
+    )
+    per_image = max((bytes_high - bytes_low) / (high - low), 1.0)
+    return int((memory - bytes_low) / per_image) + low
 
 
-def _mebibytes(found: dict[str, Any]) -> dict[str, float] | None:
-    if "error" in found:
+def _mebibytes(compiled: dict[str, Any]) -> dict[str, float] | None:
+    if "error" in compiled:
         return None
-    return {key: round(found[key] / 2**20, 1) for key in ("temporary", "arguments", "results")}
+    return {key: round(compiled[key] / 2**20, 1) for key in ("temporary", "arguments", "results")}
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -152,26 +181,27 @@ def table(figures: dict[str, Any]) -> str:
     low, high = BATCHES
     head = ("", "GFLOP/image", f"temporary MiB, batch {low}", f"batch {high}", "largest batch", "compile s", "4 chips")
     lines = [f"{figures['model']}, {figures['dtype']}, {figures['topology']}, libtpu {figures['libtpu']}", ""]
-    rows = [head, ["---"] * len(head)]
-    for each in figures["rows"]:
-        temporary = [(each[f"MiB_at_{batch}"] or {}).get("temporary", "does not fit") for batch in BATCHES]
-        four = each["four_chips"]
-        said = [*four.get("collectives", []), *four.get("host_calls", [])]
-        verdict = "refused" if "error" in four else ", ".join(said) or "no communication, no host calls"
-        rows.append(
-            (each["what"], each["gflop_per_image"], *temporary, each["largest_batch"], each["compile_s"], verdict)
-        )
-    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in rows]
+    cells = [head, ["---"] * len(head)]
+    for program in figures["rows"]:
+        temporary = [(program[f"MiB_at_{batch}"] or {}).get("temporary", "does not fit") for batch in BATCHES]
+        four = program["four_chips"]
+        operations = [*four.get("collectives", []), *four.get("host_calls", [])]
+        verdict = "refused" if "error" in four else ", ".join(operations) or "no communication, no host calls"
+        costs = (program["gflop_per_image"], *temporary, program["largest_batch"], program["compile_s"])
+        cells.append((program["what"], *costs, verdict))
+    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in cells]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compile, write RESULTS after every program, print the table."""
+    """Compile the programs, write the results after each of them, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tpu_compile", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="vit_base_patch16_224", help="architecture (default %(default)s)")
-    parser.add_argument("--dtype", default="bfloat16", help="of weights and activations (default %(default)s)")
-    parser.add_argument("--methods", nargs="+", default=[], help="methods; all that are compiled where not given")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="a JSON file; rows of other programs in it are kept")
+    parser.add_argument("--dtype", default="bfloat16", help="dtype of weights and activations (default %(default)s)")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD",
+                        help=f"methods, {ALONE}, {', '.join(SHARED)}; default: all that run on the device")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=RESULTS,
+                        help="JSON file; its rows of other programs are kept (default %(default)s)")  # fmt: skip
     given = parser.parse_args(arguments)
     from vitjax.methods import METHODS
 
@@ -181,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("libtpu is not installed: pip install 'vitjax[tpu-aot]'") from None
     methods = given.methods or [
         ALONE,
-        *(name for name, each in METHODS.items() if each.explain_on_host is None),
+        *(name for name, method in METHODS.items() if method.explain_on_host is None),
         *SHARED,
     ]
     about = {
@@ -191,10 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "libtpu": version,
         "jax": importlib.metadata.version("jax"),
     }
-    rows = _kept(given.out, about, methods)
+    rows = _rows_to_keep(given.out, about, methods)
     for what in methods:
-        found = {task: _in_a_process(task) for task in tasks(given.model, given.dtype, [what])}
-        rows.append(row(found, given.model, given.dtype, what))
+        compiled = {task: _compile_in_process(task) for task in tasks(given.model, given.dtype, [what])}
+        rows.append(row(compiled, given.model, given.dtype, what))
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
         print(table({**about, "rows": rows[-1:]}).splitlines()[-1], file=sys.stderr, flush=True)
@@ -202,15 +232,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(given.out)
 
 
-def _kept(path: Path, about: dict[str, Any], methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of an earlier run with the same compiler, but those that are compiled now."""
-    found = json.loads(path.read_text()) if path.exists() else {}
-    same = {key: found.get(key) for key in about} == about
-    return [each for each in found.get("rows", []) if each["what"] not in methods] if same else []
+def _rows_to_keep(path: Path, about: dict[str, Any], methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of an earlier run, except those of the programs that this run compiles.
+
+    None are kept if the earlier run used another model, dtype or compiler.
+    """
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = {key: earlier.get(key) for key in about} == about
+    return [program for program in earlier.get("rows", []) if program["what"] not in methods] if same else []
 
 
-def _in_a_process(task: Task) -> dict[str, Any]:
-    """In a process of its own: the compiler aborts where it fails, and never gives memory back."""
+def _compile_in_process(task: Task) -> dict[str, Any]:
+    """`compile_for_tpu` in a process of its own: the compiler aborts on some errors, and does not free its memory."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(compile_for_tpu, task).result()

@@ -1,4 +1,10 @@
-"""How far is a named variant from its method's default, on photographs? Spearman's rank correlation of the maps."""
+"""How far variants and options of a method are from its default, on photographs.
+
+Run:     python -m benchmarks.variants --weights FILE --photographs DIR [--model deit_tiny_patch16_224]
+Prints:  for each variant Spearman's rank correlation of its maps with the default's, median and smallest over the
+         images; then the path of the results
+Writes:  benchmarks/results/variants_DEVICE.json
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,7 @@ import vitjax
 from benchmarks.harness import write
 from vitjax.explaining.inputs import prepare
 
+# Name of a default (a method, or a key of DEFAULTS) -> options that are compared with it.
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "rollout": [
         {"head_fusion": "max"},
@@ -41,17 +48,17 @@ DEFAULTS: dict[str, dict[str, object]] = {
 
 
 def main(weights: Path, photographs: Path, model: str = "deit_tiny_patch16_224") -> None:
-    """Print median [smallest] Spearman over images and write results/variants_DEVICE.json.
+    """Compare the maps of each variant with the default's, and print a line for each variant.
 
     Args:
-        weights: checkpoint.
-        photographs: folder with an index.json.
+        weights: checkpoint file.
+        photographs: folder with photographs and an index.json that lists them.
         model: architecture of the checkpoint.
     """
     loaded = vitjax.load(model, weights)
     items = json.loads((photographs / "index.json").read_text())["items"]
     images = prepare(loaded, [photographs / item["image"] for item in items])
-    rows: dict[str, dict[str, object]] = {}
+    figures: dict[str, dict[str, object]] = {}
     for name, variants in VARIANTS.items():
         default = DEFAULTS.get(name, {"method": name})
         requests = [default, *({**default, **options} for options in variants)]
@@ -59,11 +66,11 @@ def main(weights: Path, photographs: Path, model: str = "deit_tiny_patch16_224")
         reference = first.maps.reshape(len(images), -1)
         for other in others:
             maps = other.maps.reshape(len(images), -1)
-            each = [spearmanr(a, b).statistic for a, b in zip(reference, maps, strict=True)]
-            middle, low = round(float(np.nanmedian(each)), 3), round(float(np.nanmin(each)), 3)
-            rows[other.label] = {"default": first.label, "median": middle, "smallest": low}
+            ranks = [spearmanr(a, b).statistic for a, b in zip(reference, maps, strict=True)]
+            middle, low = round(float(np.nanmedian(ranks)), 3), round(float(np.nanmin(ranks)), 3)
+            figures[other.label] = {"default": first.label, "median": middle, "smallest": low}
             print(f"{other.label:60s} median {middle:6.3f}  smallest {low:6.3f}")
-    print(write("variants", {"model": model, "images": len(images), "spearman": rows}))
+    print(write("variants", {"model": model, "images": len(images), "spearman": figures}))
 
 
 if __name__ == "__main__":

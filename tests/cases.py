@@ -1,4 +1,4 @@
-"""The ONE table that shared tests run over: every method with its options, and tiny models of every family."""
+"""The table that shared tests are parametrised with: every method with its options, and tiny models of every family."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ CASES = [
     {"method": "transformer_mm", "score": "probability", "start_layer": 1},
 ]
 
-QUICK_METHODS = (  # one of every kind of sweep, for the quick suite
+QUICK_METHODS = (  # one of every kind of shared pass, for the quick suite
     *("rollout", "gmar", "transformer_mm", "legrad", "ag_cam", "vtranm", "full_grad", "transformer_attribution"),
     *("conservative_lrp", "gradient_x_input", "smooth_grad", "random"),
 )
@@ -113,11 +113,12 @@ CONFIGS = {
 
 
 def case_id(case: dict) -> str:
+    """Name of a case as a pytest parameter."""
     return "-".join(str(value) for value in case.values())
 
 
 def tiny_model(name: str, dtype=np.float32) -> Model:
-    """A tiny model with every parameter random, so that no bias, scale or token is trivially neutral."""
+    """A tiny model of CONFIGS whose parameters are all random, so that no bias, scale or token has a neutral value."""
     config = CONFIGS[name]
     shapes = jax.eval_shape(
         ViT(config).init, jax.random.key(0), jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
@@ -135,11 +136,12 @@ def tiny_model(name: str, dtype=np.float32) -> Model:
 
 
 def tiny_batch(model: Model, count: int, order: Sequence[int] | None = None) -> Images:
-    """`tiny_images` with ids that belong to the images, in some order: random draws follow them."""
-    given = prepare(model, tiny_images(model, count))
-    return given if order is None else given.take(order)
+    """`tiny_images` as a batch, optionally in another order. Each image keeps its id, which seeds its random draws."""
+    images = prepare(model, tiny_images(model, count))
+    return images if order is None else images.take(order)
 
 
 def tiny_images(model: Model, count: int, seed: int = 0) -> np.ndarray:
+    """Standard normal noise images [count, H, W, 3] of the model's size."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(count, *model.config.image_size, 3)).astype(np.float32)

@@ -1,22 +1,23 @@
-"""What every test may use: where the shared data lies. PyTorch peers are in `torch_peer`."""
+"""Settings and fixtures of all tests, and the location of the shared data. PyTorch peers are in `torch_peer`."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-# Before anybody imports torch: more threads than this only contend with XLA's.
+# Must be set before the first import of torch. More threads than this would only contend with XLA's.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 def pytest_configure(config):
-    """The quick suite compiles without optimising, in two thirds of the time; the whole one as users do."""
+    """Compile without optimisation in the quick suite (`-m "not slow"`), which takes two thirds of the time. The
+    complete suite compiles as users do."""
     if config.option.markexpr == "not slow":
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is in the quick suite in place of something larger has nothing to add to the whole one."""
+    """Deselect `quick_only` tests in the complete suite, which has a larger test in place of each."""
     if config.option.markexpr != "not slow":
         replaced = [item for item in items if item.get_closest_marker("quick_only")]
         config.hook.pytest_deselected(items=replaced)
@@ -24,9 +25,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def optimising(request):
-    """Modules that compile a lot, most of it for tiny models, say `pytestmark = pytest.mark.unoptimised`; recorded
-    maps, command lines and runs are compiled as users do."""
+def compiler_optimisation(request):
+    """Disable optimisation in test modules with `pytestmark = pytest.mark.unoptimised`.
+
+    Modules that compile many programs for tiny models have the mark. Tests of recorded maps, of command lines and of
+    runs do not: their programs are compiled as users compile them.
+    """
     import jax
 
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("unoptimised") is not None)
@@ -36,12 +40,12 @@ def optimising(request):
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="real weights and photographs are not here")
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs real weights and photographs in ../shared")
 
 
 @pytest.fixture
 def four_threads(monkeypatch):
-    """As on a machine with four cores; each test has threads of its own."""
+    """Four worker threads, as on a machine with four cores, created anew for each test."""
     from vitjax.execution import worker_threads
 
     monkeypatch.setattr(worker_threads.os, "sched_getaffinity", lambda process: range(4), raising=False)

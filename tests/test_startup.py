@@ -1,4 +1,4 @@
-"""What happens before the first map: imports stay light, compiled programs are kept on disk."""
+"""Startup time: `import vitjax` leaves out heavy packages, and compiled programs are cached on disk."""
 
 import os
 import subprocess
@@ -7,25 +7,26 @@ import sys
 HEAVY = ("torch", "timm", "matplotlib", "orbax", "optax", "huggingface_hub", "jinja2")
 
 
-def run(code, **environment):
-    # Benchmarks, which are tested in the same process, switch the cache off for themselves and their children.
+def output_of(code, **environment):
+    """Standard output of Python code in a new process."""
+    # Benchmarks tested in the same pytest process set this variable for themselves and their child processes.
     inherited = {name: value for name, value in os.environ.items() if name != "VITJAX_COMPILATION_CACHE"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**inherited, **environment}, check=True
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
-def test_import_leaves_heavy_packages_alone():
-    loaded = run("import vitjax, sys; print(*sorted(sys.modules))").split()
+def test_import_does_not_load_heavy_packages():
+    loaded = output_of("import vitjax, sys; print(*sorted(sys.modules))").split()
     assert not [name for name in HEAVY if name in loaded]
 
 
-def test_compilation_cache_is_on_by_default_and_can_be_switched_off(tmp_path):
+def test_compilation_cache_is_enabled_by_default_and_can_be_disabled(tmp_path):
     code = (
         "import jax; from vitjax.execution.compilation_cache import enable; enable(); "
         "print(jax.config.jax_compilation_cache_dir)"
     )
-    assert run(code, XDG_CACHE_HOME=str(tmp_path)) == str(tmp_path / "vitjax" / "xla")
-    assert run(code, XDG_CACHE_HOME=str(tmp_path), VITJAX_COMPILATION_CACHE="0") == "None"
-    assert run(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own")) == str(tmp_path / "own")
+    assert output_of(code, XDG_CACHE_HOME=str(tmp_path)) == str(tmp_path / "vitjax" / "xla")
+    assert output_of(code, XDG_CACHE_HOME=str(tmp_path), VITJAX_COMPILATION_CACHE="0") == "None"
+    assert output_of(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own")) == str(tmp_path / "own")

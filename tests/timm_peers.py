@@ -1,4 +1,4 @@
-"""Tiny timm models of every family with all parameters random, and what PyTorch computes with them."""
+"""Tiny timm models of every family with random parameters, and the activations that PyTorch computes with them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ PEERS = {
         "act_layer": QuickGELU,
     },
 }
-"""Name -> what differs from TINY, as arguments of timm's class."""
+"""Name -> arguments of timm's class that differ from TINY."""
 
-SLOW = {  # what each adds, another one covers: left out of the quick suite
+SLOW = {  # left out of the quick suite, because other families cover each of their features
     "patch14",
     "patch32",
     "non_square",
@@ -72,13 +72,14 @@ SLOW = {  # what each adds, another one covers: left out of the quick suite
 
 
 def build(distilled: bool = False, seed: int = 0, **arguments):
-    """A module in eval mode in which no bias, scale, token or position is trivially neutral."""
-    kind = VisionTransformerDistilled if distilled else VisionTransformer
-    module = kind(**{**TINY, **arguments}).eval()
+    """A module in eval mode with random parameters. arguments: of timm's class, in place of those in TINY."""
+    module_class = VisionTransformerDistilled if distilled else VisionTransformer
+    module = module_class(**{**TINY, **arguments}).eval()
     return randomise(module, seed)
 
 
 def randomise(module, seed: int = 0):
+    """Draw all parameters at random, so that no bias, scale, token or position has a neutral value."""
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -94,7 +95,7 @@ ARCH = "tiny_test"
 
 
 def named_in_zoo(monkeypatch):
-    """A tiny module whose architecture is called ARCH in the zoo while the test runs."""
+    """A tiny module whose architecture is registered under the name ARCH while the test runs."""
     module = build(embed_dim=16, depth=2, num_heads=2, num_classes=1000)
     preprocessing = ZOO["deit_tiny_patch16_224"].preprocessing
     monkeypatch.setitem(ZOO, ARCH, Entry(config_of(module), preprocessing, f"timm/{ARCH}.none"))
@@ -102,27 +103,33 @@ def named_in_zoo(monkeypatch):
 
 
 def random_images(image_size: tuple[int, int], count: int = 2) -> np.ndarray:
+    """Standard normal noise images [count, H, W, 3]."""
     return np.random.default_rng(7).normal(size=(count, *image_size, 3)).astype(np.float32)
 
 
 def torch_trace(module, images: np.ndarray, target: int) -> dict[str, np.ndarray]:
-    """logits [b, k], output [b, l, n, c], attention [b, l, h, n, m] and the target logit's gradient by it."""
+    """Run images [b, H, W, 3] through a module.
+
+    Returns:
+        "logits" [b, k], "output" of the blocks [b, l, n, c], "attention" [b, l, h, n, m], and "gradient", that of the
+        target's logit by attention.
+    """
     outputs, attention = [], []
 
-    def keep_attention(_module, _inputs, output):
+    def store_attention(_module, _inputs, output):
         output.retain_grad()
         attention.append(output)
 
     for block in module.blocks:
         block.attn.fused_attn = False
-        block.attn.attn_drop.register_forward_hook(keep_attention)
+        block.attn.attn_drop.register_forward_hook(store_attention)
         block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     logits = module(torch.from_numpy(images).permute(0, 3, 1, 2).to(next(module.parameters()).dtype))
     logits[:, target].sum().backward()
-    found = {
+    tensors = {
         "output": torch.stack(outputs, 1),
         "attention": torch.stack(attention, 1),
-        "gradient": torch.stack([each.grad for each in attention], 1),
+        "gradient": torch.stack([matrix.grad for matrix in attention], 1),
         "logits": logits,
     }
-    return {name: value.detach().numpy() for name, value in found.items()}
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""PyTorch as a peer to compare with: `import_timm` works even where torchvision's C extension cannot load."""
+"""Imports timm for tests that compare with PyTorch, also where torchvision's C extension cannot be loaded."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-# A Library takes its operators along when it is collected.
-_alive: list[Any] = []
+# A torch Library removes its operators when it is garbage-collected.
+_libraries: list[Any] = []
 
 
 @cache
 def import_timm() -> ModuleType:
-    """The timm package, or a skip of the calling test where torch or timm is not installed.
+    """The timm package. Skips the calling test if torch or timm is not installed.
 
-    Beside a CPU torch the registry's torchvision cannot load its C extension, and then importing torchvision
-    raises because it describes two operators that nobody defined. Only their schemas are needed.
+    PyPI's torchvision cannot load its C extension next to a CPU build of torch. Importing torchvision then raises,
+    because it describes two operators that are not defined. Defining their schemas is all that the import needs.
     """
     torch = pytest.importorskip("torch")
     torch.set_num_threads(2)
@@ -27,15 +27,16 @@ def import_timm() -> ModuleType:
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _alive.append(library)
+        _libraries.append(library)
     return pytest.importorskip("timm")
 
 
 def _extension_loads(torch: ModuleType) -> bool:
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None:
+    """Whether torchvision's C extension can be loaded; it then registers its operators."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
         pytest.skip("torchvision is not installed")
-    for path in Path(found.origin).parent.glob("_C.*"):
+    for path in Path(spec.origin).parent.glob("_C.*"):
         try:
             torch.ops.load_library(str(path))
         except OSError:

@@ -1,4 +1,9 @@
-"""vitjax: explain Vision Transformers. `load` a model, `explain` an image."""
+"""vitjax: explain Vision Transformers in JAX.
+
+`load` a model, `explain` its images by one method or `explain_many`, and `evaluate` methods over a data set.
+
+Example: `vitjax.explain(vitjax.load("vitjax_scenes"), "scene.png", "transformer_mm").overlay(0)`
+"""
 
 from vitjax.evaluating.run import Run, evaluate
 from vitjax.explaining.explanation import Explanation

@@ -1,4 +1,4 @@
-"""Errors that name the file or field and the cause, in one line."""
+"""Exceptions that users can cause. Each message is one line that names the file or option and the cause."""
 
 from __future__ import annotations
 
@@ -7,43 +7,55 @@ from collections.abc import Iterable
 
 
 class VitjaxError(Exception):
-    """Base of every error that a user can cause; the command line prints it without a traceback."""
+    """Base class of every error that a user can cause. The command line prints it without a traceback."""
 
 
 class ImageError(VitjaxError):
-    """A picture that is missing, damaged or unusable."""
+    """An image is missing, damaged or unusable."""
 
 
 class WeightsError(VitjaxError):
-    """A checkpoint that is missing, damaged, unsafe or of another architecture."""
+    """A checkpoint is missing, damaged, unsafe or of another architecture."""
 
 
 class ConfigError(VitjaxError):
-    """A setting that cannot be."""
+    """Invalid configuration."""
 
 
 class LabelError(VitjaxError):
-    """A class that the model does not have."""
+    """The model does not have the requested class."""
 
 
 class UnknownNameError(VitjaxError):
-    """A name that is not registered."""
+    """A name is not registered."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """`unknown method 'rolout'; did you mean 'rollout'?`, or all names where nothing is close."""
+    """An error that suggests similar names.
+
+    Args:
+        kind: what the name refers to, such as "method" or "metric".
+        name: the unknown name.
+        known: the registered names.
+
+    Returns:
+        The error, for the caller to raise. Its message lists up to three close matches, or all registered names if
+        none is close.
+
+    Example: `unknown_name("method", "rolout", METHODS)` says "unknown method 'rolout'; did you mean 'rollout'?".
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         hint = "did you mean " + " or ".join(map(repr, close)) + "?"
     else:
-        hint = "known: " + ", ".join(names) if names else "there are none"
+        hint = "known: " + ", ".join(names) if names else "known: none"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 
 
 class OutputError(VitjaxError):
-    """A place that cannot be written to."""
+    """An output file or directory cannot be written."""
 
 
 class RunError(VitjaxError):
-    """An evaluation that cannot go on, or a run directory that does not fit what is asked of it."""
+    """An evaluation cannot continue, or its run directory does not match the requested settings."""

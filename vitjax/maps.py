@@ -1,7 +1,8 @@
-"""From relevance on the token grid to a picture of it: pixel size, [0, 1]. No method does this itself.
+"""Upsampling and normalisation of relevance maps, from the patch grid to pixels in [0, 1].
 
-Every function takes ONE map, is pure and jit-able (`size` is static), and keeps float64 where it
-is given; half precision and integers become float32. `jax.vmap` gives the batch.
+Methods return raw maps; only this module upsamples and normalises them. Except `are_degenerate` and `all_to_pixels`,
+every function takes ONE map (use `jax.vmap` for a batch). Functions are pure and jit-able (`size` is static). float64
+maps stay float64; half precision and integers become float32.
 """
 
 from __future__ import annotations
@@ -12,42 +13,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.shapes import Array, Bool, Float
+from vitjax.shapes import Array, Bool, Float, at_least_float32
 
 Map = Float[Array, "height width"]
 Size = tuple[int, int]
 
 ROUNDING = 4.0
-"""A map whose range is within this many ulps of its largest magnitude varies by rounding alone."""
-
-
-def _wide(x: Array) -> Array:
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+"""A map whose range is at most this many ulps of its largest magnitude is constant up to rounding."""
 
 
 def upsample(heatmap: Map, size: Size) -> Map:
-    """Bilinear resampling with half-pixel centres, the border clamped.
+    """Bilinear resampling with half-pixel centres and clamped borders.
 
     Output pixel i samples the input at (i + 1/2) * h/H - 1/2, as PyTorch's `interpolate(mode="bilinear",
-    align_corners=False)` does, upwards and (without smoothing first) downwards.
+    align_corners=False)` does. Downsampling does not smooth the map first.
 
     Args:
-        heat: [h, w], any range.
+        heatmap: [h, w], any range.
         size: (H, W) in pixels.
 
     Returns:
-        [H, W], float32 or float64, within the input's range. A NaN spreads only to the pixels it touches.
+        [H, W], float32 or float64, within the input's range. A NaN spreads only to the pixels that interpolate from it.
 
     Raises:
-        ValueError: heat is not a non-empty [h, w], or size is not two positive numbers.
+        ValueError: heatmap is not a non-empty [h, w], or size is not two positive numbers.
     """
     if heatmap.ndim != 2 or 0 in heatmap.shape:
         raise ValueError(f"expected one map [h, w], got shape {heatmap.shape}")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}")
-    heatmap = _wide(heatmap)
-    # Gathers, not interpolation matrices: a matmul would be TF32 on GPUs and spread a NaN over the whole map.
+    heatmap = at_least_float32(jnp.asarray(heatmap))
+    # Gathers, because GPUs may compute a product with interpolation matrices in TF32, and it would spread a NaN.
     for axis, pixels in enumerate(size):
         cells = heatmap.shape[axis]
         centres = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
@@ -55,28 +51,28 @@ def upsample(heatmap: Map, size: Size) -> Map:
         high = np.minimum(low + 1, cells - 1)
         weight = jnp.asarray(centres - low, heatmap.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
         below, above = jnp.take(heatmap, low, axis), jnp.take(heatmap, high, axis)
-        # In this form a constant map stays constant to the last bit, so it is still seen to be degenerate.
+        # This form keeps a constant map constant to the last bit, so that `is_degenerate` still detects it.
         heatmap = below + weight * (above - below)
     return heatmap
 
 
 def is_degenerate(heatmap: Map) -> Bool[Array, ""]:
-    """Whether the map prefers no place to any other: all zero, constant up to rounding, or not finite.
+    """Whether the map carries no information: all zero, constant up to rounding, or not finite.
 
     Args:
-        heat: [h, w], any range.
+        heatmap: [h, w], any range.
 
     Returns:
         Boolean scalar.
     """
-    heatmap = _wide(heatmap)
+    heatmap = at_least_float32(jnp.asarray(heatmap))
     rounding = ROUNDING * jnp.finfo(heatmap.dtype).eps * jnp.abs(heatmap).max()
     return ~(jnp.isfinite(heatmap).all() & (heatmap.max() - heatmap.min() > rounding))
 
 
 @jax.jit
 def are_degenerate(heatmaps: Float[Array, "b height width"]) -> Bool[Array, " b"]:
-    """`is_degenerate` of each."""
+    """`is_degenerate` of each map of a batch."""
     return jax.vmap(is_degenerate)(heatmaps)
 
 
@@ -84,13 +80,13 @@ def normalise(heatmap: Map) -> Map:
     """Min-max scaling of one map: (x - min) / (max - min).
 
     Args:
-        heat: [h, w], any range.
+        heatmap: [h, w], any range.
 
     Returns:
-        [h, w] in [0, 1], float32 or float64, both ends attained. Zeros if the map `is_degenerate`; NaN
-        everywhere if that is because of a NaN or an infinity.
+        [h, w] in [0, 1], float32 or float64, with minimum 0 and maximum 1. Zeros if the map is constant up to rounding;
+        NaN everywhere if it contains a NaN or an infinity.
     """
-    heatmap = _wide(heatmap)
+    heatmap = at_least_float32(jnp.asarray(heatmap))
     low, high = heatmap.min(), heatmap.max()
     flat = is_degenerate(heatmap)
     scaled = (heatmap - low) / jnp.where(flat, 1, high - low)
@@ -98,54 +94,58 @@ def normalise(heatmap: Map) -> Map:
 
 
 def to_pixels(heatmap: Map, size: Size) -> Map:
-    """The map H that metrics and overlays use: upsampled to pixels, then min-max scaled per image.
+    """The map H that metrics use: upsampled to pixels, then min-max scaled.
 
     Args:
-        heat: [h, w] raw relevance on the token grid, or already [H, W].
+        heatmap: raw relevance, [h, w] on the patch grid or [H, W] in pixels.
         size: (H, W) of the model's input in pixels.
 
     Returns:
-        [H, W] in [0, 1]; zeros if degenerate, NaN if the map is not finite.
+        [H, W] in [0, 1]; zeros if the map is constant, NaN if it is not finite.
 
     Raises:
-        ValueError: as `upsample`.
+        ValueError: as for `upsample`.
     """
     return normalise(upsample(heatmap, size))
 
 
 @partial(jax.jit, static_argnames="size")
 def all_to_pixels(heatmaps: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
-    """`to_pixels` of many maps in the one compiled form that `Explanation.pixels` and an evaluation share.
+    """`to_pixels` of each map of a batch, in the compiled form that `Explanation.pixels` and evaluations share.
 
-    Another form rounds another way, and pixels that lie on a threshold, or are equal, would change sides.
+    Both must round equally: different rounding would move pixels across a threshold or break ties differently.
     """
     return jax.vmap(lambda heatmap: to_pixels(heatmap, size))(heatmaps)
 
 
-SHOWN = 99.0
-"""Percentile of the magnitude at which a picture of a pixel-level map saturates."""
+DISPLAY_PERCENTILE = 99.0
+"""Overlays of pixel-level maps saturate at this percentile of the map's magnitude."""
 
 
 def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> Map:
-    """What a picture shows of a map; metrics use `to_pixels`.
+    """The map that overlays show; metrics use `to_pixels`.
 
-    As `to_pixels`, or with `signed` divided by the largest magnitude, so that 0 stays 0. A map that is at pixels
-    already saturates at the 99th percentile of its magnitude: its largest value is one pixel, which would take all the
-    colour.
+    Unsigned maps are min-max scaled as in `to_pixels`; signed maps are divided by their largest magnitude, so that 0
+    stays 0. A map that already has pixel size is first clipped at the 99th percentile of its magnitude; otherwise a
+    single extreme pixel would leave the rest of the map without visible colour.
 
     Args:
-        heat: [h, w] raw relevance on the token grid, or already [H, W].
-        size: (H, W) of the picture in pixels.
+        heatmap: raw relevance, [h, w] on the patch grid or [H, W] in pixels.
+        size: (H, W) of the overlay in pixels.
+        signed: whether negative relevance has a meaning of its own.
 
     Returns:
-        [H, W] in [0, 1], signed in [-1, 1].
+        [H, W] in [0, 1]; if signed, in [-1, 1].
+
+    Raises:
+        ValueError: as for `upsample`.
     """
-    large = upsample(heatmap, size)
+    upsampled = upsample(heatmap, size)
     if tuple(heatmap.shape) == tuple(size):
-        limit = jnp.percentile(jnp.abs(large), SHOWN)
-        limit = jnp.where(limit > 0, limit, jnp.abs(large).max())
-        large = jnp.clip(large, -limit, limit)
+        limit = jnp.percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
+        limit = jnp.where(limit > 0, limit, jnp.abs(upsampled).max())
+        upsampled = jnp.clip(upsampled, -limit, limit)
     if not signed:
-        return normalise(large)
-    most = jnp.abs(large).max()
-    return large / jnp.where(most > 0, most, 1)
+        return normalise(upsampled)
+    largest = jnp.abs(upsampled).max()
+    return upsampled / jnp.where(largest > 0, largest, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 from jax import Array
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ Target = Int[Array, ""]
 Params = PyTree[Float[Array, "..."]]
 
 
+def at_least_float32(x: Array) -> Array:
+    """Half precision and integers as float32; float32 and float64 unchanged."""
+    return x.astype(accumulation_dtype(x.dtype))
+
+
+def accumulation_dtype(dtype: Any) -> Any:
+    """The dtype that sums over values of `dtype` are taken in: float32, or float64 for float64."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
 def ceil_div(numerator: int, denominator: int) -> int:
     """The smallest integer that is not below numerator / denominator."""
     return -(-numerator // denominator)
@@ -58,5 +69,7 @@ __all__ = [
     "Square",
     "Target",
     "Tokens",
+    "accumulation_dtype",
+    "at_least_float32",
     "ceil_div",
 ]

@@ -1,12 +1,13 @@
-"""Checkpoints from elsewhere -> vitjax parameters, read safely and checked against PyTorch.
+"""Converts checkpoints of timm, Hugging Face and torchvision to vitjax parameters, and checks them against PyTorch.
 
-keys.py        the timm key map, one line a parameter, usable both ways
-huggingface.py the same for Hugging Face's ViT and DeiT
-arch.py        which architecture a state dict belongs to, and which are not ours
-load.py        files -> arrays, without running anything that is in them
-source.py      what a user gives as weights -> parameters and a record of where they are from
-hub.py         hub id -> file
-checkpoint.py  our own format: orbax arrays and a manifest with digests
-live.py        a live timm module -> configuration
-check.py       parity against PyTorch
+keys.py                timm's key map, one line per parameter, usable in both directions
+huggingface.py         the key map of Hugging Face's ViT and DeiT
+torchvision_resnet.py  the key map of torchvision's ResNet
+arch.py                which architecture a state dict belongs to, and which architectures are not supported
+load.py                files -> arrays, without executing anything that they contain
+source.py              the `weights` argument of a user -> parameters and a record of their origin
+hub.py                 hub id -> file
+checkpoint.py          vitjax's own format: orbax arrays and a manifest with digests
+live.py                a timm module in memory -> configuration
+check.py               parity with PyTorch
 """

@@ -1,4 +1,4 @@
-"""python -m weights_convert SOURCE --arch NAME -o DIR [--verify]"""
+"""The conversion command: `python -m weights_convert SOURCE --arch NAME -o DIR [--verify]`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ def convert(
     verify: bool = False,
     num_classes: int | None = None,
 ) -> int:
-    """Convert a checkpoint to a directory of verified arrays that vitjax.load takes as weights.
+    """Convert a checkpoint to a directory of verified arrays that vitjax.load accepts as weights.
 
     Args:
-      source: .safetensors, .pth, .pt or .bin file in timm's or Hugging Face's names, or a hub id.
-      arch: name of the architecture (see `vitjax models`).
-      out: directory to write; must be empty or absent.
-      verify: run the written checkpoint against timm and print the differences of every layer.
-      num_classes: classes of the head, where not the name's own.
-    Returns: the exit status: 0, or 1 if the differences are beyond the tolerance.
+        source: .safetensors, .pth, .pt or .bin file with timm's or Hugging Face's parameter names, or a hub id.
+        arch: name of the architecture (see `vitjax models`).
+        out: output directory; must be empty or absent.
+        verify: run the written checkpoint and timm on the same inputs and print the differences of every layer.
+        num_classes: number of classes of the head, where it is not the architecture's default.
+
+    Returns:
+        The exit status: 0, or 1 if the differences exceed the tolerance.
+
+    Raises:
+        WeightsError: the source does not exist, cannot be read, or belongs to another architecture.
+        ConfigError: the output directory is not empty or not writable.
+        UnknownNameError: no architecture is called `arch`.
     """
     from vitjax.models.families import ZOO, known_configs
     from weights_convert.checkpoint import prepare_directory, write_checkpoint
@@ -41,7 +48,7 @@ def convert(
     prepare_directory(out)
     path, kind = locate(source)
     if kind == "orbax":
-        raise WeightsError(f"{path}: is a directory; the source is a checkpoint file or a hub id")
+        raise WeightsError(f"{path}: is a directory; the source must be a checkpoint file or a hub id")
     config = ZOO[arch].config
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
@@ -55,7 +62,7 @@ def convert(
 
 
 def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
-    """Load what was written as a user would, and compare it with timm on the source's own state dict."""
+    """Load the written checkpoint with `vitjax.load` and compare it with timm running the source's state dict."""
     from vitjax.models.load import load
     from weights_convert.check import verify
 
@@ -65,7 +72,7 @@ def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
 
 
 def main() -> None:
-    """Entry point: errors that a user can cause are one message and exit status 2."""
+    """Run the command. Errors that a user can cause are printed as one message, with exit status 2."""
     try:
         status = tyro.cli(convert, prog="python -m weights_convert")
     except VitjaxError as error:

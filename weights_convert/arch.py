@@ -1,4 +1,4 @@
-"""Which architecture a state dict belongs to: ours by its shapes, others by their telling keys."""
+"""Identifies the architecture of a state dict: supported ones by their shapes, others by characteristic keys."""
 
 from __future__ import annotations
 
@@ -33,48 +33,63 @@ FOREIGN = {
     r"^(module\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
     r"^(stages|features|stem)\.": ("a convolutional network", "convolutional stages"),
 }
-"""A key's pattern -> (the architecture that has it, what vitjax's ViT does not have). First match counts."""
+"""Pattern of a key -> (architecture with such keys, the feature that vitjax's ViT lacks). The first match counts."""
 
 
 def foreign(keys: Mapping[str, object]) -> str | None:
-    """`these are weights of Swin (attention in shifted windows), ...`, or None for a plain ViT."""
+    """The error message for weights of an unsupported architecture, or None for a plain ViT.
+
+    Example: "these are weights of Swin (attention in shifted windows; key 'layers.0...'), which vitjax's ViT does not
+    support".
+    """
     for pattern, (name, reason) in FOREIGN.items():
-        hit = next((key for key in keys if re.search(pattern, key)), None)
-        if hit:
-            return f"these are weights of {name} ({reason}; key {hit!r}), which vitjax's ViT does not support"
+        match = next((key for key in keys if re.search(pattern, key)), None)
+        if match:
+            return f"these are weights of {name} ({reason}; key {match!r}), which vitjax's ViT does not support"
     return None
 
 
 def described(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What a timm-named ViT state dict is, from its shapes: `width 384, depth 12, patch 16, ...`, or None."""
+    """Sizes of the model that a ViT state dict with timm's names belongs to; None if it is no such state dict.
+
+    Args:
+        shapes: key -> shape of every array.
+
+    Example: "width 384, depth 12, patch 16, 197 positions, 1000 classes".
+    """
     kernel = shapes.get("patch_embed.proj.weight")
     if kernel is None or len(kernel) != 4:
         return None
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    rows = shapes.get("pos_embed", (1, 0, 0))[1]
+    positions = shapes.get("pos_embed", (1, 0, 0))[1]
     classes = shapes["head.weight"][0] if "head.weight" in shapes else 0
-    return _words(kernel[0], depth, kernel[-1], rows, classes)
+    return _format_sizes(kernel[0], depth, kernel[-1], positions, classes)
 
 
 def summary(config: ViTConfig) -> str:
-    """The same words for a configuration."""
-    return _words(config.width, config.depth, config.patch_size, config.position_tokens, config.num_classes)
+    """Sizes of a configuration, in the format of `described`."""
+    return _format_sizes(config.width, config.depth, config.patch_size, config.position_tokens, config.num_classes)
 
 
-def _words(width: int, depth: int, patch: int, rows: int, classes: int) -> str:
+def _format_sizes(width: int, depth: int, patch: int, positions: int, classes: int) -> str:
     head = f"{classes} classes" if classes else "no head"
-    return f"width {width}, depth {depth}, patch {patch}, {rows} positions, {head}"
+    return f"width {width}, depth {depth}, patch {patch}, {positions} positions, {head}"
 
 
 def names_like(shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, ViTConfig]) -> list[str]:
-    """Names of `known` whose state dict has exactly these shapes, but for the number of classes."""
-    words = described(shapes)
-    if words is None:
+    """Names of the architectures whose state dict has exactly these shapes, except for the head.
+
+    Args:
+        shapes: key -> shape of every array, with timm's names.
+        known: architectures by name.
+    """
+    sizes = described(shapes)
+    if sizes is None:
         return []
 
-    def body(of: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        return {key: tuple(shape) for key, shape in of.items() if not key.startswith("head")}
+    def without_head(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        return {key: tuple(shape) for key, shape in shapes.items() if not key.startswith("head")}
 
-    bare = words.rsplit(", ", 1)[0]
-    similar = (name for name, config in known.items() if summary(config).startswith(bare))
-    return [name for name in similar if body(state_shapes(known[name])) == body(shapes)]
+    sizes_without_head = sizes.rsplit(", ", 1)[0]
+    similar = (name for name, config in known.items() if summary(config).startswith(sizes_without_head))
+    return [name for name in similar if without_head(state_shapes(known[name])) == without_head(shapes)]

@@ -1,10 +1,11 @@
-"""Our own checkpoint: a directory with orbax arrays and a manifest that says what they are.
+"""vitjax's checkpoint format: a directory with orbax arrays and a manifest that describes them.
 
     DIR/arrays/         the parameters, an orbax PyTree
     DIR/manifest.json   arch, config, source and its digest, sha256 of each array and file, versions
 
-Orbax restores a flipped bit without complaint, so every file and array is checked against the manifest, and
-the manifest against itself. It is written last: a directory without it is an interrupted conversion.
+Orbax restores altered bytes without an error. Reading therefore checks every file and array against the manifest, and
+the manifest against its own sha256 ("seal"). The manifest is written last: a directory without one comes from an
+interrupted conversion.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `read_checkpoint` returns; `params` are numpy arrays."""
+    """A checkpoint that was read and verified. params: nested numpy arrays."""
 
     arch: str
     config: ViTConfig
@@ -40,7 +41,11 @@ class Checkpoint:
 
 
 def prepare_directory(out: str | Path) -> Path:
-    """Make the output directory. Raises ConfigError if it has content or cannot be made."""
+    """Create the output directory and return its absolute path.
+
+    Raises:
+        ConfigError: the directory is not empty, or cannot be created or written to.
+    """
     out = Path(out).absolute()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -50,12 +55,23 @@ def prepare_directory(out: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be an output directory: {error.strerror}") from error
+        raise ConfigError(f"{out}: cannot be used as the output directory: {error.strerror}") from error
     return out
 
 
 def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str, source: Mapping[str, str]) -> Path:
-    """Write parameters to an empty directory; `source` records where they are from ({"path", "sha256"})."""
+    """Write a checkpoint directory and return its path.
+
+    Args:
+        out: output directory; must be empty or absent.
+        params: nested parameters of the model.
+        config: architecture of the model.
+        arch: name of the architecture.
+        source: origin of the parameters, {"path", "sha256"}.
+
+    Raises:
+        ConfigError: as `prepare_directory`.
+    """
     import orbax.checkpoint as ocp
 
     out = prepare_directory(out)
@@ -78,27 +94,33 @@ def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str,
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any]:
-    """The manifest of a checkpoint directory, checked against its own seal."""
+    """The manifest of a checkpoint directory, checked against its own seal.
+
+    Raises:
+        WeightsError: the directory has no manifest, or the manifest is damaged or of another format version.
+    """
     file = Path(directory) / MANIFEST
     try:
         manifest = json.loads(file.read_text())
     except FileNotFoundError:
         raise WeightsError(
-            f"{directory}: no {MANIFEST}; not a directory that weights_convert wrote, or not finished"
+            f"{directory}: contains no {MANIFEST}: weights_convert did not write this directory, or was interrupted"
         ) from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file}: damaged manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
         raise WeightsError(f"{file}: damaged manifest: its sha256 seal does not match its content")
     if manifest["format"] != FORMAT:
-        raise WeightsError(f"{file}: format {manifest['format']}, this vitjax reads format {FORMAT}")
+        raise WeightsError(f"{file}: has format {manifest['format']}; this version of vitjax reads format {FORMAT}")
     return manifest
 
 
 def read_checkpoint(directory: str | Path) -> Checkpoint:
     """Read and verify a checkpoint directory.
 
-    Raises WeightsError: unfinished, or a file or array whose sha256 is not the manifest's.
+    Raises:
+        WeightsError: the directory is incomplete, the sha256 of a file or array differs from the manifest, or the
+            arrays do not have the shapes of the manifest's config.
     """
     import orbax.checkpoint as ocp
 
@@ -110,7 +132,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             params = checkpointer.restore(directory / ARRAYS, restore_args=unflatten(as_numpy))
-    except Exception as error:  # the files are as written, so this orbax cannot read what another one wrote
+    except Exception as error:  # the files are intact, so this version of orbax cannot read another version's format
         cause = " ".join(str(error).split())[:300]
         versions = manifest["versions"]
         raise WeightsError(f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}") from error
@@ -122,25 +144,34 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
 
 
 def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
-    """`dataclasses.asdict(config)` as JSON reads it back -> ViTConfig."""
+    """The ViTConfig whose `dataclasses.asdict` was stored as JSON.
+
+    Args:
+        fields: the decoded JSON object.
+        source: name of the file, for error messages.
+
+    Raises:
+        WeightsError: the fields are not those of a ViTConfig.
+    """
     try:
         return ViTConfig(**{**fields, "image_size": tuple(fields["image_size"])})
     except (TypeError, KeyError, ConfigError) as error:
         raise WeightsError(f"{source}: not a ViT configuration: {error}") from error
 
 
-def _check_same(where: Path, written: Mapping[str, str], found: Mapping[str, str]) -> None:
-    altered = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
+def _check_same(where: Path, expected: Mapping[str, str], actual: Mapping[str, str]) -> None:
+    altered = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     if altered:
         raise WeightsError(f"{where}: damaged: sha256 differs from the manifest for {', '.join(altered)}")
 
 
 def _file_digests(directory: Path) -> dict[str, str]:
-    found = {}
+    """Path relative to the directory -> sha256, of every file."""
+    shas = {}
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            found[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            shas[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return shas
 
 
 def _as_numpy(params: Any) -> Any:
@@ -148,15 +179,16 @@ def _as_numpy(params: Any) -> Any:
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
+    """sha256 of a manifest without its "seal" entry."""
     content = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree
-            found[package] = "source"
-    return found
+            versions[package] = version(package)
+        except PackageNotFoundError:  # vitjax runs from a source tree that was not installed
+            versions[package] = "source"
+    return versions

@@ -1,4 +1,4 @@
-"""Hub id -> checkpoint file, from the local cache first."""
+"""Hub id -> checkpoint file: from the local cache, or downloaded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether `owner/name` could be a hub id (and is not the name of a checkpoint file)."""
+    """Whether the text has the form of a hub id, `owner/name`, and not of a checkpoint file's name."""
     from weights_convert.load import SUFFIXES
 
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text)) and not text.endswith(SUFFIXES)
 
 
 def fetch(repo: str) -> Path:
-    """The checkpoint of a hub repository, downloaded unless it is in the cache already.
+    """The checkpoint file of a hub repository, downloaded if it is not in the cache.
 
-    Raises WeightsError saying what was looked for, why it was not found and where to put the file instead.
+    Args:
+        repo: hub id, `owner/name`.
+
+    Raises:
+        WeightsError: the repository has no such file or cannot be reached. The message says which files were looked
+            for, why they were not found and how to pass a local file instead.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
@@ -33,16 +38,17 @@ def fetch(repo: str) -> Path:
     cause: Exception | None = None
     for name in FILES:
         try:
-            get_hf_file_metadata(hf_hub_url(repo, name))  # the download retries for half a minute, this does not
+            # Fails at once without a network, where the download would retry for half a minute.
+            get_hf_file_metadata(hf_hub_url(repo, name))
             return Path(hf_hub_download(repo, name))
         except RemoteEntryNotFoundError as error:
             cause = error
-        except Exception as error:  # offline, no such repository, gated, proxy, disk full: all end the same way
+        except Exception as error:  # offline, no such repository, gated, proxy, disk full: the same advice applies
             cause = error
             break
     reason = " ".join(str(cause).split())[:300]
     raise WeightsError(
         f"no weights for {repo}: looked for {' or '.join(FILES)} in the cache ({constants.HF_HUB_CACHE}) and "
-        f"on the hub ({type(cause).__name__}: {reason}). Without a network, fetch {FILES[0]} of {repo} "
-        "elsewhere, put it anywhere on this machine and pass weights='PATH/model.safetensors'."
+        f"on the hub ({type(cause).__name__}: {reason}). Without a network, download {FILES[0]} of {repo} on "
+        "another machine, copy it to this one and pass weights='PATH/model.safetensors'."
     ) from cause

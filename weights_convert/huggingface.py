@@ -1,6 +1,7 @@
 """The key map of Hugging Face's `ViTForImageClassification` and `DeiTForImageClassification[WithTeacher]`.
 
-Their attention keeps query, key and value apart, and their LayerNorm adds 1e-12, not 1e-6, under the root.
+Two things differ from timm: query, key and value are separate linear layers, and LayerNorm adds 1e-12, not 1e-6, to
+the variance.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import PATCHES, KeyMap, State, linear, norm, tokens
 
 NORM_EPS = 1e-12
-_UNUSED = re.compile(r"\.pooler\.|\.mask_token$")  # heads of other tasks; the classifier does not read them
+_UNUSED = re.compile(r"\.pooler\.|\.mask_token$")  # parameters of other tasks; the classifier does not use them
 
 
 def is_huggingface(keys: Iterable[str]) -> bool:
-    """Whether the state dict is named as Hugging Face names it."""
+    """Whether the keys of a state dict follow Hugging Face's naming."""
     return any(re.match(r"(vit|deit)\.(embeddings|encoder)\.", key) for key in keys)
 
 
 def key_map(state: State) -> KeyMap:
-    """The map for this state dict: its prefix is `vit` or `deit`, and a distilled one has two classifiers."""
+    """The key map for this state dict: the prefix is `vit` or `deit`, and a distilled model has two classifiers."""
     root = "deit" if any(key.startswith("deit.") for key in state) else "vit"
     two_heads = "distillation_classifier.weight" in state
     embeddings, layer = f"{root}.embeddings", f"{root}.encoder.layer.{{}}"
@@ -45,10 +46,10 @@ def key_map(state: State) -> KeyMap:
 
 
 def config_for(config: ViTConfig) -> ViTConfig:
-    """The configuration that reproduces Hugging Face's arithmetic."""
+    """The configuration with Hugging Face's LayerNorm epsilon."""
     return replace(config, norm_eps=NORM_EPS)
 
 
 def without_unused(state: State) -> State:
-    """The state dict without the pooler and the mask token."""
+    """The state dict without the pooler and the mask token, which the classifier does not use."""
     return {key: array for key, array in state.items() if not _UNUSED.search(key)}

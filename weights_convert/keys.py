@@ -1,7 +1,8 @@
-"""The map between timm's state dict and our parameters: one line per parameter, usable in both directions.
+"""The map between timm's state dict and vitjax parameters: one line per parameter, usable in both directions.
 
-Our side is flax's path joined by dots. `blocks` carry a leading layer axis; timm numbers them instead. Which
-lines apply to a model is decided by the parameters that `ViT(config).init` makes, so there is no second list.
+vitjax parameters are named by flax's path joined with dots. Parameters under `blocks` have a leading layer axis, where
+timm has one key per layer. The map covers all models; the lines that apply to a model are those of the parameters that
+`ViT(config).init` creates.
 """
 
 from __future__ import annotations
@@ -20,42 +21,47 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 
 State = dict[str, np.ndarray]
-"""A PyTorch state dict in numpy."""
+"""A PyTorch state dict: key -> numpy array."""
 
 
 class Layout(NamedTuple):
-    """How one array is laid out on either side."""
+    """Conversion of one array between PyTorch's axes and vitjax's."""
 
-    read: Callable[[np.ndarray], np.ndarray]  # theirs -> ours
-    write: Callable[[np.ndarray], np.ndarray]  # ours -> theirs
+    read: Callable[[np.ndarray], np.ndarray]  # PyTorch -> vitjax
+    write: Callable[[np.ndarray], np.ndarray]  # vitjax -> PyTorch
 
 
 class Source(NamedTuple):
-    """Where a parameter is found: `{}` is the layer number; several names are concatenated over outputs."""
+    """Origin of one vitjax parameter in a state dict.
+
+    names: keys, with `{}` for the layer number. Several keys are concatenated along the output axis.
+    layout: conversion of the (concatenated) array.
+    """
 
     names: tuple[str, ...]
     layout: Layout
 
 
 KeyMap = dict[str, Source]
+"""Dotted flax path -> origin in the state dict."""
 
 
-def _side(kernel: np.ndarray) -> int:
-    """Patch side of a [p*p*3, c] kernel."""
+def _patch_side(kernel: np.ndarray) -> int:
+    """Patch side p of a [p*p*3, c] kernel."""
     return round((kernel.shape[0] / 3) ** 0.5)
 
 
 SAME = Layout(lambda a: a, lambda a: a)
 MATRIX = Layout(lambda a: a.T, lambda a: a.T)  # [out, in] <-> [in, out]
 TOKENS = Layout(lambda a: a[0], lambda a: a[None])  # [1, n, c] <-> [n, c]
-PATCHES = Layout(  # [c, 3, p, p] <-> [p*p*3, c], flattened as PatchEmbed flattens: row, column, channel
+PATCHES = Layout(  # [c, 3, p, p] <-> [p*p*3, c], in the order of vitjax's PatchEmbed: row, column, channel
     lambda a: a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0]),
-    lambda a: a.reshape(_side(a), _side(a), 3, -1).transpose(3, 2, 0, 1),
+    lambda a: a.reshape(_patch_side(a), _patch_side(a), 3, -1).transpose(3, 2, 0, 1),
 )
 
 
 def linear(ours: str, *theirs: str, kernel: Layout = MATRIX) -> KeyMap:
-    """The two lines of a linear layer."""
+    """The entries of a linear layer: kernel and bias."""
     return {
         f"{ours}.kernel": Source(tuple(f"{name}.weight" for name in theirs), kernel),
         f"{ours}.bias": Source(tuple(f"{name}.bias" for name in theirs), SAME),
@@ -63,7 +69,7 @@ def linear(ours: str, *theirs: str, kernel: Layout = MATRIX) -> KeyMap:
 
 
 def norm(ours: str, theirs: str) -> KeyMap:
-    """The two lines of a LayerNorm."""
+    """The entries of a LayerNorm: scale and bias."""
     return {
         f"{ours}.scale": Source((f"{theirs}.weight",), SAME),
         f"{ours}.bias": Source((f"{theirs}.bias",), SAME),
@@ -71,7 +77,7 @@ def norm(ours: str, theirs: str) -> KeyMap:
 
 
 def tokens(ours: str, theirs: str) -> KeyMap:
-    """The line of learned tokens or positions."""
+    """The entry of learned tokens or positions."""
     return {ours: Source((theirs,), TOKENS)}
 
 
@@ -99,9 +105,9 @@ TIMM: KeyMap = {
 
 @cache
 def parameter_shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
-    """Dotted flax path -> shape, of every parameter of the architecture. Cost: one abstract trace."""
+    """Dotted flax path -> shape of every parameter of the architecture. Cost: one abstract trace."""
 
-    def init():
+    def init() -> Any:
         return ViT(config).init(jax.random.key(0), jnp.zeros((*config.image_size, 3)))["params"]
 
     return {path: leaf.shape for path, leaf in flatten(jax.eval_shape(init)).items()}
@@ -118,21 +124,22 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def state_shapes(config: ViTConfig, keys: KeyMap = TIMM) -> dict[str, tuple[int, ...]]:
-    """Key -> shape, of the state dict that belongs to the architecture. No array is allocated."""
+    """Key -> shape of every array in the architecture's state dict. No array is allocated."""
     empty = {path: np.broadcast_to(np.float32(0), shape) for path, shape in parameter_shapes(config).items()}
-    return {key: array.shape for key, array in _write(empty, keys).items()}
+    return {key: array.shape for key, array in _state_arrays(empty, keys).items()}
 
 
 def to_state(params: Any, keys: KeyMap = TIMM) -> State:
-    """Our parameters -> their state dict (numpy, float32 or wider). The inverse of `to_params`."""
+    """vitjax parameters -> PyTorch state dict (numpy, float32 or wider). The inverse of `to_params`."""
     flat = {path: np.asarray(array) for path, array in flatten(params).items()}
-    return {key: np.ascontiguousarray(array) for key, array in _write(flat, keys).items()}
+    return {key: np.ascontiguousarray(array) for key, array in _state_arrays(flat, keys).items()}
 
 
 def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap = TIMM) -> dict[str, Any]:
-    """Their state dict -> our parameters (numpy; half precision becomes float32).
+    """PyTorch state dict -> vitjax parameters (numpy; half precision becomes float32).
 
-    Raises WeightsError naming every missing, extra and misshaped key at once, with both shapes.
+    Raises:
+        WeightsError: keys are missing, extra or have another shape. The message lists all of them, with both shapes.
     """
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config, keys))
     if problems:
@@ -141,15 +148,20 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     for path in parameter_shapes(config):
         source = keys[path]
         if path.startswith("blocks."):
-            layers = [_read(state, source, str(layer)) for layer in range(config.depth)]
+            layers = [_read_parameter(state, source, str(layer)) for layer in range(config.depth)]
             flat[path] = np.stack(layers)
         else:
-            flat[path] = np.ascontiguousarray(_read(state, source, ""))
+            flat[path] = np.ascontiguousarray(_read_parameter(state, source, ""))
     return unflatten(flat)
 
 
 def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """One line per key that is missing, extra or of another shape."""
+    """One line for each key that is missing, extra or has another shape.
+
+    Args:
+        found: key -> shape in the checkpoint.
+        needed: key -> shape that the architecture requires.
+    """
     return [
         *(f"missing: {key} {list(needed[key])}" for key in needed if key not in found),
         *(f"extra: {key} {list(found[key])}" for key in found if key not in needed),
@@ -161,25 +173,26 @@ def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple
     ]
 
 
-def _read(state: Mapping[str, np.ndarray], source: Source, layer: str) -> np.ndarray:
-    parts = [_wide(state[name.format(layer)]) for name in source.names]
-    return source.layout.read(np.concatenate(parts) if len(parts) > 1 else parts[0])
+def _read_parameter(state: Mapping[str, np.ndarray], source: Source, layer: str) -> np.ndarray:
+    """One parameter, of one layer if it belongs to a block (otherwise layer is "")."""
+    arrays = [_at_least_float32(state[name.format(layer)]) for name in source.names]
+    return source.layout.read(np.concatenate(arrays) if len(arrays) > 1 else arrays[0])
 
 
-def _wide(array: np.ndarray) -> np.ndarray:
-    """Half precision is stored, float32 is computed with."""
+def _at_least_float32(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
-def _write(flat: Mapping[str, np.ndarray], keys: KeyMap) -> State:
+def _state_arrays(flat: Mapping[str, np.ndarray], keys: KeyMap) -> State:
+    """{dotted path: array} -> state dict; arrays may be views of the parameters."""
     state: State = {}
     for path, array in flat.items():
         source = keys[path]
         layers = enumerate(array) if path.startswith("blocks.") else [("", array)]
         for layer, values in layers:
             theirs = source.layout.write(values)
-            share = theirs.shape[0] // len(source.names)
+            outputs = theirs.shape[0] // len(source.names)
             for number, name in enumerate(source.names):
-                part = theirs[number * share : (number + 1) * share] if len(source.names) > 1 else theirs
+                part = theirs[number * outputs : (number + 1) * outputs] if len(source.names) > 1 else theirs
                 state[name.format(layer)] = part
     return state

@@ -1,4 +1,4 @@
-"""A live timm module -> configuration, and back. Read from the module's attributes, never from its name."""
+"""A timm module in memory -> configuration, and back. Reads the module's attributes, not its name."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ _ACTIVATIONS: dict[str, Literal["gelu", "quick_gelu"]] = {"GELU": "gelu", "Quick
 
 
 def config_of(module: Any) -> ViTConfig:
-    """The configuration that computes what a timm VisionTransformer[Distilled] computes in eval mode.
+    """The configuration with which vitjax computes the same as a timm VisionTransformer[Distilled] in eval mode.
 
-    Raises WeightsError naming the architecture and the first thing about it that vitjax does not have.
+    Raises:
+        WeightsError: the module is of another class, or has a feature that vitjax does not support. The message names
+            the class and the feature.
     """
-    kind = type(module)
-    if (kind.__module__, kind.__name__) not in _CLASSES:
+    module_class = type(module)
+    if (module_class.__module__, module_class.__name__) not in _CLASSES:
         raise WeightsError(
-            f"{kind.__module__}.{kind.__name__} is not supported: it computes something else than timm's "
+            f"{module_class.__module__}.{module_class.__name__} is not supported: supported classes are timm's "
             "VisionTransformer and VisionTransformerDistilled (ViT, DeiT, DeiT-III, DINOv2, CLIP towers)"
         )
-    for reason, present in _oddities(module).items():
+    for reason, present in _unsupported_features(module).items():
         if present:
-            raise WeightsError(f"this {kind.__name__} is not supported: {reason}")
-    block, patches = module.blocks[0], module.patch_embed
+            raise WeightsError(f"this {module_class.__name__} is not supported: {reason}")
+    block, patch_embed = module.blocks[0], module.patch_embed
     fc_norm = not _is_identity(module.fc_norm)
     final = module.fc_norm if fc_norm else module.norm
     return ViTConfig(
@@ -36,8 +38,8 @@ def config_of(module: Any) -> ViTConfig:
         depth=len(module.blocks),
         heads=block.attn.num_heads,
         mlp_dim=block.mlp.fc2.in_features,
-        patch_size=patches.patch_size[0],
-        image_size=tuple(patches.img_size),
+        patch_size=patch_embed.patch_size[0],
+        image_size=tuple(patch_embed.img_size),
         num_classes=0 if _is_identity(module.head) else module.head.out_features,
         class_token=module.cls_token is not None,
         distilled=_is_distilled(module),
@@ -46,7 +48,7 @@ def config_of(module: Any) -> ViTConfig:
         fc_norm=fc_norm,
         pre_norm=not _is_identity(module.norm_pre),
         qkv_bias=block.attn.qkv.bias is not None,
-        patch_bias=patches.proj.bias is not None,
+        patch_bias=patch_embed.proj.bias is not None,
         position_on_prefix=not module.no_embed_class,
         layer_scale=not _is_identity(block.ls1),
         mlp="swiglu" if _is_swiglu(block.mlp) else _ACTIVATIONS[type(block.mlp.act).__name__],
@@ -55,7 +57,11 @@ def config_of(module: Any) -> ViTConfig:
 
 
 def timm_arguments(config: ViTConfig) -> dict[str, Any]:
-    """Keyword arguments with which timm's VisionTransformer[Distilled] has this architecture."""
+    """Keyword arguments that give timm's VisionTransformer[Distilled] this architecture.
+
+    Raises:
+        WeightsError: timm cannot express the configuration (`patch_bias` and `pre_norm` are coupled there).
+    """
     from functools import partial
 
     from timm.layers import LayerNorm, Mlp, QuickGELU, SwiGLUPacked
@@ -83,30 +89,37 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "mlp_layer": SwiGLUPacked if swiglu else Mlp,
     }
     if config.patch_bias == config.pre_norm:
-        raise WeightsError("timm has a patch bias exactly where there is no pre_norm; this configuration differs")
+        raise WeightsError(
+            f"timm cannot express patch_bias={config.patch_bias} with pre_norm={config.pre_norm}: its models have a "
+            "patch bias if and only if they have no pre_norm"
+        )
     return arguments
 
 
-def _oddities(module: Any) -> dict[str, bool]:
-    """Reason -> whether it holds, for everything that a VisionTransformer can be and ViTConfig cannot say."""
-    patches, blocks, distilled = module.patch_embed, list(module.blocks), _is_distilled(module)
+def _unsupported_features(module: Any) -> dict[str, bool]:
+    """Description -> whether the module has it, of timm's options that ViTConfig cannot express.
+
+    Features of attention and MLP are checked only if the rest is supported: other kinds of blocks do not have the
+    attributes that are read for them.
+    """
+    patch_embed, blocks, distilled = module.patch_embed, list(module.blocks), _is_distilled(module)
     first = blocks[0]
-    plain = {
+    of_the_model = {
         "no position embedding": module.pos_embed is None,
         f"global_pool={module.global_pool!r} (only 'token' and 'avg')": module.global_pool not in ("token", "avg"),
         "average pooling includes the prefix tokens": module.global_pool == "avg" and module.pool_include_prefix,
         "registers or no_embed_class in a distilled model": distilled
         and (module.num_reg_tokens > 0 or module.no_embed_class),
-        f"patch embedding {_name(patches)}": _name(patches) != "PatchEmbed",
+        f"patch embedding {_name(patch_embed)}": _name(patch_embed) != "PatchEmbed",
         f"{module.in_chans} input channels, not 3": module.in_chans != 3,
-        "a norm inside the patch embedding": not _is_identity(getattr(patches, "norm", None)),
-        "patches that are not square": patches.patch_size[0] != patches.patch_size[-1],
+        "a norm inside the patch embedding": not _is_identity(getattr(patch_embed, "norm", None)),
+        "patches that are not square": patch_embed.patch_size[0] != patch_embed.patch_size[-1],
         "no final norm": _is_identity(module.norm) and _is_identity(module.fc_norm),
         "two final norms": not (_is_identity(module.norm) or _is_identity(module.fc_norm)),
         f"blocks of type {_name(first)} (parallel or post-norm)": any(_name(b) != "Block" for b in blocks),
     }
-    if any(plain.values()):
-        return plain
+    if any(of_the_model.values()):
+        return of_the_model
     attn, mlp = first.attn, first.mlp
     norms = [module.norm_pre, module.norm, module.fc_norm, *(n for b in blocks for n in (b.norm1, b.norm2))]
     norms = [norm for norm in norms if not _is_identity(norm)]
@@ -154,5 +167,6 @@ def _is_layernorm(norm: Any) -> bool:
 
 
 def _signature(block: Any) -> tuple[Any, ...]:
+    """What must be equal in all blocks, since vitjax stacks their parameters."""
     shapes = tuple((key, tuple(value.shape)) for key, value in block.state_dict().items())
     return block.attn.num_heads, _name(block.mlp), _name(block.mlp.act), shapes

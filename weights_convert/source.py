@@ -1,4 +1,4 @@
-"""What a user gives as `weights` -> parameters: a file, a directory from weights_convert, or a hub id."""
+"""Reads the `weights` argument of `vitjax.load`: a file, a directory that weights_convert wrote, or a hub id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ from weights_convert.load import SUFFIXES, digest, digests, params_of, read_stat
 
 
 def locate(source: str | Path) -> tuple[Path, str]:
-    """(file or directory, format); a hub id is fetched. Raises WeightsError saying what was looked for."""
+    """Find a checkpoint; a hub id is downloaded if it is not in the cache.
+
+    Returns:
+        The file or directory, and its format: the suffix of a file without the dot, "orbax" or "hub".
+
+    Raises:
+        WeightsError: the source is no existing file or directory and no hub id, or cannot be downloaded.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
         return path, "orbax"
@@ -28,8 +35,8 @@ def locate(source: str | Path) -> tuple[Path, str]:
         return path, path.suffix.removeprefix(".")
     if isinstance(source, str) and is_hub_id(source):
         return fetch(source), "hub"
-    there = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, there, n=3)
+    siblings = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise WeightsError(f"{source}: no such file, directory or hub id (owner/name){hint}")
 
@@ -37,25 +44,36 @@ def locate(source: str | Path) -> tuple[Path, str]:
 def read_source(
     source: str | Path, config: Config, arch: str, known: Mapping[str, ViTConfig] | None = None
 ) -> tuple[Config, dict[str, Any], dict[str, Any]]:
-    """-> (config as the weights have it, numpy parameters, record of where they are from with their sha256).
+    """Read parameters from a file, a directory or the hub.
 
-    known: as of `params_of`.
+    Args:
+        source: file, directory that weights_convert wrote, or hub id.
+        config: the requested architecture.
+        arch: name of the architecture.
+        known: architectures by name; an error lists those whose shapes match the weights.
 
-    Raises WeightsError: not found, unreadable, or not of this architecture.
+    Returns:
+        The configuration (with the LayerNorm epsilon of the weights), the nested numpy parameters, and the record of
+        their origin: {"source", "format", "sha256"}.
+
+    Raises:
+        WeightsError: the source does not exist, cannot be read, or does not contain this architecture.
     """
     path, kind = locate(source)
     if isinstance(config, ResNetConfig):
         if kind == "orbax":
-            raise WeightsError(f"{path}: is a directory; weights of {arch} are a checkpoint file or a hub id")
+            raise WeightsError(f"{path}: is a directory; weights of {arch} must be a checkpoint file or a hub id")
         params = torchvision_resnet.params_of(read_state(path), config, str(source))
         shas = digests(params)
     elif kind == "orbax":
         checkpoint = read_checkpoint(path)
         if checkpoint.arch != arch:
-            raise WeightsError(f"{path}: holds {checkpoint.arch}, not {arch}")
-        # Hugging Face's epsilon is the checkpoint's to say; everything else is the name's.
+            raise WeightsError(f"{path}: contains {checkpoint.arch}, not {arch}")
+        # The epsilon depends on where the weights were trained (Hugging Face or timm), all else on the architecture.
         if replace(checkpoint.config, norm_eps=config.norm_eps) != config:
-            raise WeightsError(f"{path}: holds {arch} with {summary(checkpoint.config)}; asked for {summary(config)}")
+            raise WeightsError(
+                f"{path}: contains {arch} with {summary(checkpoint.config)}; requested: {summary(config)}"
+            )
         config, params, shas = checkpoint.config, checkpoint.params, checkpoint.manifest["sha256"]
     else:
         config, params = params_of(read_state(path), config, str(source), known)

@@ -1,7 +1,8 @@
 """The map between torchvision's (and timm's) ResNet state dict and the parameters of `vitjax.nn.resnet`.
 
-Module names are the same on either side, so that the map is about the last part of a name only. What no name tells:
-weights trained with the stride on the first 1x1 convolution (Caffe's, Keras's) fit too, but compute something else.
+Module names are the same on both sides, so that only the last part of a key is mapped. Keys and shapes do not reveal
+where a bottleneck has its stride: weights trained with the stride on the first 1x1 convolution (Caffe's and Keras's)
+load without an error, but were trained for a different computation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from weights_convert import keys
 from weights_convert.keys import SAME, KeyMap, Layout, Source, State, differences, flatten, unflatten
 from weights_convert.load import check_finite
 
-KERNEL = Layout(  # [out, in, ...] <-> [..., in, out], of convolutions and of the head
+KERNEL = Layout(  # [out, in, ...] <-> [..., in, out], for convolutions and the head
     lambda a: a.transpose(*range(2, a.ndim), 1, 0),
     lambda a: a.transpose(-1, -2, *range(a.ndim - 2)),
 )
@@ -32,44 +33,50 @@ LEAVES: dict[str, tuple[str, Layout]] = {
     "mean": ("running_mean", SAME),
     "var": ("running_var", SAME),
 }
-"""Last part of our path -> (last part of their key, layout)."""
+"""Last part of a vitjax path -> (last part of the torchvision key, layout)."""
 
 UNUSED = ".num_batches_tracked"
-"""What a batch norm counts while it trains."""
+"""Suffix of the training-step counters of PyTorch's batch norms, which inference does not use."""
 
 
 def key_map(paths: Iterable[str]) -> KeyMap:
-    """Our dotted paths -> where they are found in a torchvision state dict."""
-    found = {}
+    """Dotted vitjax paths -> their origin in a torchvision state dict."""
+    sources = {}
     for path in paths:
         module, _, leaf = path.rpartition(".")
         theirs, layout = LEAVES[leaf]
-        found[path] = Source((f"{module}.{theirs}",), layout)
-    return found
+        sources[path] = Source((f"{module}.{theirs}",), layout)
+    return sources
 
 
 @cache
 def parameter_shapes(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
-    """Dotted flax path -> shape, of every parameter, running statistics included. Cost: one abstract trace."""
+    """Dotted flax path -> shape of every parameter, including running statistics. Cost: one abstract trace."""
 
-    def init():
+    def init() -> Any:
         return ResNet(config).init(jax.random.key(0), jnp.zeros((*config.image_size, 3)))["params"]
 
     return {path: leaf.shape for path, leaf in flatten(jax.eval_shape(init)).items()}
 
 
 def state_shapes(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
-    """Key -> shape, of the state dict that belongs to the architecture. No array is allocated."""
+    """Key -> shape of every array in the architecture's state dict. No array is allocated."""
     shapes = parameter_shapes(config)
     empty = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}
     return {source.names[0]: source.layout.write(empty[path]).shape for path, source in key_map(shapes).items()}
 
 
 def params_of(state: Mapping[str, np.ndarray], config: ResNetConfig, source: str) -> dict[str, Any]:
-    """A state dict in torchvision's names -> parameters in numpy (half precision becomes float32).
+    """A state dict with torchvision's names -> parameters in numpy (half precision becomes float32).
 
-    `source` is what errors call it, and `num_batches_tracked` is not read. Raises WeightsError: every key that is
-    missing, extra or misshaped at once, with the shapes; or every tensor with NaN or Inf.
+    Args:
+        state: the state dict; `num_batches_tracked` is ignored.
+        config: the architecture.
+        source: name of the file or hub id, for error messages.
+
+    Raises:
+        WeightsError: keys are missing, extra or have another shape (the message lists all of them, with the shapes),
+            or tensors contain NaN or Inf (the message lists all of them).
     """
     state = {key: array for key, array in state.items() if not key.endswith(UNUSED)}
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config))
@@ -77,24 +84,24 @@ def params_of(state: Mapping[str, np.ndarray], config: ResNetConfig, source: str
         headline = f"{source}: {len(problems)} keys do not fit a ResNet with {summary(config)}:"
         raise WeightsError("\n  ".join([headline, *problems]))
     check_finite(state, source)
-    lines = key_map(parameter_shapes(config)).items()
-    return unflatten({path: _read(state[line.names[0]], line.layout) for path, line in lines})
+    sources = key_map(parameter_shapes(config)).items()
+    return unflatten({path: _read_parameter(state[origin.names[0]], origin.layout) for path, origin in sources})
 
 
 def to_state(params: Any) -> State:
-    """Our parameters -> torchvision's state dict (numpy). The inverse of `params_of`.
+    """vitjax parameters -> torchvision's state dict (numpy). The inverse of `params_of`.
 
-    PyTorch's strict `load_state_dict` takes it: it makes up the `num_batches_tracked` that are not in it.
+    PyTorch's strict `load_state_dict` accepts it, although the `num_batches_tracked` are missing.
     """
     return keys.to_state(params, key_map(flatten(params)))
 
 
 def summary(config: ResNetConfig) -> str:
-    """`3-4-6-3 blocks, width 64, 1000 classes`."""
+    """Sizes of a configuration. Example: "3-4-6-3 blocks, width 64, 1000 classes"."""
     head = f"{config.num_classes} classes" if config.num_classes else "no head"
     return f"{'-'.join(map(str, config.depths))} blocks, width {config.width}, {head}"
 
 
-def _read(array: np.ndarray, layout: Layout) -> np.ndarray:
+def _read_parameter(array: np.ndarray, layout: Layout) -> np.ndarray:
     wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
     return np.ascontiguousarray(layout.read(wide))

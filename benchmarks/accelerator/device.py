@@ -1,4 +1,9 @@
-"""The device itself: what it is, and the rates that everything else is compared with."""
+"""The section "device": what the device is, and the rates that the other sections are compared with.
+
+Run with: python -m benchmarks.accelerator --sections device
+Results:  device, driver, memory and versions; TFLOP/s of matrix products in bfloat16, TF32 and float32; GB/s of copies
+          within the device and from the host
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,13 @@ from benchmarks.accelerator.timing import timed
 from benchmarks.harness import DENSE_BF16, matmul
 
 PRODUCTS = {"bfloat16": ("bfloat16", "default"), "tf32": ("float32", "default"), "float32": ("float32", "highest")}
-"""Peak -> dtype and precision. "default" is TF32 on NVIDIA's GPUs and one bfloat16 pass on TPUs."""
+"""Name of a rate -> dtype and matmul precision. "default" is TF32 on NVIDIA GPUs and one bfloat16 pass on TPUs."""
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "timm")
 NVIDIA_SMI = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,power.limit", "--format=csv,noheader"]
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """Versions, then rates: matrix products, a copy within the device, a copy to it."""
+    """Yield the versions, then the rates of matrix products, of a copy within the device and of a copy to it."""
     device = jax.devices()[0]
     memory = (device.memory_stats() or {}).get("bytes_limit")
     yield {
@@ -51,14 +56,14 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
 
 
 def peaks_of(rows: list[dict[str, Any]]) -> Peaks | None:
-    """What the rows of this section say, by the dtype that a program computes in; None where one is missing."""
-    found = {row["case"]: row for row in rows}
+    """The rates in the rows of this section, by the dtype of a program; None if one of them is missing."""
+    rows_by_case = {row["case"]: row for row in rows}
     try:
-        rate = {name: found[f"product {name}"]["tflops"] * 1e12 for name in PRODUCTS}
-        moved = found["copy within the device"]["GB_per_s"] * 1e9
+        rate = {name: rows_by_case[f"product {name}"]["tflops"] * 1e12 for name in PRODUCTS}
+        bytes_per_s = rows_by_case["copy within the device"]["GB_per_s"] * 1e9
     except KeyError:
         return None
-    return Peaks({"bfloat16": rate["bfloat16"], "float32": rate["tf32"], "float64": rate["float32"] / 2}, moved)
+    return Peaks({"bfloat16": rate["bfloat16"], "float32": rate["tf32"], "float64": rate["float32"] / 2}, bytes_per_s)
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -70,8 +75,8 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _driver() -> str | None:
-    """What nvidia-smi says of every GPU, where there is one."""
+    """Name, driver, memory and power limit of every GPU as nvidia-smi reports them; None without nvidia-smi."""
     if shutil.which(NVIDIA_SMI[0]) is None:
         return None
-    done = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, check=False)
-    return "; ".join(done.stdout.split("\n")).strip("; ") or None
+    process = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, check=False)
+    return "; ".join(process.stdout.split("\n")).strip("; ") or None

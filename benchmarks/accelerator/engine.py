@@ -1,4 +1,9 @@
-"""As many images as ImageNet's validation set has, decoded and in memory, through the evaluation engine."""
+"""The section "engine": as many images as ImageNet's validation set has, in memory, through the evaluation engine.
+
+Run with: python -m benchmarks.accelerator --sections engine
+Results:  seconds of one chunk with and without compilation; seconds and images per second of the complete run, and
+          seconds extrapolated to 50,000 images
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,16 @@ from vitjax.models.model import Model
 from vitjax.rundir.store import RunStore
 
 BATCH, BATCHES = 256, 4
-"""Images in a call, and calls in a chunk."""
-WHOLE = 50_000
+"""Images per call, and calls per chunk."""
+IMAGENET = 50_000
+"""Images of ImageNet's validation set."""
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """All methods of the shared pass and all localisation metrics; one chunk first, which compiles.
+    """Yield the times of one chunk, which compiles, and of the run, with all attention and gradient methods of the
+    shared pass and all localisation metrics.
 
-    Where the whole would not end in time, as many chunks as will.
+    If not all images can be evaluated before the deadline, the run is limited to as many chunks as can.
     """
     model = random_model(setup.model, dtype=setup.dtype, **setup.changes)
     methods = fold_methods(model.config)
@@ -39,42 +46,48 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
     chunk = batch * BATCHES
     row = {"case": "engine", "model": setup.model, "dtype": setup.dtype, "methods": methods, "metrics": metrics}
     records = importlib.util.find_spec("pyarrow") is not None
-    source = pictures(setup.images, model.config.image_size)
+    source = synthetic_images(setup.images, model.config.image_size)
     with tempfile.TemporaryDirectory() as folder:
         seconds = {name: _evaluate(model, source, row, chunk, chunk, batch, Path(folder) / name) for name in "ab"}
         yield {**row, "case": "one chunk", "first_s": round(seconds["a"], 2), "again_s": round(seconds["b"], 2)}
         possible = int(0.8 * clock.left / seconds["b"]) * chunk
         count = max(chunk, min(setup.images, possible))
-        taken = _evaluate(model, source, row, count, chunk, batch, Path(folder) / "whole")
+        elapsed = _evaluate(model, source, row, count, chunk, batch, Path(folder) / "run")
     yield {
         **row,
         "records": "written" if records else "not written: no pyarrow",
         "images": count,
         "batch": batch,
-        "seconds": round(taken, 3),
-        "images_per_s": round(count / taken, 2),
-        "seconds_for_50000": round(WHOLE * taken / count, 2),
+        "seconds": round(elapsed, 3),
+        "images_per_s": round(count / elapsed, 2),
+        "seconds_for_50000": round(IMAGENET * elapsed / count, 2),
     }
 
 
-def pictures(count: int, size: tuple[int, int], distinct: int = 64) -> Arrays:
-    """Coarse random pictures with a rectangle as their object; `distinct` of them, again and again."""
+def synthetic_images(count: int, size: tuple[int, int], distinct: int = 64) -> Arrays:
+    """Coarse random images, each with a rectangle as its object mask.
+
+    Args:
+        count: number of images.
+        size: (height, width) in pixels.
+        distinct: number of different images, which are repeated.
+    """
     rng = np.random.default_rng(0)
     distinct = min(distinct, count)
     down, across = (np.arange(side) * 14 // side for side in size)
     coarse = rng.integers(0, 256, (distinct, 14, 14, 3), dtype=np.uint8)
     pixels = coarse[:, down][:, :, across]
     top, left = rng.integers(0, 7, (2, distinct, 1))
-    rows, columns = ((each >= edge) & (each < edge + 6) for each, edge in ((down, top), (across, left)))
+    rows, columns = ((cells >= edge) & (cells < edge + 6) for cells, edge in ((down, top), (across, left)))
     masks = np.where(rows[:, :, None] & columns[:, None, :], 255, 0).astype(np.uint8)
-    places = np.arange(count) % distinct
-    return Arrays(pixels[places], masks[places], name="synthetic")
+    indices = np.arange(count) % distinct
+    return Arrays(pixels[indices], masks[indices], name="synthetic")
 
 
 def _evaluate(
     model: Model, source: Arrays, row: dict[str, Any], count: int, chunk: int, batch: int, out: Path
 ) -> float:
-    """Seconds from arrays to records; without pyarrow to the numbers that records are made of."""
+    """Seconds from arrays in memory to written records; without pyarrow to the values that records would contain."""
     job = Job.of(model, source, row["methods"], row["metrics"], chunk_size=chunk, limit=count)
     out.mkdir()
     if importlib.util.find_spec("pyarrow") is not None:

@@ -1,4 +1,9 @@
-"""Memory against the batch, and what it costs to save outputs of linear layers instead of recomputing them."""
+"""The section "memory": memory and speed at several batches, with outputs of linear layers saved or rematerialised.
+
+Run with: python -m benchmarks.accelerator --sections memory
+Results:  for each batch, computation and plan ("save" or "recompute"): images per second, temporary memory in MiB and
+          compile time
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,10 @@ PLANS = {"recompute": 0.0, "save": float("inf")}
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """Both plans at several batches each: temporary memory and images per second."""
+    """Yield the temporary memory and images per second of both plans at each batch."""
     model = random_model(setup.model, dtype=setup.dtype, **setup.changes)
     plan = active_plan(model.config)
-    for batch in (each * setup.first_batch for each in setup.multiples):
+    for batch in (multiple * setup.first_batch for multiple in setup.multiples):
         for what in setup.saving:
             for name, saved in PLANS.items():
                 row = {"case": f"{what}, {name}", "what": what, "plan": name, "batch": batch}
@@ -28,11 +33,11 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
                     continue
                 try:
                     case = case_at(Bench(model, plan=plan._replace(saved_bytes=saved)), what, batch)
-                    found = timed(case.run, clock)
+                    times = timed(case.run, clock)
                 except RuntimeError as error:
-                    if not any(each in str(error) for each in NO_MEMORY):
+                    if not any(text in str(error) for text in NO_MEMORY):
                         raise
                     yield {**row, "status": "out of memory"}
                     continue
-                rate = round(case.items / found.seconds, 2)
+                rate = round(case.items / times.seconds, 2)
                 yield {**row, "images_per_s": rate, "temporary_MiB": case.memory(), "compile_s": case.compile_s}

@@ -1,4 +1,12 @@
-"""Whether maps are right on this device: against recorded ones at full precision, and how far less precision is off."""
+"""The section "parity": whether maps are correct on this device, and how much lower precision changes them.
+
+Run with: python -m benchmarks.accelerator --sections parity --weights FILE --recordings DIR
+Results:  for each precision and map: largest error relative to the largest value and Spearman's rank correlation; at
+          full precision also the recorded tolerance and whether it is met
+
+References are the recorded maps; without --weights and --recordings, maps of random weights at full precision on this
+device.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +27,19 @@ from vitjax.methods import METHODS
 from vitjax.models.model import Model
 
 SETTINGS = (("float32", "highest"), ("float32", "default"), ("bfloat16", "default"))
-"""dtype and precision, the first the one that must be right."""
+"""(dtype, matmul precision). Maps of the first one must be within the recorded tolerances."""
 IMAGES = 5
 
 
 class Reference(NamedTuple):
-    """A map that is known. method: with its options. maps: [b, values]. tolerance: of the largest value, or None."""
+    """Reference maps of one method.
+
+    name: of the recording.
+    method: request of the method with its options.
+    maps: [b, values].
+    tolerance: largest error that is allowed, relative to the largest value of a map; None if there is none.
+    reduce: how the recording reduced pixels to patches, see `reduced`.
+    """
 
     name: str
     method: dict[str, Any]
@@ -34,7 +49,7 @@ class Reference(NamedTuple):
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """One row for each precision and map: largest error relative to the largest value, and rank correlation."""
+    """Yield one row for each precision and map: largest error relative to the largest value, and rank correlation."""
     if setup.weights is None or setup.recordings is None:
         images, targets, references = _own_references(setup)
     else:
@@ -44,29 +59,37 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
             yield {"case": f"{dtype}, {precision}", "status": "no time"}
             continue
         model = replace(_model(setup, dtype), precision=precision)
-        chosen = references if not number else _one_of_each_method(references)
-        found = vitjax.explain_many(model, images, [each.method for each in chosen], targets, batch_size=len(images))
-        for each in chosen:
-            maps = reduced(found[request(each.method).label].maps, each.reduce).astype(np.float64)
-            off, scale = np.abs(maps - each.maps).max(1), np.abs(each.maps).max(1)
-            errors = off / np.where(scale, scale, scale.max() or 1)  # a map may be zero everywhere
+        chosen = references if not number else _first_of_each_method(references)
+        methods = [reference.method for reference in chosen]
+        explanations = vitjax.explain_many(model, images, methods, targets, batch_size=len(images))
+        for reference in chosen:
+            maps = reduced(explanations[request(reference.method).label].maps, reference.reduce).astype(np.float64)
+            error, scale = np.abs(maps - reference.maps).max(1), np.abs(reference.maps).max(1)
+            relative = error / np.where(scale, scale, scale.max() or 1)  # a map may be zero everywhere
             row = {
                 "case": f"{dtype}, {precision}",
-                "map": each.name,
-                "method": each.method["method"],
-                "largest_error": float(f"{errors.max():.3g}"),
-                "spearman": _median([_spearman(a, b) for a, b in zip(maps, each.maps, strict=True)]),
+                "map": reference.name,
+                "method": reference.method["method"],
+                "largest_error": float(f"{relative.max():.3g}"),
+                "spearman": _median([_spearman(a, b) for a, b in zip(maps, reference.maps, strict=True)]),
             }
             if not number:
-                row |= {
-                    "tolerance": each.tolerance,
-                    "met": None if each.tolerance is None else bool((off <= each.tolerance * scale).all()),
-                }
+                tolerance = reference.tolerance
+                met = None if tolerance is None else bool((error <= tolerance * scale).all())
+                row |= {"tolerance": tolerance, "met": met}
             yield row
 
 
 def recorded(folder: Path) -> tuple[np.ndarray, list[int], list[Reference]]:
-    """Images, their targets, and every recorded map of a method of the shared pass, for the predicted class."""
+    """Read the recordings.
+
+    Args:
+        folder: contains MANIFEST.json, inputs.npz and one NAME.npz per recording.
+
+    Returns:
+        Images [b, H, W, 3], their predicted classes, and the recorded maps of these classes for all methods of the
+        shared pass.
+    """
     inputs = np.load(folder / "inputs.npz")
     references = []
     for name, entry in json.loads((folder / "MANIFEST.json").read_text())["files"].items():
@@ -82,25 +105,27 @@ def recorded(folder: Path) -> tuple[np.ndarray, list[int], list[Reference]]:
     return inputs["images"].astype(np.float32), inputs["pred"].tolist(), references
 
 
-def _one_of_each_method(references: list[Reference]) -> list[Reference]:
+def _first_of_each_method(references: list[Reference]) -> list[Reference]:
     first: dict[str, Reference] = {}
-    for each in references:
-        first.setdefault(each.method["method"], each)
+    for reference in references:
+        first.setdefault(reference.method["method"], reference)
     return list(first.values())
 
 
 def _own_references(setup: Setup) -> tuple[np.ndarray, list[int], list[Reference]]:
-    """Without recordings: maps at "highest" of a model with random weights, of methods that are well conditioned."""
+    """References without recordings: maps of a model with random weights at precision "highest", for the methods that
+    are well conditioned. Returns what `recorded` returns."""
     model = _model(setup, "float32")
     images = np.random.default_rng(0).normal(size=(IMAGES, *model.config.image_size, 3)).astype(np.float32)
-    names = [{"method": name} for name in fold_methods(model.config)]
-    found = vitjax.explain_many(model, images, names, batch_size=IMAGES)
-    targets = next(iter(found.values())).target.tolist()
-    maps = {name: each.maps.reshape(IMAGES, -1).astype(np.float64) for name, each in found.items()}
-    return images, targets, [Reference(name, {"method": name}, each, None, None) for name, each in maps.items()]
+    methods = [{"method": name} for name in fold_methods(model.config)]
+    explanations = vitjax.explain_many(model, images, methods, batch_size=IMAGES)
+    targets = next(iter(explanations.values())).target.tolist()
+    maps = {name: item.maps.reshape(IMAGES, -1).astype(np.float64) for name, item in explanations.items()}
+    return images, targets, [Reference(name, {"method": name}, values, None, None) for name, values in maps.items()]
 
 
 def _model(setup: Setup, dtype: str) -> Model:
+    """The last of the setup's other models, DeiT-Tiny, with the given weights or random ones."""
     name = setup.others[-1]
     if setup.weights is None:
         return random_model(name, dtype=dtype, **setup.changes)
@@ -108,7 +133,13 @@ def _model(setup: Setup, dtype: str) -> Model:
 
 
 def reduced(maps: np.ndarray, how: str | None, patch: int = 16) -> np.ndarray:
-    """Maps as the recordings keep them: pixels are added up, or averaged, over each patch. [b, values]"""
+    """Maps in the form of the recordings, [b, values].
+
+    Args:
+        maps: [b, down, across], or [b, H, W] if they are reduced.
+        how: "patch_sum" sums the pixels of each patch, another name averages them; None does not reduce.
+        patch: side of a patch in pixels.
+    """
     if how is None:
         return maps.reshape(len(maps), -1)
     count, height, width = maps.shape
@@ -117,11 +148,11 @@ def reduced(maps: np.ndarray, how: str | None, patch: int = 16) -> np.ndarray:
 
 
 def _median(correlations: list[float | None]) -> float | None:
-    known = [each for each in correlations if each is not None]
-    return round(float(np.median(known)), 5) if known else None
+    defined = [correlation for correlation in correlations if correlation is not None]
+    return round(float(np.median(defined)), 5) if defined else None
 
 
-def _spearman(one: np.ndarray, other: np.ndarray) -> float | None:
-    """None where a map is constant."""
-    found = float(scipy.stats.spearmanr(one, other).statistic) if np.ptp(one) and np.ptp(other) else np.nan
-    return None if np.isnan(found) else found
+def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Spearman's rank correlation of two maps; None if one of them is constant."""
+    correlation = float(scipy.stats.spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
+    return None if np.isnan(correlation) else correlation

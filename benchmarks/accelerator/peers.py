@@ -1,4 +1,10 @@
-"""The same in PyTorch on the same device: eager with hooks one image at a time, batched by hand, torch.compile."""
+"""The section "peers": the same computations in PyTorch on the same device.
+
+Run with: python -m benchmarks.accelerator --sections peers
+Needs:    torch and timm
+Results:  images per second of a forward, transformer_mm and eight methods, by three implementations: eager with hooks
+          (one image at a time), batched by hand, and torch.compile
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,10 @@ from benchmarks.speed import Bench
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """A row for each way and thing: hooks take one image, the others the best batch of what is batched by hand."""
+    """Yield a row for each computation and implementation.
+
+    Hooks take one image per call; the others take the batch that is fastest for the implementation batched by hand.
+    """
     missing = [name for name in ("torch", "timm") if importlib.util.find_spec(name) is None]
     if missing:
         yield {"case": "PyTorch", "status": f"not installed: {', '.join(missing)}"}
@@ -43,14 +52,14 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
         if not clock.allows(8):
             yield {"case": what, "who": BATCHED, "status": "no time"}
             continue
-        found = best_batch(partial(batched, what), setup.first_batch, setup.most_images, clock)
-        if found is not None:
-            batches[what] = found.batch
-            yield row(what, BATCHED, found.batch, found.case, *found.timed) | {"tried": found.tried}
+        best = best_batch(partial(batched, what), setup.first_batch, setup.most_images, clock)
+        if best is not None:
+            batches[what] = best.batch
+            yield row(what, BATCHED, best.batch, best.case, *best.timed) | {"tried": best.tried}
         hooked = cases(what, 1).get(HOOKS)
         if hooked is not None:
             yield row(what, HOOKS, 1, hooked, *timed(hooked.run, clock))
-    for what in subjects:  # last: compiling may take all the time there is
+    for what in subjects:  # last, because compiling may take all of the remaining time
         case = cases(what, batches[what]).get(COMPILED)
         if case is None or not clock.allows(40):
             yield {"case": what, "who": COMPILED, "status": "no time" if case else "needs a CUDA device"}

@@ -1,4 +1,9 @@
-"""What asks the model many things of one image: levels of a perturbation metric, points of integrated gradients."""
+"""The section "queries": computations that run the model many times per image.
+
+Run with: python -m benchmarks.accelerator --sections queries
+Results:  forwards per second of the perturbation metric, images per second of integrated gradients and, for comparison,
+          images per second of a plain forward, each at its best batch
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from benchmarks.table import LEVELS
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """Forwards per second of the metric, images per second of the method, each at its best batch, and a forward's."""
+    """Yield one row for a forward, for the perturbation metric and for integrated gradients, at its best batch."""
     bench = Bench(random_model(setup.model, dtype=setup.dtype, **setup.changes))
     kinds: dict[str, Callable[[int], Case]] = {
         "logits": bench.logits,
@@ -27,15 +32,15 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
         if not clock.allows(10):
             yield {**row, "status": "no time"}
             continue
-        found = best_batch(case_at, max(1, first[name]), setup.most_images, clock)
-        if found is None:
+        best = best_batch(case_at, max(1, first[name]), setup.most_images, clock)
+        if best is None:
             yield {**row, "status": "out of memory"}
             continue
         yield {
             **row,
-            "batch": found.batch,
-            "items_per_s": round(found.case.items / found.timed.seconds, 2),
-            "compile_s": found.case.compile_s,
-            "temporary_MiB": found.case.memory(),
-            "tried": found.tried,
+            "batch": best.batch,
+            "items_per_s": round(best.case.items / best.timed.seconds, 2),
+            "compile_s": best.case.compile_s,
+            "temporary_MiB": best.case.memory(),
+            "tried": best.tried,
         }

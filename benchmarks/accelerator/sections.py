@@ -1,4 +1,7 @@
-"""The sections of a run: each in a process of its own, ended at its deadline, its rows handed over one by one."""
+"""Runs each section of `python -m benchmarks.accelerator` in a process of its own, until its deadline.
+
+Has no command of its own and prints only tracebacks of failed sections, to stderr.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ from benchmarks.accelerator.setup import Clock, Peaks, Setup
 
 
 class Section(NamedTuple):
-    """Where its rows come from, a module and a function (setup, clock, peaks) there, and its share of the time left."""
+    """A part of the run.
+
+    module, function: the generator (setup, clock, peaks) -> rows.
+    weight: of its share in the remaining time, relative to the weights of the sections that follow.
+    """
 
     module: str
     function: str
@@ -31,14 +38,23 @@ SECTIONS = {
     "engine": Section("benchmarks.accelerator.engine", "measure", 65),
     "others": Section("benchmarks.accelerator.throughput", "measure_others", 35),
 }
-"""In the order in which they are run: what matters most comes first."""
+"""Sections by name, in the order in which they run: the most important first."""
 
 GRACE = 4.0
-"""Seconds after its deadline at which a section's process is killed: a step that began in time may end."""
+"""Seconds between a section's deadline and the end of its process, so that a step that began in time can finish."""
 
 
 def rows_of(name: str, setup: Setup, peaks: Peaks | None, deadline: float) -> Iterator[dict[str, Any]]:
-    """The rows of a section as they come; a last one says "status" where it failed or was cut off."""
+    """Yield the rows of a section as soon as they are known.
+
+    If the section fails or is stopped at its deadline, a last row has the key "status" with the reason.
+
+    Args:
+        name: of the section.
+        setup: what is measured.
+        peaks: results of the section "device", if it completed.
+        deadline: of `time.time()`.
+    """
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(SECTIONS[name], setup, peaks, deadline, sending), daemon=True)
@@ -58,7 +74,7 @@ def rows_of(name: str, setup: Setup, peaks: Peaks | None, deadline: float) -> It
 
 
 def _run(section: Section, setup: Setup, peaks: Peaks | None, deadline: float, sending: Connection) -> None:
-    """In the section's process. Everything heavy is imported here."""
+    """Send the rows of a section. Runs in the section's process, which alone imports the section's module."""
     try:
         module = importlib.import_module(section.module)
         clock = Clock(deadline, setup.rounds, setup.round_seconds)

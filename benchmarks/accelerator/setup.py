@@ -1,4 +1,7 @@
-"""What one run measures, and how much time it has."""
+"""What a run of `python -m benchmarks.accelerator` measures, and how much time it has.
+
+Has no command of its own. `Setup` is the complete run, `DRY_RUN` the one of --dry-run.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,20 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Setup:
-    """The subjects of a run. Picklable.
+    """What a run measures. Picklable.
 
-    model, dtype: of the main rows. others: further models, rows of `throughput` alone. changes: fields of every
-    configuration that a dry run makes smaller.
-    whats: what is timed: "logits", a method, or "folds" for all methods of the shared pass. saving: of these, what is
-        timed with outputs of linear layers saved and recomputed, at which multiples of first_batch.
-    first_batch, most_images: where the search for the best batch begins and ends.
-    rounds, round_seconds: how many rounds a time is the median of, and how long one is.
-    products: sizes of the square products that the peak is looked for among. copied: bytes of the array copied.
-    images: through the evaluation engine.
-    weights, recordings: DeiT-Tiny's weights and the folder of its recorded maps; None: random weights, and "highest"
-        precision stands for the recordings.
+    model, dtype: the main model, and the dtype of all models but those of `parity`.
+    others: further models, which only `measure_others` of throughput.py measures. `parity` uses the last one.
+    changes: fields of every configuration that differ from the architecture's; a dry run makes models smaller.
+    whats: the computations: "logits", a method, or "folds" for all attention and gradient methods of the shared pass.
+    saving, multiples: the computations of the section "memory", and its batches as multiples of first_batch.
+    first_batch, most_images: limits of the search for the best batch.
+    rounds, round_seconds: number of rounds whose median is reported, and the duration of one round.
+    products: sides of the square matrix products that are timed; the fastest counts.
+    copied: bytes of the array that is copied within the device.
+    images: number of images that the evaluation engine evaluates.
+    weights, recordings: DeiT-Tiny's weights and the folder of its recorded maps. If either is None, weights are random
+        and maps at precision "highest" replace the recordings.
     """
 
     model: str = "vit_base_patch16_224"
@@ -57,13 +62,15 @@ DRY_RUN = Setup(
     copied=2**20,
     images=64,
 )
-"""The same run with a model so small that a CPU does all of it in less than a minute."""
+"""The same run with a model so small that a CPU completes it in less than a minute."""
 
 
 class Clock:
-    """How much of a section's time is left; asked before every step, since a step cannot be stopped.
+    """The time that is left to a section. Sections check it before every step, because a step cannot be interrupted.
 
-    deadline: of `time.time()`, which processes share. rounds, round_seconds: as of `Setup`.
+    Args:
+        deadline: of `time.time()`, which is the same in all processes.
+        rounds, round_seconds: as in `Setup`.
     """
 
     def __init__(self, deadline: float, rounds: int = 7, round_seconds: float = 0.1) -> None:
@@ -71,16 +78,16 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds until the deadline."""
         return self.deadline - time.time()
 
     def allows(self, seconds: float) -> bool:
-        """Whether a step that takes so long would end in time."""
+        """Whether a step of this duration would end before the deadline."""
         return self.left > seconds
 
 
 class Peaks(NamedTuple):
-    """What the device section measured: FLOP/s of matrix products by dtype, bytes/s of its memory."""
+    """Rates that the section "device" measured: FLOP/s of matrix products by dtype, and bytes/s of the memory."""
 
     flops: dict[str, float]
     bytes: float

@@ -1,4 +1,8 @@
-"""Results of `benchmarks.accelerator` as Markdown: targets first, then every section."""
+"""Results of `python -m benchmarks.accelerator` as Markdown: the targets, then one table per section.
+
+`python -m benchmarks.accelerator` prints this at its end; `python -m benchmarks.table FILE` prints it again from the
+JSON file.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +12,36 @@ from benchmarks.harness import BATCHED, HOOKS
 
 Row = dict[str, Any]
 HIDDEN = ("rounds", "tried", "methods", "metrics")
+"""Keys of rows that the tables leave out."""
 
 
-def render(found: dict[str, Any]) -> str:
-    """Markdown of one run."""
-    about = next((row for row in rows(found, "device") if row["case"] == "about"), {})
+def render(results: dict[str, Any]) -> str:
+    """Markdown of the results of one run."""
+    about = next((row for row in rows(results, "device") if row["case"] == "about"), {})
     title = f"## vitjax on {about.get('device', 'an unknown device')}"
-    lines = [title + (" (dry run: figures mean nothing)" if found["dry_run"] else "")]
-    lines += ["", *markdown(("", "target", "measured", "met"), targets(found))]
-    for name in found["sections"]:
-        shown = _parity if name == "parity" else _section
-        lines += ["", f"### {name}, {found['sections'][name]['seconds']} s", "", *shown(rows(found, name))]
+    lines = [title + (" (dry run: the numbers are not meaningful)" if results["dry_run"] else "")]
+    lines += ["", *markdown(("", "target", "measured", "met"), targets(results))]
+    for name in results["sections"]:
+        section_table = _parity_table if name == "parity" else _table
+        lines += ["", f"### {name}, {results['sections'][name]['seconds']} s", "", *section_table(rows(results, name))]
     return "\n".join(lines)
 
 
-def rows(found: dict[str, Any], section: str) -> list[Row]:
-    """Of a section that was run."""
-    return found["sections"].get(section, {"rows": []})["rows"]
+def rows(results: dict[str, Any], section: str) -> list[Row]:
+    """The rows of a section; none if it did not run."""
+    return results["sections"].get(section, {"rows": []})["rows"]
 
 
-def targets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(what, target, measured, met) of each."""
-    ours = {row["case"]: row for row in rows(found, "throughput")}
-    theirs = {(row["case"], row.get("who")): row for row in rows(found, "peers")}
-    engine = next((row for row in rows(found, "engine") if row["case"] == "engine"), {})
-    parity = [row["met"] for row in rows(found, "parity") if row.get("met") is not None]
+def targets(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(what, target, measured, met) of each target."""
+    ours = {row["case"]: row for row in rows(results, "throughput")}
+    peers = {(row["case"], row.get("who")): row for row in rows(results, "peers")}
+    engine = next((row for row in rows(results, "engine") if row["case"] == "engine"), {})
+    parity = [row["met"] for row in rows(results, "parity") if row.get("met") is not None]
 
     def faster(what: str, who: str) -> float | None:
-        mine, other = (row.get("images_per_s") for row in (ours.get(what, {}), theirs.get((what, who), {})))
-        return mine / other if mine and other else None
+        our_rate, peer_rate = (row.get("images_per_s") for row in (ours.get(what, {}), peers.get((what, who), {})))
+        return our_rate / peer_rate if our_rate and peer_rate else None
 
     lines = [
         _target("maps at full precision within their recorded tolerance", "all",
@@ -61,30 +66,30 @@ def _target(text: str, bound: str, shown: Any, met: bool) -> tuple[str, str, str
 
 
 def markdown(head: Any, lines: Any) -> list[str]:
-    """A table."""
+    """Lines of a Markdown table; None is an empty cell."""
     cells = [head, ["---"] * len(head), *lines]
-    return ["| " + " | ".join("" if cell is None else str(cell) for cell in each) + " |" for each in cells]
+    return ["| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in cells]
 
 
-def _parity(found: list[Row]) -> list[str]:
-    """A line for each map: what it is off by, and its rank correlation, at every precision."""
-    settings = list(dict.fromkeys(row["case"] for row in found if "map" in row))
-    cells = {(row["map"], row["case"]): row for row in found if "map" in row}
-    head = ["map", "tolerance", "met", *(f"{setting}: error, Spearman" for setting in settings)]
+def _parity_table(section: list[Row]) -> list[str]:
+    """A table with one line per map: its error and its rank correlation at every precision."""
+    precisions = list(dict.fromkeys(row["case"] for row in section if "map" in row))
+    by_map = {(row["map"], row["case"]): row for row in section if "map" in row}
+    head = ["map", "tolerance", "met", *(f"{precision}: error, Spearman" for precision in precisions)]
     lines = []
-    for name in dict.fromkeys(name for name, _ in cells):
-        at = [cells.get((name, setting), {}) for setting in settings]
-        figures = ["" if not each else f"{each['largest_error']:.1e}, {each['spearman']}" for each in at]
-        lines.append((name, at[0].get("tolerance"), at[0].get("met"), *figures))
-    rest = [row for row in found if "map" not in row]
-    return [*markdown(head, lines), *(["", *_section(rest)] if rest else [])]
+    for name in dict.fromkeys(name for name, _ in by_map):
+        of_map = [by_map.get((name, precision), {}) for precision in precisions]
+        errors = ["" if not row else f"{row['largest_error']:.1e}, {row['spearman']}" for row in of_map]
+        lines.append((name, of_map[0].get("tolerance"), of_map[0].get("met"), *errors))
+    rest = [row for row in section if "map" not in row]
+    return [*markdown(head, lines), *(["", *_table(rest)] if rest else [])]
 
 
-def _section(found: list[Row]) -> list[str]:
-    """Its rows under all keys that they have, the first ones first."""
-    keys = [key for key in dict.fromkeys(key for row in found for key in row) if key not in HIDDEN]
-    return markdown(keys, [[_shown(row.get(key)) for key in keys] for row in found])
+def _table(section: list[Row]) -> list[str]:
+    """A table with one line per row and one column per key, in the order in which the keys first appear."""
+    keys = [key for key in dict.fromkeys(key for row in section for key in row) if key not in HIDDEN]
+    return markdown(keys, [[_cell(row.get(key)) for key in keys] for row in section])
 
 
-def _shown(value: Any) -> Any:
-    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else value
+def _cell(value: Any) -> Any:
+    return ", ".join(f"{key} {entry}" for key, entry in value.items()) if isinstance(value, dict) else value

@@ -1,4 +1,7 @@
-"""Seconds of a call on a device that computes while the host goes on, and the batch at which it is fastest."""
+"""Times calls on a device that runs asynchronously to the host, and finds the batch at which they are fastest.
+
+Has no command of its own: the sections of `python -m benchmarks.accelerator` use it. Prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from benchmarks.accelerator.setup import Clock
 from benchmarks.harness import Case
 
 LONGEST, FEWEST = 2.0, 3
-"""Seconds after which no round begins, once there are so many."""
+"""Seconds after which no round begins, once so many rounds are complete."""
 GROWTH = 1.03
-"""Twice the batch must give this much more images per second to be worth it."""
+"""The search for the best batch stops when twice the batch gives less than this many times the images per second."""
 NO_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "OUT_OF_MEMORY")
+"""Texts that identify an out-of-memory error."""
 
 
 class Timed(NamedTuple):
-    """Median seconds of a call, and of a call in each round."""
+    """Seconds of a call: the median over the rounds, and in each round."""
 
     seconds: float
     rounds: list[float]
 
 
-class Found(NamedTuple):
-    """The best batch of a search, its case and times; and every batch that was tried, as rows of the results."""
+class BestBatch(NamedTuple):
+    """The best batch of a search with its case and times, and every batch that was tried, as rows of the results."""
 
     batch: int
     case: Case
@@ -36,7 +40,11 @@ class Found(NamedTuple):
 
 
 def timed(run: Callable[[], Any], clock: Clock) -> Timed:
-    """Time calls after one that warms up. A round calls several times before it waits, as a pipeline does."""
+    """Time calls, after one call for warming up.
+
+    A round starts several calls before it waits for their results, as a pipeline does, so that it takes about
+    `clock.round_seconds`.
+    """
     jax.block_until_ready(run())
     calls = max(1, round(clock.round_seconds / max(_seconds(run, 1), 1e-6)))
     rounds: list[float] = []
@@ -46,44 +54,55 @@ def timed(run: Callable[[], Any], clock: Clock) -> Timed:
         if enough and len(rounds) >= FEWEST:
             break
         rounds.append(_seconds(run, calls))
-    return Timed(median(rounds), [float(f"{each:.6g}") for each in rounds])
+    return Timed(median(rounds), [float(f"{seconds:.6g}") for seconds in rounds])
 
 
 def _seconds(run: Callable[[], Any], calls: int) -> float:
+    """Mean seconds of consecutive calls."""
     started = time.perf_counter()
     results = [run() for _ in range(calls)]
     jax.block_until_ready(results)
     return (time.perf_counter() - started) / calls
 
 
-def best_batch(case_at: Callable[[int], Case], first: int, most: int, clock: Clock) -> Found | None:
-    """Double the batch from `first` until images per second stop growing, memory ends, or there is no time.
+def best_batch(case_at: Callable[[int], Case], first: int, most: int, clock: Clock) -> BestBatch | None:
+    """Find the batch with the most images per second.
 
-    Where `first` does not fit, halves of it are tried. None where nothing fits.
+    The batch is doubled from `first` until images per second stop growing, memory is exhausted, `most` is reached or no
+    time is left. If `first` does not fit into memory, it is halved until it fits.
+
+    Args:
+        case_at: batch -> case.
+        first: the first batch.
+        most: the largest batch.
+        clock: the time that is left.
+
+    Returns:
+        None if no batch fits.
     """
-    best: Found | None = None
+    best: BestBatch | None = None
     tried: list[dict[str, Any]] = []
     batch = first
     while 1 <= batch <= most:
         started = time.perf_counter()
         try:
             case = case_at(batch)
-            found = timed(case.run, clock)
-        except RuntimeError as error:  # JAX's and PyTorch's are subclasses
-            if not any(each in str(error) for each in NO_MEMORY):
+            times = timed(case.run, clock)
+        except RuntimeError as error:  # JAX's and PyTorch's out-of-memory errors are subclasses
+            if not any(text in str(error) for text in NO_MEMORY):
                 raise
             tried.append({"batch": batch, "error": "out of memory"})
             if best is not None:
                 break
             batch //= 2
             continue
-        rate = case.items / found.seconds
+        rate = case.items / times.seconds
         tried.append({"batch": batch, "images_per_s": round(rate, 1), "compile_s": case.compile_s})
         grown = best is None or rate > GROWTH * best.case.items / best.timed.seconds
         if best is None or rate > best.case.items / best.timed.seconds:
-            best = Found(batch, case, found, tried)
+            best = BestBatch(batch, case, times, tried)
         spent = time.perf_counter() - started
-        if not grown or not clock.allows(1.5 * spent) or any("error" in each for each in tried):
+        if not grown or not clock.allows(1.5 * spent) or any("error" in attempt for attempt in tried):
             break
         batch *= 2
     return best

@@ -1,4 +1,10 @@
-"""`python -m benchmarks.papers [TABLE --data SPEC]`: list the papers' tables, or reproduce one."""
+"""The command `python -m benchmarks.papers`.
+
+Run:     python -m benchmarks.papers [TABLE --data SPEC]
+Prints:  without a table the list of all tables and of the data that each needs; otherwise the paper's values next to
+         vitjax's, as Markdown
+Writes:  table.md, table.json and one run directory per part to out/papers/TABLE, or to --out DIR
+"""
 
 from __future__ import annotations
 
@@ -14,13 +20,13 @@ from benchmarks.papers.compute import as_json, finished_runs, markdown, opened_m
 from benchmarks.papers.table import Part, Table
 from vitjax.errors import ConfigError, VitjaxError, unknown_name
 
-Text = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE]")]
+TableName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE]")]
 Out = Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
 Parts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PART")]
 
 
 def papers(
-    table: Text = None,
+    table: TableName = None,
     data: str | None = None,
     weights: str | None = None,
     out: Out = None,
@@ -34,23 +40,23 @@ def papers(
     workers: int | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Reproduce a table of a paper and print its figures beside ours. Without a table: list them.
+    """Reproduce a table of a paper and print its values next to vitjax's. Without a table, list all tables.
 
-    The same command again goes on where it stopped.
+    Rerunning the command resumes the run.
 
     Args:
-        table: name, such as p001_table1.
+        table: name of the table, such as p001_table1.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N; the list says what each table needs.
-        weights: checkpoint file, directory or hub id for the first part's model, and all parts with the same one.
-        out: directory for runs, table.md and table.json; out/papers/TABLE otherwise.
-        limit: only the first so many images.
-        masks: directory of masks <image name>.png in place of the data set's own.
-        parts: only these parts of the table; the others' runs in the same directory stay in it.
-        model: another model than the paper's.
-        num_classes: classes of the head in the weights, where not the model's own (CIFAR).
-        slow: rows of slow methods, too (attention flow, ViT-CX).
-        batch_size: images in one call on each device.
-        workers: processes that decode; 0 for threads.
+        weights: checkpoint file, directory or hub id, for the parts that use the same model as the first part.
+        out: directory for runs, table.md and table.json; if not given out/papers/TABLE.
+        limit: number of images; the first ones are used.
+        masks: directory of masks <image name>.png, which replace the data set's own.
+        parts: parts of the table to compute; completed runs of other parts in the directory stay in the table.
+        model: model that replaces the paper's.
+        num_classes: number of classes of the head in the weights, where it is not the model's default (CIFAR).
+        slow: also compute rows of slow methods (attention flow, ViT-CX).
+        batch_size: images per call on each device.
+        workers: number of processes that decode images; 0 decodes in threads.
         cache: directory for decoded images.
     """
     if table is None:
@@ -58,14 +64,14 @@ def papers(
         return
     if table not in TABLES:
         raise unknown_name("table", table, TABLES)
-    found = TABLES[table]
-    chosen = chosen_parts(found, parts)
+    definition = TABLES[table]
+    chosen = chosen_parts(definition, parts)
     if data is None:
         raise ConfigError(f"{table} needs --data:\n{_needs(chosen)}")
     folder = out or Path("out") / "papers" / table
     for part in chosen:
-        given = weights if part.model == found.parts[0].model or model is not None else None
-        loaded = opened_model(part, model, given, num_classes)
+        part_weights = weights if part.model == definition.parts[0].model or model is not None else None
+        loaded = opened_model(part, model, part_weights, num_classes)
         run_part(
             part,
             folder / part.name,
@@ -78,16 +84,20 @@ def papers(
             workers=workers,
             cache=cache,
         )
-        # After each part: what is finished is there to read, whatever happens to the next.
-        results = finished_runs(found, folder)
-        (folder / "table.md").write_text(markdown(found, results), encoding="utf-8")
-        (folder / "table.json").write_text(json.dumps(as_json(found, results), indent=2) + "\n", encoding="utf-8")
+        # Written after each part, so that completed parts are preserved if a later one fails.
+        results = finished_runs(definition, folder)
+        (folder / "table.md").write_text(markdown(definition, results), encoding="utf-8")
+        (folder / "table.json").write_text(json.dumps(as_json(definition, results), indent=2) + "\n", encoding="utf-8")
     print((folder / "table.md").read_text(encoding="utf-8"))
     print(folder / "table.md", file=sys.stderr)
 
 
 def chosen_parts(table: Table, names: tuple[str, ...]) -> tuple[Part, ...]:
-    """Those of these names, all without any. Raises UnknownNameError."""
+    """The parts of these names, or all parts if no name is given.
+
+    Raises:
+        UnknownNameError: the table has no part of a name.
+    """
     known = {part.name: part for part in table.parts}
     for name in names:
         if name not in known:
@@ -96,11 +106,11 @@ def chosen_parts(table: Table, names: tuple[str, ...]) -> tuple[Part, ...]:
 
 
 def listing() -> str:
-    """Every table: title, parts with model and data, where the paper's figures are from."""
-    text = []
+    """The list of all tables: title, parts with model and data, and the source of the paper's values."""
+    lines = []
     for name, table in TABLES.items():
-        text += [name, f"  {table.title}", _needs(table.parts), f"  paper's figures: {table.source}", ""]
-    return "\n".join(text).rstrip()
+        lines += [name, f"  {table.title}", _needs(table.parts), f"  source of the paper's values: {table.source}", ""]
+    return "\n".join(lines).rstrip()
 
 
 def _needs(parts: tuple[Part, ...]) -> str:
@@ -111,7 +121,7 @@ def _needs(parts: tuple[Part, ...]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong arguments."""
+    """Run the command. Exit codes: 0 success, 1 failure with one line on stderr, 2 invalid arguments."""
     try:
         tyro.cli(papers, prog="python -m benchmarks.papers", args=arguments)
     except VitjaxError as error:

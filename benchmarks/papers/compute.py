@@ -1,4 +1,7 @@
-"""Run a part of a table through `vitjax.evaluate`, and set its figures beside the paper's."""
+"""Computes a part of a table with `vitjax.evaluate` and compares it with the paper's values.
+
+Has no command of its own: `python -m benchmarks.papers TABLE --data SPEC` uses it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.table import Column, Part, Row, Table
-from vitjax.cli.arguments import Progress
+from vitjax.cli.arguments import ProgressBar
 from vitjax.errors import ConfigError, ImageError, RunError, WeightsError
 from vitjax.evaluating.job import metric_request
 from vitjax.evaluating.run import Run, evaluate, source_of
@@ -18,13 +21,17 @@ from vitjax.models.load import load
 from vitjax.models.model import Model
 
 CI = 0.95
+"""Level of the confidence intervals."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One number of the paper and ours, in the unit shown. None: not known, or undefined on all pictures.
+    """One value of the paper and vitjax's, in the unit that is shown.
 
-    unit: "%" or "". n, excluded: pictures that count, and those that do not, by reason.
+    part, figure, method: names of the part, the column and the row. request: vitjax's label of the method.
+    unit: "%" or "". better: "higher", "lower" or None.
+    paper: None if it is not known. ours, low, high: estimate and confidence interval; None if undefined on all images.
+    n: number of images that count. excluded: number of images that do not count, by reason.
     """
 
     part: str
@@ -46,33 +53,48 @@ class Line:
         return None if self.paper is None or self.ours is None else self.ours - self.paper
 
     def as_json(self) -> dict[str, Any]:
+        """All fields and the difference, as JSON values."""
         return {**asdict(self), "difference": self.difference}
 
 
 def shown_name(column: Column) -> str:
-    """What `Run.table()` calls the column's figure. Raises ConfigError where the metric has no such figure."""
-    wanted = metric_request(column.metric)
-    figures = wanted.metric.figures(dict(wanted.options))
-    if column.figure not in figures:
-        raise ConfigError(f"metric {wanted.label!r} has no figure {column.figure!r}, only {', '.join(figures)}")
-    return f"{wanted.label} {column.figure}" if column.figure else wanted.label
+    """The name of the column's value in `Run.table()`.
+
+    Raises:
+        ConfigError: the metric has no value of this name.
+    """
+    requested = metric_request(column.metric)
+    names = requested.metric.figures(dict(requested.options))
+    if column.figure not in names:
+        raise ConfigError(f"metric {requested.label!r} has no value {column.figure!r}; valid are {', '.join(names)}")
+    return f"{requested.label} {column.figure}" if column.figure else requested.label
 
 
 def rows_of(part: Part, *, slow: bool) -> tuple[Row, ...]:
-    """The part's rows, those of slow methods only where asked for."""
+    """The part's rows; those of slow methods only if `slow`."""
     return tuple(row for row in part.rows if slow or not request(row.method).method.slow)
 
 
 def opened_model(part: Part, name: str | None, weights: str | None, num_classes: int | None) -> Model:
-    """The part's model, or another one, in the paper's preprocessing. Raises WeightsError that says what to pass."""
+    """The part's model with the paper's preprocessing.
+
+    Args:
+        part: the part.
+        name: model that replaces the part's.
+        weights: checkpoint; None takes the part's, or the default weights of another model.
+        num_classes: number of classes of the head, where it is not the model's default.
+
+    Raises:
+        WeightsError: the weights do not exist or do not fit; the message says what to pass.
+    """
     chosen = name or part.model
-    # A weights file of the table's own is one for its own model.
-    given = weights or (part.weights if chosen == part.model else None)
+    # The part's weights belong to the part's model, and not to one that replaces it.
+    source = weights or (part.weights if chosen == part.model else None)
     try:
-        return part.model_as(load(chosen, given, num_classes=num_classes))
+        return part.model_as(load(chosen, source, num_classes=num_classes))
     except WeightsError as cause:
         raise WeightsError(
-            f"{cause}; part {part.name!r} needs weights of {chosen}: --weights FILE or a hub id"
+            f"{cause}; part {part.name!r} needs weights of {chosen}: pass --weights FILE or a hub id"
         ) from None
 
 
@@ -87,13 +109,26 @@ def run_part(
     slow: bool = False,
     **options: Any,
 ) -> Run:
-    """Compute a part into its run directory, or go on with it.
+    """Compute a part into its run directory, or resume its run.
 
-    Raises ImageError, ConfigError that say what data the part needs; what `vitjax.evaluate` raises.
+    Args:
+        part: the part.
+        out: the run directory.
+        model: what `opened_model` returned.
+        data: specification of the data set.
+        masks: directory of masks that replace the data set's own.
+        limit: number of images.
+        slow: also compute slow methods.
+        options: further options of `vitjax.evaluate`, which take precedence over the part's.
+
+    Raises:
+        ImageError, ConfigError: the data cannot be read or have no masks; the message says which data the part needs.
+        Also what `vitjax.evaluate` raises.
     """
     try:
         source = part.source_as(model, source_of(model, data, masks=masks))
-        if not source.has_masks and any("mask" in metric_request(each.metric).metric.needs for each in part.columns):
+        columns_need_masks = ("mask" in metric_request(column.metric).metric.needs for column in part.columns)
+        if not source.has_masks and any(columns_need_masks):
             raise ConfigError(f"{source.name}: has no object masks")
     except (ImageError, ConfigError) as cause:
         raise type(cause)(f"{cause}; part {part.name!r} needs {part.needs}") from None
@@ -105,15 +140,15 @@ def run_part(
         out,
         limit=limit,
         profile=False,
-        progress=Progress,
+        progress=ProgressBar,
         **{**part.options, **options},
     )
 
 
 def lines(part: Part, run: Run) -> list[Line]:
-    """The part's figures, column by column. Rows that the run has not computed are left out."""
+    """The part's values, column by column. Rows that the run did not compute are left out."""
     summary = run.table(ci=CI)
-    found = []
+    values = []
     for column in part.columns:
         name = shown_name(column)
         shown = summary.figures[name]
@@ -121,9 +156,9 @@ def lines(part: Part, run: Run) -> list[Line]:
             label = request(row.method).label
             if (label, name) not in summary.rows:
                 continue
-            each = summary.rows[label, name]
-            value, low, high = (_known(shown.factor * x) for x in each.estimate[:3])
-            found.append(
+            entry = summary.rows[label, name]
+            value, low, high = (_finite_or_none(shown.factor * x) for x in entry.estimate[:3])
+            values.append(
                 Line(
                     part=part.name,
                     figure=column.name,
@@ -135,35 +170,36 @@ def lines(part: Part, run: Run) -> list[Line]:
                     ours=value,
                     low=low,
                     high=high,
-                    n=each.estimate.n,
-                    excluded=each.excluded,
+                    n=entry.estimate.n,
+                    excluded=entry.excluded,
                 )
             )
-    return found
+    return values
 
 
 def finished_runs(table: Table, out: Path) -> list[tuple[Part, Run]]:
-    """Parts whose run in `out` is complete, in the order of the table."""
-    found = []
+    """The parts whose run in `out` is complete, in the order of the table."""
+    results = []
     for part in table.parts:
         try:
             run = Run(out / part.name)
-        except RunError:  # not begun
+        except RunError:  # the run has not started
             continue
         if run.finished:
-            found.append((part, run))
-    return found
+            results.append((part, run))
+    return results
 
 
 def markdown(table: Table, results: Sequence[tuple[Part, Run]]) -> str:
-    """A table "method | paper | ours | difference" for each figure, below it what the numbers are of, and the notes."""
+    """Markdown of the results: a table "method | paper | ours | difference | images" for each column, the model and the
+    data of each part, and the notes."""
     text = [f"# {table.name}: {table.title}", ""]
     for part, run in results:
         config = run.config
-        for figure, group in _by_figure(lines(part, run)).items():
+        for column, group in _by_column(lines(part, run)).items():
             first = group[0]
             arrow = {"higher": " ↑", "lower": " ↓"}.get(first.better or "", "")
-            text += [f"## {figure}{f' [{first.unit}]' if first.unit else ''}{arrow}", ""]
+            text += [f"## {column}{f' [{first.unit}]' if first.unit else ''}{arrow}", ""]
             text += [
                 f"| method | paper | ours ({CI:.0%} interval) | difference | images |",
                 "|---|---:|---:|---:|---:|",
@@ -178,24 +214,24 @@ def markdown(table: Table, results: Sequence[tuple[Part, Run]]) -> str:
             "",
         ]
     if any(line.paper is None for part, run in results for line in lines(part, run)):
-        text += ["\\- in the column of the paper: no such line there, or no figure that could be found.", ""]
-    text += [f"Figures of the paper: {table.source}.", "", *(f"- {note}" for note in table.notes)]
+        text += ["\\- in the column of the paper: the paper has no such line, or no value could be found.", ""]
+    text += [f"Source of the paper's values: {table.source}.", "", *(f"- {note}" for note in table.notes)]
     return "\n".join(text) + "\n"
 
 
 def unlike(part: Part, run: Run) -> list[str]:
-    """Sentences that say where a run is not the paper's, so that its differences mean little."""
+    """Sentences that say why a run is not comparable with the paper: another model, another number of images."""
     model, count = run.config["model"]["name"], run.config["count"]
-    found = []
+    sentences = []
     if model != part.model:
-        found.append(f"Not the paper's model, {part.model}: differences to its figures mean little.")
+        sentences.append(f"Not the paper's model, {part.model}: the differences are not meaningful.")
     if part.images not in (None, count):
-        found.append(f"Not the paper's {part.images} images: differences to its figures mean little.")
-    return found
+        sentences.append(f"Not the paper's {part.images} images: the differences are not meaningful.")
+    return sentences
 
 
 def as_json(table: Table, results: Sequence[tuple[Part, Run]]) -> dict[str, Any]:
-    """The same, as values."""
+    """The results as JSON values."""
     return {
         "table": table.name,
         "title": table.title,
@@ -213,9 +249,9 @@ def as_json(table: Table, results: Sequence[tuple[Part, Run]]) -> dict[str, Any]
     }
 
 
-def _by_figure(found: Sequence[Line]) -> dict[str, list[Line]]:
+def _by_column(values: Sequence[Line]) -> dict[str, list[Line]]:
     groups: dict[str, list[Line]] = {}
-    for line in found:
+    for line in values:
         groups.setdefault(line.figure, []).append(line)
     return groups
 
@@ -231,5 +267,5 @@ def _number(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.2f}"
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

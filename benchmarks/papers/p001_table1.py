@@ -1,24 +1,28 @@
-"""Paper 001, table 1: rollout, GMAR and LeGrad against the masks of 14 pictures of PASCAL VOC."""
+"""Joita 2025, table 1: rollout, GMAR and LeGrad compared with the object masks of 14 images of PASCAL VOC.
+
+Run:     python -m benchmarks.papers p001_table1 --data folder:DIR
+Prints:  pixel accuracy, IoU and average precision in percent for each method, next to the values of the published code
+"""
 
 from benchmarks.papers.protocols import whole_mask_on_grid
 from benchmarks.papers.table import BASELINES, Column, Part, Row, Table
 
-# The map is min-max scaled and cut at 0.5 on the patch grid; the mask is there already (`WholeMaskOnGrid`).
+# Maps are min-max scaled and thresholded at 0.5 on the patch grid, where `WholeMaskOnGrid` also puts the masks.
 ON_GRID = {"resolution": "grid", "mask_to_grid": "centre"}
 PIXEL_ACCURACY, IOU, AP = "Pixel accuracy", "mIoU", "mAP"
 
 
 def figures(pixel_accuracy: float, iou: float, ap: float) -> dict[str, float]:
-    """In percent."""
+    """The paper's values in percent, by column."""
     return {PIXEL_ACCURACY: pixel_accuracy, IOU: iou, AP: ap}
 
 
 TABLE = Table(
     name="p001_table1",
-    title="Comparative study of rollout, GMAR and LeGrad: localisation on 14 pictures of PASCAL VOC 2012",
+    title="Comparative study of rollout, GMAR and LeGrad: localisation on 14 images of PASCAL VOC 2012",
     source=(
-        "the paper's published code (soham5498/Explanable_Ai, main.py), run by us with DeiT-Tiny on its 14 pictures. "
-        "The repository names google/vit-base-patch16-224 as its model; the figures of that one are in a report that "
+        "the paper's published code (soham5498/Explanable_Ai, main.py), which we ran with DeiT-Tiny on its 14 images. "
+        "The repository names google/vit-base-patch16-224 as its model; the values of that model are in a report that "
         "could not be read"
     ),
     parts=(
@@ -26,7 +30,7 @@ TABLE = Table(
             name="voc14",
             model="deit_tiny_patch16_224",
             needs=(
-                "the 14 pictures and masks of github.com/soham5498/Explanable_Ai as DIR/images/*.jpg and "
+                "the 14 images and masks of github.com/soham5498/Explanable_Ai as DIR/images/*.jpg and "
                 "DIR/masks/*.png, then --data folder:DIR"
             ),
             images=14,
@@ -59,7 +63,7 @@ TABLE = Table(
             ),
             columns=(
                 Column(PIXEL_ACCURACY, {"metric": "pixel_accuracy", "threshold": 0.5, **ON_GRID}),
-                # What the paper calls mIoU is the IoU of the object alone, averaged over pictures.
+                # The paper's mIoU is the IoU of the object alone (without the background), averaged over images.
                 Column(IOU, {"metric": "iou", "threshold": 0.5, **ON_GRID}),
                 Column(AP, {"metric": "average_precision", "kind": "foreground", **ON_GRID}),
             ),
@@ -67,10 +71,11 @@ TABLE = Table(
         ),
     ),
     notes=(
-        "The published code ran with weights whose LayerNorm values are rounded to 1/64 or 1/32; with the hub's, "
-        "figures may differ a little.",
-        "The published code crops the picture and does not crop the mask, so the two do not quite lie on each other; "
-        "every line here, canonical ones too, is scored that way.",
-        "A map that is 0 nearly everywhere after the cut at 0.5 has a high pixel accuracy: most cells are background.",
+        "We ran the published code with weights whose LayerNorm values are rounded to 1/64 or 1/32; with the hub's "
+        "weights, values may differ slightly.",
+        "The published code crops the image but not the mask, so that the two are not exactly aligned. All lines here, "
+        "including the canonical ones, are scored in this way.",
+        "A map that is 0 nearly everywhere after thresholding at 0.5 has a high pixel accuracy, because most cells are "
+        "background.",
     ),
 )

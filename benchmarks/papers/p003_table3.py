@@ -1,4 +1,8 @@
-"""Paper 003, table 3: AOPC and log-odds."""
+"""Wu et al. 2024 (VTranM), table 3: AOPC and log-odds.
+
+Run:     python -m benchmarks.papers p003_table3 --data tfds:imagenet2012:validation
+Prints:  AOPC and log-odds for each method; the paper's values are not available
+"""
 
 from benchmarks.papers.p003 import METHODS, MODEL, NOTES, PERTURBATION, SOURCE, WEIGHTS
 from benchmarks.papers.table import Column, Part, Table

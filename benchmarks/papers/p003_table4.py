@@ -1,4 +1,9 @@
-"""Paper 003, table 4: what VTranM is without its parts."""
+"""Wu et al. 2024 (VTranM), table 4: ablation of VTranM's parts.
+
+Run:     python -m benchmarks.papers p003_table4 --data imagenet-seg:gtsegs_ijcv.mat --parts segmentation -o DIR
+         python -m benchmarks.papers p003_table4 --data tfds:imagenet2012:validation --parts perturbation -o DIR
+Prints:  segmentation and perturbation metrics for each combination of parts; the paper's values are not available
+"""
 
 from benchmarks.papers.p003 import ABLATIONS, MODEL, NOTES, PERTURBATION, SEGMENTATION, SOURCE, WEIGHTS
 from benchmarks.papers.p003_table1 import COLUMNS
@@ -37,7 +42,7 @@ TABLE = Table(
     ),
     notes=(
         *NOTES,
-        "The two parts need two data sets: run them one after the other into one directory, with --parts segmentation "
-        "and --parts perturbation.",
+        "The two parts need different data sets: run the command twice with the same directory, with --parts "
+        "segmentation and with --parts perturbation.",
     ),
 )

@@ -1,4 +1,7 @@
-"""Protocols of the papers that are not the library's own: other pictures, other masks. All of them picklable."""
+"""Preprocessing and masks of the papers that differ from vitjax's own.
+
+Has no command of its own: tables refer to these functions as `model_as` and `source_as`. All sources are picklable.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from vitjax.models.model import Model
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A source made of another one, with its pictures, ids and labels."""
+    """A source with the images, ids and labels of another one; subclasses change images or masks."""
 
     base: Source
 
@@ -50,10 +53,10 @@ class Wrapped:
 
 
 @dataclass(frozen=True)
-class WholePicture(Wrapped):
-    """Pictures and masks squashed to the model's size: nothing is cut off, the aspect ratio is lost.
+class SquashedImages(Wrapped):
+    """Images and masks resized to the model's size without a crop, so that the aspect ratio changes.
 
-    void_is_object: pixels that should not count, such as VOC's white borders, are part of the object (`mask > 0`).
+    void_is_object: pixels that a metric should ignore, such as VOC's white borders, count as object (`mask > 0`).
     """
 
     void_is_object: bool = False
@@ -72,11 +75,11 @@ class WholePicture(Wrapped):
 
 @dataclass(frozen=True)
 class WholeMaskOnGrid(Wrapped):
-    """Cropped pictures beside masks that are not: paper 001's code.
+    """Cropped images with masks that are not cropped, as in the code of Joita 2025.
 
-    The picture goes through the model's resize and crop. The mask does not: all of it is turned to grey and resized to
-    the patch grid (Pillow's default, bicubic), and a cell is object above 127. It comes back with every cell blown up
-    to its patch, so that `resolution="grid", mask_to_grid="centre"` finds exactly these cells again.
+    The image is resized and cropped by the model's preprocessing. The complete mask is converted to grey and resized to
+    the patch grid (Pillow's default, bicubic); a cell above 127 is object. `read` returns the mask with every cell
+    enlarged to its patch, so that `resolution="grid", mask_to_grid="centre"` recovers exactly these cells.
     """
 
     preprocessing: Preprocessing
@@ -84,7 +87,7 @@ class WholeMaskOnGrid(Wrapped):
 
     @property
     def resize(self) -> str:
-        return "squash"  # the pictures have the model's size already
+        return "squash"  # `read` returns images of the model's size, which must not be cropped again
 
     def read(self, index: int) -> Raw:
         raw = self.base.read(index)
@@ -92,7 +95,7 @@ class WholeMaskOnGrid(Wrapped):
         if raw.mask is None:
             return Raw(pixels)
         try:
-            with _opened(raw.mask) as image:
+            with _open_mask(raw.mask) as image:
                 cells = np.asarray(image.convert("L").resize(self.grid[::-1])) > 127
         except OSError as cause:
             raise ImageError(f"{raw.mask if isinstance(raw.mask, Path) else 'mask'}: damaged: {cause}") from cause
@@ -103,33 +106,34 @@ class WholeMaskOnGrid(Wrapped):
         return digest_of(self.base.digest(), "whole mask on the grid", str(self.preprocessing), self.grid)
 
 
-def _opened(mask: Path | bytes | np.ndarray) -> Image.Image:
+def _open_mask(mask: Path | bytes | np.ndarray) -> Image.Image:
     if isinstance(mask, np.ndarray):
         return Image.fromarray(mask)
     return Image.open(io.BytesIO(mask) if isinstance(mask, bytes) else mask)
 
 
 def squashed(model: Model, source: Source) -> Source:
-    """Pictures and masks are resized to the model's size without a crop."""
-    return WholePicture(source)
+    """The source with images and masks resized to the model's size without a crop."""
+    return SquashedImages(source)
 
 
 def squashed_with_void(model: Model, source: Source) -> Source:
-    """As `squashed`; what should not count is object."""
-    return WholePicture(source, void_is_object=True)
+    """As `squashed`, and pixels that a metric should ignore count as object."""
+    return SquashedImages(source, void_is_object=True)
 
 
 def whole_mask_on_grid(model: Model, source: Source) -> Source:
-    """Paper 001: see `WholeMaskOnGrid`."""
+    """The protocol of Joita 2025, see `WholeMaskOnGrid`."""
     return WholeMaskOnGrid(source, model.preprocessing, model.config.grid)
 
 
 def bilinear(model: Model) -> Model:
-    """torchvision's Resize interpolates bilinearly where it is not told otherwise; timm's ViTs bicubically."""
+    """The model with bilinear resizing, the default of torchvision's Resize. timm's ViTs resize bicubically."""
     return replace(model, preprocessing=replace(model.preprocessing, interpolation="bilinear"))
 
 
 def not_normalised(model: Model) -> Model:
-    """The network sees values in [0, 1]: mean and standard deviation were forgotten. Bilinear, too."""
+    """The model with pixels in [0, 1], without subtraction of the mean and division by the standard deviation, and with
+    bilinear resizing."""
     changed = replace(model.preprocessing, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return replace(model, preprocessing=changed)

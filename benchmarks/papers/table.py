@@ -1,4 +1,7 @@
-"""What a paper's table is: rows (methods) and columns (figures) with the paper's numbers, and how they are computed."""
+"""The definition of a paper's table: rows (methods), columns (metrics), the paper's values, and how to compute them.
+
+Has no command of its own: `python -m benchmarks.papers` lists and reproduces the tables.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from vitjax.models.model import Model
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """One line of the table.
 
-    name: what the paper calls the method. method: the request that `vitjax.evaluate` gets. paper: the paper's figures
-    by column name, in the unit shown (percent where the metric's figure is one); a figure that is missing here was not
-    found in a source that could be read, or the paper has no such line.
+    name: the paper's name of the method.
+    method: the request for `vitjax.evaluate`.
+    paper: the paper's values by column name, in the unit that is shown (percent where the metric is a percentage). A
+        value is missing if the paper has no such line, or if no readable source contains it.
     """
 
     name: str
@@ -26,7 +30,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A figure. name: the paper's. metric: the request. figure: which of the metric's figures, "" for its own."""
+    """One column of the table.
+
+    name: the paper's name of the metric.
+    metric: the request for `vitjax.evaluate`.
+    figure: which of the metric's values is shown; "" for a metric with a single value.
+    """
 
     name: str
     metric: str | dict[str, Any]
@@ -35,13 +44,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Part:
-    """Lines and columns that one run of `vitjax.evaluate` computes: one model on one data set.
+    """The rows and columns that one run of `vitjax.evaluate` computes: one model on one data set.
 
-    needs: what data to get and how to name them, for the list of tables and for errors. images: how many the paper
-    has, None where it does not say.
-    weights: a hub id where the model's default is not what the paper used.
+    name: of the part; also the name of its run directory.
+    model: name of the model.
+    needs: which data the part needs and how to pass them; shown in the list of tables and in errors.
+    rows, columns: of the table.
+    images: number of images in the paper; None if the paper does not say.
+    weights: hub id, where the paper's weights are not the model's default ones.
     options: of `vitjax.evaluate`, such as {"min_confidence": 0.85}.
-    model_as, source_as: the paper's protocol where it is not the library's own, such as another preprocessing.
+    model_as, source_as: change model and data to the paper's protocol, for example to another preprocessing.
     """
 
     name: str
@@ -60,8 +72,10 @@ class Part:
 class Table:
     """A table of a paper.
 
-    source: where the paper's figures were read, or why there are none. notes: where our protocol or our numbers differ
-    from the paper's; printed below the figures.
+    name, title: of the table.
+    source: where the paper's values were read, or why there are none.
+    parts: of the table.
+    notes: where the protocol or the values differ from the paper's; printed below the table.
     """
 
     name: str
@@ -71,5 +85,5 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-# Without these two a localisation figure says little: objects lie in the middle of photographs.
+# A localisation value means little without these: objects tend to be in the centre of photographs.
 BASELINES = (Row("Centre (baseline)", "centre"), Row("Random (baseline)", "random"))

@@ -1,4 +1,7 @@
-"""Integrated gradients by captum, where it is installed."""
+"""Integrated gradients by captum.
+
+Has no command of its own; `python -m benchmarks.speed` times it as "captum" if captum is installed.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,20 @@ def available() -> bool:
 
 
 def integrated_gradients(module: Any, pixels: torch.Tensor, steps: int = 50, microbatch_size: int = 8) -> torch.Tensor:
-    """Pictures [b, 3, H, W] -> maps [b, H, W] of the predicted classes, `microbatch_size` points of the path in a call.
+    """Maps [b, H, W] of the predicted classes, with vitjax's default baseline and quadrature.
 
-    Baseline, quadrature and steps are vitjax's defaults.
+    Args:
+        module: the model.
+        pixels: [b, 3, H, W].
+        steps: points of the path.
+        microbatch_size: points that are computed together; at least one per image.
     """
     from captum.attr import IntegratedGradients
 
     with torch.no_grad():
         target = module(pixels).argmax(1)
     size = max(microbatch_size, len(pixels))
-    found = IntegratedGradients(module).attribute(
+    attribution = IntegratedGradients(module).attribute(
         pixels, target=target, n_steps=steps, method="gausslegendre", internal_batch_size=size
     )
-    return found.sum(1).detach()
+    return attribution.sum(1).detach()

@@ -1,4 +1,8 @@
-"""Which peer runs what: timed cases on the weights and images that vitjax gets in the same run."""
+"""The timed cases of all peers, on the weights and images that vitjax gets in the same run.
+
+Has no command of its own; `python -m benchmarks.speed`, `python -m benchmarks.relevance` and the section "peers" of
+`python -m benchmarks.accelerator` time these cases.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,19 @@ from weights_convert.keys import to_state
 
 
 class Peers:
-    """The model in PyTorch, on the device that JAX uses and with as many threads as there are cores."""
+    """A model in PyTorch, on the device that JAX uses and with one thread per core.
+
+    Args:
+        model: the vitjax model, whose weights are copied.
+
+    Raises:
+        ValueError: the model's head does not read the class token.
+    """
 
     def __init__(self, model: Model) -> None:
         config = model.config
         if not isinstance(config, ViTConfig) or config.pool != "token":
-            raise ValueError(f"{model.name}: the peers read the class token; --no-peers runs without them")
+            raise ValueError(f"{model.name}: the peers need a head that reads the class token; pass --no-peers")
         torch.set_num_threads(os.cpu_count() or 1)
         cuda = jax.devices()[0].platform == "gpu" and torch.cuda.is_available()
         self.device, self.config = torch.device("cuda" if cuda else "cpu"), config
@@ -41,9 +52,16 @@ class Peers:
         self.dtype = dtype
 
     def cases(self, what: str, x: Any, targets: np.ndarray) -> dict[str, Case]:
-        """The peers that do `what`: "logits", a method, or FOLDS joined by "+", each with a pass of its own.
+        """The cases of one computation, by implementation.
 
-        x: [b, H, W, 3]. targets: [b], what relevance propagation explains; all others take the predicted class.
+        Args:
+            what: "logits", a method, or several methods of FOLDS joined by "+", each of which then runs its own pass.
+            x: pixels [b, H, W, 3].
+            targets: [b], the classes that the lean relevance propagation explains; all others explain the predicted
+                class.
+
+        Returns:
+            Only implementations that have the computation; none for an unknown one.
         """
         pixels = torch.from_numpy(np.array(x, np.float32)).permute(0, 3, 1, 2).contiguous()
         pixels = pixels.to(self.device, self.dtype)
@@ -62,32 +80,32 @@ class Peers:
         names = what.split("+")
         if not {*names} <= {"logits", *FOLDS}:
             return {}
-        found = {BATCHED: self._case(_each(self.batched, names, pixels), count)}
+        cases = {BATCHED: self._case(_run_methods(self.batched, names, pixels), count)}
         if len(names) == 1:
-            found[HOOKS] = self._case(_each(self.hooked, names, one), 1)
+            cases[HOOKS] = self._case(_run_methods(self.hooked, names, one), 1)
         if self.compiled is not None:
-            found[COMPILED] = self._case(_each(self.compiled, names, pixels), count)
-        return found
+            cases[COMPILED] = self._case(_run_methods(self.compiled, names, pixels), count)
+        return cases
 
     def _case(self, run: Callable[[], Any], items: int) -> Case:
-        """On a GPU a call ends when the GPU has finished, and the allocator says how much memory it took."""
+        """The case of a function. On a GPU a call waits for the GPU, and the allocator reports the memory."""
         if self.device.type == "cpu":
             return Case(run, items)
 
-        def finished() -> Any:
+        def synchronised() -> Any:
             result = run()
             torch.cuda.synchronize()
             return result
 
-        return replace(Case(finished, items), memory=lambda: _peak(finished))
+        return replace(Case(synchronised, items), memory=lambda: _peak_memory(synchronised))
 
 
-def _each(peer: Any, names: list[str], pixels: torch.Tensor) -> Callable[[], Any]:
+def _run_methods(peer: Any, names: list[str], pixels: torch.Tensor) -> Callable[[], Any]:
     return lambda: [getattr(peer, name)(pixels) for name in names]
 
 
-def _peak(run: Callable[[], Any]) -> float:
-    """MiB that a call takes above what lay there before."""
+def _peak_memory(run: Callable[[], Any]) -> float:
+    """Peak MiB that a call allocates in addition to what was allocated before."""
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()

@@ -1,6 +1,9 @@
-"""PyTorch as the public repositories run it: eager, one image, hooks keep attention, one backward through everything.
+"""PyTorch as public repositories use it: eager, one image at a time, with hooks that store attention.
 
-The model's parameters require gradients, as they do in those scripts, and whole n x n matrices are multiplied.
+Has no command of its own; `python -m benchmarks.speed` times it as "PyTorch, hooks, one image".
+
+As in those scripts, the model's parameters require gradients, one backward pass runs through the complete model, and
+whole n x n matrices are multiplied.
 """
 
 from __future__ import annotations
@@ -12,47 +15,52 @@ import torch
 
 
 class Hooked:
-    """A timm ViT with hooks. Methods take one picture [1, 3, H, W] and explain the predicted class: [patches]."""
+    """Methods on a timm ViT with hooks: pixels [1, 3, H, W] -> map [patches] of the predicted class.
+
+    Args:
+        module: the timm module; the head must read the class token.
+    """
 
     def __init__(self, module: Any) -> None:
         self.module = module.eval().requires_grad_(True)
         self.prefix = module.num_prefix_tokens
+        # Activations of the last forward pass, one tensor per block.
         self.attention: list[torch.Tensor] = []
-        self.tokens: list[torch.Tensor] = []  # entering each block
+        self.tokens: list[torch.Tensor] = []  # inputs of the blocks
         self.output: list[torch.Tensor] = []
         self.normed: list[torch.Tensor] = []
         for block in module.blocks:
-            block.attn.fused_attn = False  # the fused kernel has no attention to keep
-            block.attn.attn_drop.register_forward_hook(_keep(self.attention))
-            block.norm1.register_forward_hook(_keep(self.normed))
-            block.register_forward_pre_hook(lambda _, inputs: _keep(self.tokens)(None, None, inputs[0]))
-            block.register_forward_hook(_keep(self.output))
+            block.attn.fused_attn = False  # the fused kernel does not compute the attention matrix
+            block.attn.attn_drop.register_forward_hook(_append_to(self.attention))
+            block.norm1.register_forward_hook(_append_to(self.normed))
+            block.register_forward_pre_hook(lambda _, inputs: _append_to(self.tokens)(None, None, inputs[0]))
+            block.register_forward_hook(_append_to(self.output))
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[1, k]"""
+        """Logits [1, k]."""
         with torch.no_grad():
             return self._forward(pixels)
 
     def rollout(self, pixels: torch.Tensor) -> torch.Tensor:
         self.logits(pixels)
-        return self._product([_rows(a[0].mean(0) + _eye(a)) for a in self.attention])
+        return self._product([_normalise_rows(a[0].mean(0) + _eye(a)) for a in self.attention])
 
     def grad_rollout(self, pixels: torch.Tensor) -> torch.Tensor:
         self._backward(pixels)
-        return self._product([_rows(f.mean(0).clamp(min=0) + _eye(f)) for f in self._weighted()])
+        return self._product([_normalise_rows(f.mean(0).clamp(min=0) + _eye(f)) for f in self._weighted_attention()])
 
     def gmar(self, pixels: torch.Tensor) -> torch.Tensor:
         self._backward(pixels)
-        moves = []
+        matrices = []
         for a in self.attention:
             size = _grad(a).abs().sum((1, 2))
-            moves.append(((size / size.sum())[:, None, None] * a[0].detach()).sum(0) + _eye(a))
-        return self._product(moves)
+            matrices.append(((size / size.sum())[:, None, None] * a[0].detach()).sum(0) + _eye(a))
+        return self._product(matrices)
 
     def transformer_mm(self, pixels: torch.Tensor) -> torch.Tensor:
         self._backward(pixels)
         relevance = _eye(self.attention[0])
-        for cam in self._weighted():
+        for cam in self._weighted_attention():
             relevance = relevance + cam.clamp(min=0).mean(0) @ relevance
         return relevance[0, self.prefix :]
 
@@ -84,8 +92,8 @@ class Hooked:
         return (last[0, self.prefix :].detach() @ _grad(last)[self.prefix :].mean(0)).clamp(min=0)
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        for kept in (self.attention, self.tokens, self.output, self.normed):
-            kept.clear()
+        for activations in (self.attention, self.tokens, self.output, self.normed):
+            activations.clear()
         return self.module(pixels)
 
     def _backward(self, pixels: torch.Tensor) -> None:
@@ -93,35 +101,38 @@ class Hooked:
         self.module.zero_grad()
         logits[0, logits.argmax()].backward()
 
-    def _weighted(self) -> list[torch.Tensor]:
-        """Attention times its gradient, [h, n, m] of each block."""
+    def _weighted_attention(self) -> list[torch.Tensor]:
+        """Attention times its gradient, [h, n, m], of each block."""
         return [_grad(a) * a[0].detach() for a in self.attention]
 
     def _product(self, matrices: list[torch.Tensor]) -> torch.Tensor:
+        """The class token's row of the product of all matrices, at the patches."""
         result = matrices[0]
         for matrix in matrices[1:]:
             result = matrix @ result
         return result[0, self.prefix :]
 
 
-def _keep(kept: list[torch.Tensor]) -> Callable[..., None]:
+def _append_to(activations: list[torch.Tensor]) -> Callable[..., None]:
+    """A forward hook that appends a module's output to the list and lets it retain its gradient."""
+
     def hook(_module: Any, _inputs: Any, tensor: torch.Tensor) -> None:
         if tensor.requires_grad:
             tensor.retain_grad()
-        kept.append(tensor)
+        activations.append(tensor)
 
     return hook
 
 
-def _grad(kept: torch.Tensor) -> torch.Tensor:
-    """Of the one image."""
-    assert kept.grad is not None
-    return kept.grad[0]
+def _grad(activation: torch.Tensor) -> torch.Tensor:
+    """The retained gradient, without the batch axis of length 1."""
+    assert activation.grad is not None
+    return activation.grad[0]
 
 
 def _eye(like: torch.Tensor) -> torch.Tensor:
     return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
-def _rows(square: torch.Tensor) -> torch.Tensor:
+def _normalise_rows(square: torch.Tensor) -> torch.Tensor:
     return square / square.sum(-1, keepdim=True)

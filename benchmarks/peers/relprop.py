@@ -1,8 +1,12 @@
-"""transformer_attribution of one image in eager PyTorch: as the published implementation goes about it, and lean.
+"""transformer_attribution of one image in eager PyTorch, in two ways.
 
-Published: each linear layer is taken apart into positive and negative weights and inputs, forward and back by autograd,
-once for α = 1 and once for β = 0 (whose half is computed, then multiplied by nothing), and the gradient of the logit
-goes to the parameters, too. Lean: `tests.oracles.relprop`, the same rules without that.
+Has no command of its own; `python -m benchmarks.relevance` and `python -m benchmarks.speed --cases
+transformer_attribution` time both, as "PyTorch, hooks, one image" and "PyTorch, lean relprop, one image".
+
+`published` computes as the published implementation does: each linear layer is split into positive and negative weights
+and inputs, which autograd runs forward and backward twice, for α = 1 and for β = 0 (that half is computed and then
+multiplied by 0), and the gradient of the logit is also computed for the parameters. `lean` is `tests.oracles.relprop`,
+the same rules without these redundant operations.
 """
 
 from __future__ import annotations
@@ -18,14 +22,17 @@ ALPHA, BETA = 1, 0
 
 
 def lean(module: Any, config: Any, image: Any, target: int) -> torch.Tensor:
-    """One image [H, W, 3] on the CPU: [patches]. The target is given: the prediction costs no forward of its own."""
-    seen = propagate(module, config, image, target, "zplus", to_pixels=False)
-    cams = (torch.from_numpy(seen.attention) * torch.from_numpy(seen.attention_grad)).clamp(min=0).mean(1)
-    return _row(list(cams), config)
+    """The map [patches] of one image [H, W, 3] on the CPU.
+
+    target: class index; it is an argument so that no forward pass is needed for the prediction.
+    """
+    relevance = propagate(module, config, image, target, "zplus", to_pixels=False)
+    cams = (torch.from_numpy(relevance.attention) * torch.from_numpy(relevance.attention_grad)).clamp(min=0).mean(1)
+    return _attribution(list(cams), config)
 
 
 def published(module: Any, config: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """Of the predicted class; pixels [1, 3, H, W], a model whose head reads the class token alone: [patches]."""
+    """The map [patches] of the predicted class of one image [1, 3, H, W]. The head must read the class token only."""
     tokens = module.norm_pre(module._pos_embed(module.patch_embed(pixels)))[0]
     records = []
     for block in module.blocks:
@@ -40,31 +47,32 @@ def published(module: Any, config: Any, pixels: torch.Tensor) -> torch.Tensor:
     (logits * one_hot).sum().backward()
 
     relevance = linear(module.head, pooled.detach(), one_hot)
-    (relevance,) = z_rule(lambda each: each[0], [normed], relevance)
+    (relevance,) = z_rule(lambda tokens: tokens[0], [normed], relevance)
     cams = []
     for block, record in zip(reversed(module.blocks), reversed(records), strict=True):
         at_attention, relevance = through_block(block, record, relevance)
         cams.append((record["attention"].grad * at_attention).clamp(min=0).mean(0))
-    return _row(cams[::-1], config)
+    return _attribution(cams[::-1], config)
 
 
 def through_block(block: Any, record: dict[str, torch.Tensor], relevance: torch.Tensor) -> tuple[Any, torch.Tensor]:
-    """Relevance of attention and of what enters the block."""
-    seen = {name: tensor.detach() for name, tensor in record.items()}
-    n, c = seen["input"].shape
-    skip, branch = add(seen["middle"], seen["ffn"], relevance, "zplus")
-    branch = linear(block.mlp.fc1, seen["normed2"], linear(block.mlp.fc2, seen["hidden"], branch))
-    skip, branch = add(seen["input"], seen["attended"], join(seen["middle"], skip, branch), "zplus")
-    branch = linear(block.attn.proj, seen["context"], branch)
-    heads = len(seen["v"])
+    """Relevance of a block's attention [h, n, m] and of its input [n, c], from that of its output."""
+    values = {name: tensor.detach() for name, tensor in record.items()}
+    n, c = values["input"].shape
+    skip, branch = add(values["middle"], values["ffn"], relevance, "zplus")
+    branch = linear(block.mlp.fc1, values["normed2"], linear(block.mlp.fc2, values["hidden"], branch))
+    skip, branch = add(values["input"], values["attended"], join(values["middle"], skip, branch), "zplus")
+    branch = linear(block.attn.proj, values["context"], branch)
+    heads = len(values["v"])
     at_context = branch.reshape(n, heads, c // heads).transpose(0, 1)
-    at_attention, at_v = (r / 2 for r in z_rule(torch.matmul, (seen["attention"], seen["v"]), at_context))
-    at_q, at_k = (r / 2 for r in z_rule(lambda q, k: q @ k.mT, (seen["q"], seen["k"]), at_attention))
+    at_attention, at_v = (r / 2 for r in z_rule(torch.matmul, (values["attention"], values["v"]), at_context))
+    at_q, at_k = (r / 2 for r in z_rule(lambda q, k: q @ k.mT, (values["q"], values["k"]), at_attention))
     at_qkv = torch.stack([at_q, at_k, at_v]).permute(2, 0, 1, 3).reshape(n, 3 * c)
-    return at_attention, join(seen["input"], skip, linear(block.attn.qkv, seen["normed1"], at_qkv))
+    return at_attention, join(values["input"], skip, linear(block.attn.qkv, values["normed1"], at_qkv))
 
 
-def _row(cams: list[torch.Tensor], config: Any) -> torch.Tensor:
+def _attribution(cams: list[torch.Tensor], config: Any) -> torch.Tensor:
+    """The class token's row of the product of I + cam over the blocks, at the patches."""
     result = torch.eye(cams[0].shape[-1], dtype=cams[0].dtype)
     for cam in cams:
         result = result + cam @ result
@@ -72,15 +80,16 @@ def _row(cams: list[torch.Tensor], config: Any) -> torch.Tensor:
 
 
 def linear(layer: Any, x: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
-    """α-β rule: like signs against unlike signs of weight and input."""
+    """α-β rule of a linear layer: α times the share of pairs of weight and input with equal signs, minus β times the
+    share of pairs with opposite signs."""
     weights = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
     inputs = x.clamp(min=0), x.clamp(max=0)
 
-    def passed(*weights: torch.Tensor) -> torch.Tensor:
-        parts = [each.detach().requires_grad_() for each in inputs]
+    def propagated(*weights: torch.Tensor) -> torch.Tensor:
+        parts = [part.detach().requires_grad_() for part in inputs]
         results = [functional.linear(part, weight) for part, weight in zip(parts, weights, strict=True)]
         share = safe(relevance, sum(results).detach())
-        back = [torch.autograd.grad(result, part, share)[0] for result, part in zip(results, parts, strict=True)]
-        return sum(part.detach() * each for part, each in zip(parts, back, strict=True))  # type: ignore[return-value]
+        gradients = [torch.autograd.grad(result, part, share)[0] for result, part in zip(results, parts, strict=True)]
+        return sum(part.detach() * g for part, g in zip(parts, gradients, strict=True))  # type: ignore[return-value]
 
-    return ALPHA * passed(*weights) - BETA * passed(*reversed(weights))
+    return ALPHA * propagated(*weights) - BETA * propagated(*reversed(weights))

@@ -1,7 +1,9 @@
-"""How PyTorch's threads wait for one another: spinning or asleep, whichever makes PyTorch faster here and now.
+"""Chooses how PyTorch's threads wait for one another, spinning or asleep: whichever is faster on this machine now.
 
-On two cores with another process beside it, spinning makes PyTorch 5 to 20 times slower, which says nothing about
-PyTorch; on a quiet machine sleeping may cost a little. OpenMP reads the choice once, before torch is imported.
+Has no command of its own; `python -m benchmarks.speed` calls `choose` before it imports torch and records the choice.
+
+On two cores with another busy process, spinning makes PyTorch 5 to 20 times slower, which is no property of PyTorch; on
+an idle machine sleeping may cost a little. OpenMP reads the choice once, when torch is imported.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import os
 import subprocess
 import sys
 
+# Results files contain these texts.
 SPINNING, ASLEEP = "active, then asleep (OpenMP's default)", "asleep"
-WORTH = 0.95
-"""Spinning must be faster by this to be chosen: a neighbour that comes later would ruin it."""
+SPINNING_BELOW = 0.95
+"""Spinning is chosen if it takes less than this share of the time of sleeping. A smaller gain is not worth the risk: a
+process that starts during the measurement would slow spinning threads down."""
 
 PROBE = """
 import time, torch
@@ -36,26 +40,27 @@ print(sum(sorted(seconds[2:])[:7]))
 
 
 def choose() -> str:
-    """Set the environment for the import of torch to come, and say how its threads will wait.
+    """Set OMP_WAIT_POLICY for a later import of torch, and return a description of how its threads will wait.
 
-    Does nothing where the user has set OMP_WAIT_POLICY or GOMP_SPINCOUNT, or torch is there already.
-    Cost: six short processes, a few seconds each.
+    Changes nothing if the user has set OMP_WAIT_POLICY or GOMP_SPINCOUNT, or torch has been imported.
+
+    Cost: six short processes of a few seconds each.
     """
-    given = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
-    if given or "torch" in sys.modules:
-        return ", ".join(f"{name}={value}" for name, value in given.items()) or SPINNING
-    # In turns, the best of each: a neighbour that passes by does not decide.
-    tried = [(_seconds({}), _seconds({"OMP_WAIT_POLICY": "PASSIVE"})) for _ in range(3)]
-    spinning, asleep = map(min, zip(*tried, strict=True))
-    if spinning < WORTH * asleep:
+    settings = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
+    if settings or "torch" in sys.modules:
+        return ", ".join(f"{name}={value}" for name, value in settings.items()) or SPINNING
+    # Both are timed alternately, and the fastest run of each counts, so that brief load does not decide.
+    seconds = [(_seconds({}), _seconds({"OMP_WAIT_POLICY": "PASSIVE"})) for _ in range(3)]
+    spinning, asleep = map(min, zip(*seconds, strict=True))
+    if spinning < SPINNING_BELOW * asleep:
         return SPINNING
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     return ASLEEP
 
 
 def _seconds(environment: dict[str, str]) -> float:
-    """Of a small transformer's forward in a process of its own."""
+    """Seconds of the forward pass of a small transformer, in a process of its own with these environment variables."""
     code = PROBE.format(threads=os.cpu_count() or 1)
     command = [sys.executable, "-c", code]
-    found = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
-    return float(found.stdout)
+    process = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    return float(process.stdout)

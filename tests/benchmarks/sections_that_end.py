@@ -1,10 +1,10 @@
-"""Sections of a run that end in every way there is; imported by the processes that run them."""
+"""Sections of `benchmarks.accelerator` that end in different ways; the processes that run them import this module."""
 
 import os
 import time
 
 
-def well(setup, clock, peaks):
+def completing(setup, clock, peaks):
     yield {"case": "first", "left": clock.left > 0}
     yield {"case": "second"}
 
@@ -19,6 +19,6 @@ def raising(setup, clock, peaks):
     raise ValueError("of\ntwo lines")
 
 
-def dying(setup, clock, peaks):
+def exiting(setup, clock, peaks):
     yield {"case": "first"}
     os._exit(7)

@@ -1,4 +1,4 @@
-"""The prepared run for an accelerator: searches, deadlines, tables; and the whole of it with a tiny model."""
+"""benchmarks.accelerator: searches, deadlines and tables, and a complete run with a tiny model."""
 
 import json
 import os
@@ -25,15 +25,16 @@ from vitjax.execution.flops import Product, products
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("jax", "flax", "numpy", "pillow", "safetensors", "jinja2", "matplotlib", "scipy")
-"""All that the run needs, beside what these need."""
+"""The distributions that the run needs; their own requirements are added."""
 
 
-def soon(seconds=60.0):
+def clock_of(seconds=60.0):
+    """A clock whose deadline is in so many seconds."""
     return Clock(time.time() + seconds, rounds=3, round_seconds=0.001)
 
 
 def fake_case(monkeypatch, rates):
-    """Cases whose images per second are given by batch; a batch that is not there does not fit into memory."""
+    """Cases with the given images per second by batch. A batch that is not given does not fit into memory."""
     from benchmarks.accelerator import timing
 
     def case_at(batch):
@@ -41,64 +42,64 @@ def fake_case(monkeypatch, rates):
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return Case(lambda: batch, items=batch, compile_s=0.5)
 
-    def known(run, clock):
+    def fake_timed(run, clock):
         return timing.Timed(run() / rates[run()], [run() / rates[run()]])
 
-    monkeypatch.setattr(timing, "timed", known)
+    monkeypatch.setattr(timing, "timed", fake_timed)
     return case_at
 
 
 @pytest.mark.parametrize(
-    ("rates", "best", "tried"),
+    ("rates", "batch", "tried"),
     [
-        ({8: 100, 16: 150, 32: 152, 64: 999}, 32, [8, 16, 32]),  # 152 is no growth to speak of
+        ({8: 100, 16: 150, 32: 152, 64: 999}, 32, [8, 16, 32]),  # from 150 to 152 is less than the required growth
         ({8: 100, 16: 90, 32: 999}, 8, [8, 16]),
         ({8: 100, 16: 150}, 16, [8, 16, 32]),  # 32 does not fit
-        ({2: 50, 1: 30}, 2, [8, 4, 2]),  # nor do 8 and 4
-        ({8: 100, 16: 200, 32: 400, 64: 800, 128: 1600}, 64, [8, 16, 32, 64]),  # the most there may be
+        ({2: 50, 1: 30}, 2, [8, 4, 2]),  # 8 and 4 do not fit
+        ({8: 100, 16: 200, 32: 400, 64: 800, 128: 1600}, 64, [8, 16, 32, 64]),  # 64 is the limit
     ],
 )
-def test_the_batch_is_doubled_while_it_pays_and_fits(monkeypatch, rates, best, tried):
-    found = best_batch(fake_case(monkeypatch, rates), 8, 64, soon())
-    assert found.batch == best and [each["batch"] for each in found.tried] == tried
-    assert found.case.items / found.timed.seconds == rates[best]
+def test_batch_is_doubled_while_it_is_faster_and_fits(monkeypatch, rates, batch, tried):
+    best = best_batch(fake_case(monkeypatch, rates), 8, 64, clock_of())
+    assert best.batch == batch and [attempt["batch"] for attempt in best.tried] == tried
+    assert best.case.items / best.timed.seconds == rates[batch]
 
 
-def test_a_search_ends_where_nothing_fits_and_where_time_ends(monkeypatch):
-    assert best_batch(fake_case(monkeypatch, {}), 8, 64, soon()) is None
-    found = best_batch(fake_case(monkeypatch, {8: 1, 16: 9}), 8, 64, soon(-1))
-    assert found.batch == 8
+def test_search_ends_if_no_batch_fits_or_no_time_is_left(monkeypatch):
+    assert best_batch(fake_case(monkeypatch, {}), 8, 64, clock_of()) is None
+    best = best_batch(fake_case(monkeypatch, {8: 1, 16: 9}), 8, 64, clock_of(-1))
+    assert best.batch == 8
     with pytest.raises(RuntimeError, match="another"):
-        best_batch(lambda batch: (_ for _ in ()).throw(RuntimeError("another")), 8, 64, soon())
+        best_batch(lambda batch: (_ for _ in ()).throw(RuntimeError("another")), 8, 64, clock_of())
 
 
-def test_rounds_of_several_calls_are_timed_by_the_call():
+def test_rounds_of_several_calls_report_seconds_per_call():
     calls = []
-    found = timed(lambda: calls.append(time.sleep(0.002)), Clock(time.time() + 9, rounds=4, round_seconds=0.02))
-    assert len(found.rounds) == 4 and len(calls) > 20
-    assert 0.002 < found.seconds < 0.02
+    times = timed(lambda: calls.append(time.sleep(0.002)), Clock(time.time() + 9, rounds=4, round_seconds=0.02))
+    assert len(times.rounds) == 4 and len(calls) > 20
+    assert 0.002 < times.seconds < 0.02
 
 
-def test_a_roofline_takes_of_each_product_the_longer_of_computing_and_moving():
+def test_roofline_sums_the_longer_of_compute_and_memory_time():
     peaks = Peaks({"bfloat16": 100.0, "float32": 10.0}, 50.0)
-    computing = Product(flops=200.0, bytes=10, dtype="bfloat16", times=3)
-    moving = Product(flops=10.0, bytes=100, dtype="float32", times=1)
-    assert roofline([computing, moving], peaks) == pytest.approx(3 * 2 + 2)
+    compute_bound = Product(flops=200.0, bytes=10, dtype="bfloat16", times=3)
+    memory_bound = Product(flops=10.0, bytes=100, dtype="float32", times=1)
+    assert roofline([compute_bound, memory_bound], peaks) == pytest.approx(3 * 2 + 2)
     a, b = jnp.ones((3, 4)), jnp.ones((4, 5), jnp.float32)
-    (found,) = products(jax.jit(lambda a, b: a @ b), a, b)
-    assert found == Product(2 * 3 * 4 * 5, 4 * (12 + 20 + 15), "float32", 1)
+    (product,) = products(jax.jit(lambda a, b: a @ b), a, b)
+    assert product == Product(2 * 3 * 4 * 5, 4 * (12 + 20 + 15), "float32", 1)
 
 
 ENDS = {
-    "well": ["first", "second"],
+    "completing": ["first", "second"],
     "raising": ["first", "ValueError: of two lines"],
-    "dying": ["first", "its process ended with 7"],
+    "exiting": ["first", "its process ended with 7"],
     "hanging": ["first", "cut off at its deadline"],
 }
 
 
-@pytest.mark.parametrize("how", [pytest.param(each, marks=[pytest.mark.slow] * (each == "hanging")) for each in ENDS])
-def test_a_section_is_heard_to_its_last_row_however_it_ends(how, monkeypatch):
+@pytest.mark.parametrize("how", [pytest.param(name, marks=[pytest.mark.slow] * (name == "hanging")) for name in ENDS])
+def test_rows_of_a_section_are_received_however_it_ends(how, monkeypatch):
     section = sections.Section("tests.benchmarks.sections_that_end", how, 1)
     monkeypatch.setattr(sections, "SECTIONS", {how: section})
     monkeypatch.setattr(sections, "GRACE", 0.5)
@@ -108,18 +109,18 @@ def test_a_section_is_heard_to_its_last_row_however_it_ends(how, monkeypatch):
     assert time.time() - started < 30
 
 
-def result(**rows):
-    return {"dry_run": False, "sections": {name: {"seconds": 1.0, "rows": each} for name, each in rows.items()}}
+def results_of(**sections):
+    return {"dry_run": False, "sections": {name: {"seconds": 1.0, "rows": rows} for name, rows in sections.items()}}
 
 
-def parity_row(case, name, error, spearman, **judged):
-    return {"case": case, "map": name, "largest_error": error, "spearman": spearman, **judged}
+def parity_row(case, name, error, spearman, **tolerance):
+    return {"case": case, "map": name, "largest_error": error, "spearman": spearman, **tolerance}
 
 
-def test_targets_are_judged_by_what_was_measured():
-    met = {row[0]: row[2:] for row in targets(result())}
-    assert set(met.values()) == {("not measured", "?")}
-    found = result(
+def test_targets_are_compared_with_the_results():
+    verdicts = {line[0]: line[2:] for line in targets(results_of())}
+    assert set(verdicts.values()) == {("not measured", "?")}
+    results = results_of(
         device=[{"case": "about", "device": "A chip"}],
         parity=[
             parity_row("float32, highest", "a", 1e-6, 1.0, tolerance=1e-5, met=True),
@@ -136,14 +137,14 @@ def test_targets_are_judged_by_what_was_measured():
         ],
         engine=[{"case": "one chunk"}, {"case": "engine", "seconds_for_50000": 119.0}],
     )  # fmt: skip
-    said = {row[0]: row[2:] for row in targets(found)}
-    assert said["maps at full precision within their recorded tolerance"] == ("1 of 1", "yes")
-    assert said["logits, MFU"] == ("46.0%", "yes")
-    assert said["transformer_mm, MFU"] == ("20.0%", "**no**")
-    assert said["transformer_mm, times PyTorch with hooks, one image"] == ("60.0", "yes")
-    assert said["transformer_mm, times PyTorch batched by hand"] == ("1.50", "**no**")
-    assert said["50,000 images through the engine"] == ("119 s", "yes")
-    shown = render(found)
+    verdicts = {line[0]: line[2:] for line in targets(results)}
+    assert verdicts["maps at full precision within their recorded tolerance"] == ("1 of 1", "yes")
+    assert verdicts["logits, MFU"] == ("46.0%", "yes")
+    assert verdicts["transformer_mm, MFU"] == ("20.0%", "**no**")
+    assert verdicts["transformer_mm, times PyTorch with hooks, one image"] == ("60.0", "yes")
+    assert verdicts["transformer_mm, times PyTorch batched by hand"] == ("1.50", "**no**")
+    assert verdicts["50,000 images through the engine"] == ("119 s", "yes")
+    shown = render(results)
     assert "## vitjax on A chip" in shown and "| a | 1e-05 | True | 1.0e-06, 1.0 | 2.0e-02, 0.9 |" in shown
     assert "rounds" not in shown
 
@@ -153,49 +154,50 @@ def test_peaks_need_every_rate():
         {"case": f"product {name}", "tflops": rate} for name, rate in (("bfloat16", 8), ("tf32", 4), ("float32", 1))
     ]
     assert peaks_of(rows) is None
-    found = peaks_of([*rows, {"case": "copy within the device", "GB_per_s": 3}])
-    assert found.flops["bfloat16"] == 8e12 and found.flops["float32"] == 4e12 and found.bytes == 3e9
+    peaks = peaks_of([*rows, {"case": "copy within the device", "GB_per_s": 3}])
+    assert peaks.flops["bfloat16"] == 8e12 and peaks.flops["float32"] == 4e12 and peaks.bytes == 3e9
 
 
-def test_pictures_of_the_engine_have_an_object_each():
-    source = engine.pictures(70, (32, 48), distinct=5)
+def test_synthetic_images_have_an_object_each():
+    source = engine.synthetic_images(70, (32, 48), distinct=5)
     assert source.pixels.shape == (70, 32, 48, 3) and set(np.unique(source.masks)) == {0, 255}
     assert ((source.masks == 255).any((1, 2)) & (source.masks == 0).any((1, 2))).all()
     np.testing.assert_array_equal(source.pixels[3], source.pixels[68])
 
 
 @pytest.mark.slow
-def test_the_engine_writes_every_record():
-    chunk, whole = engine.measure(replace(DRY_RUN, images=24), soon(), None)
+def test_engine_section_writes_every_record():
+    chunk, run = engine.measure(replace(DRY_RUN, images=24), clock_of(), None)
     assert chunk["first_s"] > chunk["again_s"]
-    assert whole["images"] == 24 and whole["records"] == "written"
-    assert whole["seconds_for_50000"] == pytest.approx(50_000 * whole["seconds"] / 24, rel=0.01)
+    assert run["images"] == 24 and run["records"] == "written"
+    assert run["seconds_for_50000"] == pytest.approx(50_000 * run["seconds"] / 24, rel=0.01)
 
 
 @needs_shared
-def test_recordings_are_those_of_the_shared_pass():
+def test_recorded_references_are_of_methods_of_the_shared_pass():
     images, target, references = parity.recorded(SHARED / "golden")
     assert len(images) == len(target) == 5
-    methods = {each.method["method"] for each in references}
+    methods = {reference.method["method"] for reference in references}
     assert {"rollout", "transformer_mm", "lrp"} < methods and not methods & {"occlusion", "tam", "attention_flow"}
-    assert all(len(each.maps) == 5 for each in references)
+    assert all(len(reference.maps) == 5 for reference in references)
 
 
+# sitecustomize.py of a process in which only NEEDED and their requirements can be imported.
 BLOCKER = """
 import importlib.metadata, re, sys
 
 def distributions(names):
-    found, left = set(), list(names)
+    closure, left = set(), list(names)
     while left:
         name = re.split(r"[^A-Za-z0-9._-]", left.pop())[0].lower().replace("_", "-")
-        if name not in found:
+        if name not in closure:
             try:
-                needs = importlib.metadata.requires(name) or []
+                requirements = importlib.metadata.requires(name) or []
             except importlib.metadata.PackageNotFoundError:
                 continue
-            found.add(name)
-            left += [each for each in needs if "extra ==" not in each]
-    return found
+            closure.add(name)
+            left += [requirement for requirement in requirements if "extra ==" not in requirement]
+    return closure
 
 allowed = distributions({needed!r})
 modules = {{
@@ -218,24 +220,25 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 
 
 @pytest.mark.slow
-def test_the_whole_run_needs_no_more_packages_than_it_says(tmp_path):
-    """A dry run from the checkout, where everything but a few packages cannot be imported, as on a bare machine."""
+def test_complete_run_needs_no_other_packages(tmp_path):
+    """A dry run of the source tree in which only NEEDED can be imported, as on a machine with few packages."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(needed=NEEDED))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     command = [sys.executable, "-m", "benchmarks.accelerator", "--dry-run", "--out", str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    environment = {**os.environ, "PYTHONPATH": path}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     (written,) = tmp_path.glob("accelerator_*.json")
-    found = json.loads(written.read_text())
-    assert found["dry_run"] and [*found["sections"]] == [*sections.SECTIONS]
-    rows = {name: each["rows"] for name, each in found["sections"].items()}
-    said = [row["status"] for each in rows.values() for row in each if "status" in row]
-    assert said == ["not installed: torch, timm"], done.stderr
+    results = json.loads(written.read_text())
+    assert results["dry_run"] and [*results["sections"]] == [*sections.SECTIONS]
+    rows = {name: section["rows"] for name, section in results["sections"].items()}
+    status = [row["status"] for section in rows.values() for row in section if "status" in row]
+    assert status == ["not installed: torch, timm"], process.stderr
     assert {row["case"] for row in rows["throughput"]} == {*DRY_RUN.whats}
     assert all(row["images_per_s"] > 0 and row["share_of_roofline"] > 0 for row in rows["throughput"])
     assert rows["engine"][-1]["images"] == DRY_RUN.images and "no pyarrow" in rows["engine"][-1]["records"]
     assert all(row["largest_error"] == 0 for row in rows["parity"] if row["case"] == "float32, highest")
-    assert "### engine" in done.stdout
+    assert "### engine" in process.stdout
 
 
 @pytest.mark.slow
@@ -245,7 +248,7 @@ def test_peers_are_timed_on_the_same_model():
     import_timm()
     from benchmarks.accelerator import peers
 
-    rows = list(peers.measure(replace(DRY_RUN, dtype="float32"), soon(), None))
-    known = {(row["case"], row["who"]): row for row in rows}
-    assert known["transformer_mm", BATCHED]["images_per_s"] > 0 and known["logits", HOOKS]["batch"] == 1
-    assert ("folds", BATCHED) in known and ("folds", HOOKS) not in known
+    rows = list(peers.measure(replace(DRY_RUN, dtype="float32"), clock_of(), None))
+    by_peer = {(row["case"], row["who"]): row for row in rows}
+    assert by_peer["transformer_mm", BATCHED]["images_per_s"] > 0 and by_peer["logits", HOOKS]["batch"] == 1
+    assert ("folds", BATCHED) in by_peer and ("folds", HOOKS) not in by_peer

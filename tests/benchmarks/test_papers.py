@@ -1,4 +1,4 @@
-"""The papers' tables: every request in them is valid, one runs end to end, and paper 001's figures come out."""
+"""The papers' tables: all requests are valid, one table runs end to end, and Joita 2025's values are reproduced."""
 
 import inspect
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.papers import TABLES
 from benchmarks.papers.__main__ import main
 from benchmarks.papers.compute import opened_model, run_part, shown_name
-from benchmarks.papers.protocols import WholeMaskOnGrid, WholePicture, not_normalised
+from benchmarks.papers.protocols import SquashedImages, WholeMaskOnGrid, not_normalised
 from tests.conftest import SHARED, needs_shared
 from tests.evaluating.world import Pictures
 from vitjax.data.decode import decode
@@ -28,7 +28,7 @@ PARTS = [pytest.param(table, part, id=f"{table.name}-{part.name}") for table in 
 
 
 class Photographs(Pictures):
-    """Made-up pictures of another aspect than the model's, with soft-edged masks."""
+    """Random images with another aspect ratio than the model's, and masks with soft edges."""
 
     def read(self, index):
         rng = np.random.default_rng(index)
@@ -36,7 +36,7 @@ class Photographs(Pictures):
         return Raw(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8), np.asarray(grey))
 
 
-def test_every_table_of_the_papers_has_its_config():
+def test_every_table_of_the_papers_is_defined():
     assert set(TABLES) == {
         "p000_table2",
         "p001_table1",
@@ -59,35 +59,35 @@ def test_requests_are_valid(table, part):
         [row.name for row in part.rows],
         [request(row.method).label for row in part.rows],
         [column.name for column in part.columns],
-        [each.name for each in table.parts],
+        [other.name for other in table.parts],
     ):
         assert len(set(names)) == len(names)
     part.model_as(model)
 
 
 @pytest.mark.parametrize(("table", "part"), PARTS)
-def test_baselines_stand_in_every_part(table, part):
+def test_every_part_contains_the_baselines(table, part):
     assert {"centre", "random"} <= {request(row.method).name for row in part.rows}
 
 
-def test_paper_001_mask_reaches_the_metric_as_its_code_makes_it():
+def test_metric_gets_the_mask_that_the_code_of_joita_2025_computes():
     preprocessing, grid = Preprocessing(size=(32, 32)), (4, 4)
     source = pickle.loads(pickle.dumps(WholeMaskOnGrid(Photographs(3), preprocessing, grid)))
     for index in range(3):
         raw = Photographs(3).read(index)
         expected = np.asarray(Image.fromarray(raw.mask).resize((4, 4))) > 127
-        seen = decode(source, index, preprocessing)
-        assert seen.status == "ok"
-        np.testing.assert_array_equal(mask_on_grid(seen.mask, grid, "centre") == 255, expected)
-        np.testing.assert_array_equal(seen.pixels, decode(Photographs(3), index, preprocessing).pixels)
+        decoded = decode(source, index, preprocessing)
+        assert decoded.status == "ok"
+        np.testing.assert_array_equal(mask_on_grid(decoded.mask, grid, "centre") == 255, expected)
+        np.testing.assert_array_equal(decoded.pixels, decode(Photographs(3), index, preprocessing).pixels)
     assert source.digest() != Photographs(3).digest()
 
 
-def test_paper_001_damaged_mask_is_a_status_and_no_crash(tmp_path):
+def test_damaged_mask_on_the_grid_gives_a_status(tmp_path):
     class Damaged(Photographs):
         def read(self, index):
             path = tmp_path / "mask.png"
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"not an image")
             return super().read(index)._replace(mask=path)
 
     with pytest.raises(ImageError, match=r"mask\.png"):
@@ -95,7 +95,7 @@ def test_paper_001_damaged_mask_is_a_status_and_no_crash(tmp_path):
     assert decode(WholeMaskOnGrid(Damaged(1), Preprocessing(size=(32, 32)), (4, 4)), 0, Preprocessing()).status != "ok"
 
 
-def test_whole_picture_keeps_what_a_crop_would_cut_off():
+def test_squashed_images_keep_the_borders_that_a_crop_removes():
     class Bordered(Photographs):
         def read(self, index):
             mask = np.zeros((50, 70), np.uint8)
@@ -104,16 +104,16 @@ def test_whole_picture_keeps_what_a_crop_would_cut_off():
             return super().read(index)._replace(mask=mask, ignore=255)
 
     preprocessing = Preprocessing(size=(50, 70), crop_pct=0.5)
-    counts = decode(WholePicture(Bordered(1)), 0, preprocessing).mask
-    assert [(counts == value).sum() for value in (255, 128, 0)] == [150, 850, 2500]
-    everything = decode(WholePicture(Bordered(1), void_is_object=True), 0, preprocessing).mask
-    assert [(everything == value).sum() for value in (255, 128, 0)] == [1000, 0, 2500]
+    ignored = decode(SquashedImages(Bordered(1)), 0, preprocessing).mask
+    assert [(ignored == value).sum() for value in (255, 128, 0)] == [150, 850, 2500]
+    as_object = decode(SquashedImages(Bordered(1), void_is_object=True), 0, preprocessing).mask
+    assert [(as_object == value).sum() for value in (255, 128, 0)] == [1000, 0, 2500]
 
 
-def test_paper_002_feeds_pictures_without_normalisation():
+def test_coporan_2025_feeds_images_without_normalisation():
     model = not_normalised(opened_model(TABLES["p002_table3"].parts[0], "vitjax_scenes", None, None))
-    picture = np.full((64, 64, 3), 255, np.uint8)
-    np.testing.assert_array_equal(model.preprocess(picture), np.ones((1, 64, 64, 3), np.float32))
+    image = np.full((64, 64, 3), 255, np.uint8)
+    np.testing.assert_array_equal(model.preprocess(image), np.ones((1, 64, 64, 3), np.float32))
 
 
 def test_list_names_every_table_and_its_data(capsys):
@@ -125,7 +125,7 @@ def test_list_names_every_table_and_its_data(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "hint"),
     [
         (["p001_table"], "did you mean 'p001_table1'"),
         (["p001_table1"], "needs --data"),
@@ -134,14 +134,14 @@ def test_list_names_every_table_and_its_data(capsys):
         (["p001_table1", "--data", "scenes:4", "--weights", "nowhere.safetensors"], "--weights FILE"),
     ],
 )
-def test_errors_say_what_to_do(arguments, told, capsys, tmp_path):
+def test_errors_say_what_to_pass(arguments, hint, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "-o", str(tmp_path)])
     assert stop.value.code == 1
-    assert told in capsys.readouterr().err
+    assert hint in capsys.readouterr().err
 
 
-def test_data_without_masks_is_an_error_that_names_the_data_needed(tmp_path):
+def test_error_for_data_without_masks_names_the_data_that_are_needed(tmp_path):
     part = TABLES["p003_table1"].parts[0]
     (tmp_path / "photographs").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "photographs" / "one.png")
@@ -152,15 +152,15 @@ def test_data_without_masks_is_an_error_that_names_the_data_needed(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_table_runs_end_to_end_and_goes_on_where_it_stopped(tmp_path, capsys):
+def test_table_runs_end_to_end_and_resumes(tmp_path, capsys):
     command = ["p003_table4", "--data", "scenes:4", "--model", "vitjax_scenes", "--workers", "0", "-o", str(tmp_path)]
     main([*command, "--parts", "segmentation"])
     first = json.loads((tmp_path / "table.json").read_text())
     assert list(first["parts"]) == ["segmentation"]
-    found = first["parts"]["segmentation"]["lines"]
-    assert len(found) == 6 * 3
-    assert all(line["low"] <= line["ours"] <= line["high"] and line["paper"] is None for line in found)
-    assert len(first["parts"]["segmentation"]["unlike"]) == 2  # neither the paper's model nor its images
+    lines = first["parts"]["segmentation"]["lines"]
+    assert len(lines) == 6 * 3
+    assert all(line["low"] <= line["ours"] <= line["high"] and line["paper"] is None for line in lines)
+    assert len(first["parts"]["segmentation"]["unlike"]) == 2  # another model and other images than the paper's
     main(command)
     both = json.loads((tmp_path / "table.json").read_text())
     assert both["parts"]["segmentation"] == first["parts"]["segmentation"]
@@ -172,16 +172,15 @@ def test_a_table_runs_end_to_end_and_goes_on_where_it_stopped(tmp_path, capsys):
 
 @needs_shared
 @pytest.mark.slow
-def test_paper_001_figures_come_out(tmp_path):
+def test_values_of_joita_2025_are_reproduced(tmp_path):
     data = SHARED / "data"
     weights = data / "deit_tiny_patch16_224.safetensors"
     main(["p001_table1", "--data", f"folder:{data / 'voc14'}", "--weights", str(weights), "-o", str(tmp_path)])
     voc14 = json.loads((tmp_path / "table.json").read_text())["parts"]["voc14"]
     assert voc14["unlike"] == []
-    found = voc14["lines"]
-    published = [line for line in found if line["paper"] is not None]
+    published = [line for line in voc14["lines"] if line["paper"] is not None]
     assert len(published) == 4 * 3
     for line in published:
         assert line["n"] == 14
         assert abs(line["difference"]) < 0.1, line
-    assert len(found) == 10 * 3
+    assert len(voc14["lines"]) == 10 * 3

@@ -1,4 +1,4 @@
-"""The command line, in process: what it writes, what it prints, how it fails."""
+"""The command line, run in this process: files written, text printed, errors."""
 
 import csv
 import json
@@ -19,30 +19,31 @@ from vitjax.errors import ConfigError
 from vitjax.methods import METHODS
 
 QUICK = [name for name, method in METHODS.items() if not method.slow]
-"""What "all" stands for on the command line."""
+"""The methods of `--methods all`."""
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_files(tmp_path):
     paths = []
     for index in range(3):
-        path = tmp_path / "pictures" / f"scene{index}.png"
+        path = tmp_path / "images" / f"scene{index}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(scene(index, seed=5).image).save(path)
         paths.append(str(path))
     return paths
 
 
-def fails(capsys, *arguments):
+def error_of(capsys, *arguments):
+    """Standard error of a command that must fail."""
     with pytest.raises(SystemExit) as exit_:
-        main([str(a) for a in arguments])
+        main([str(argument) for argument in arguments])
     assert exit_.value.code not in (0, None)
     return capsys.readouterr().err
 
 
-def test_explain_writes_pictures_maps_predictions_and_manifest(pictures, tmp_path, capsys):
+def test_explain_writes_strips_maps_predictions_and_manifest(image_files, tmp_path, capsys):
     out = tmp_path / "out"
-    main(["explain", *pictures, "--methods", "rollout", "rollout:head_fusion=max", "-o", str(out), "--sheets"])
+    main(["explain", *image_files, "--methods", "rollout", "rollout:head_fusion=max", "-o", str(out), "--sheets"])
     names = {path.name for path in out.iterdir()}
     assert {"manifest.json", "predictions.csv", "rollout.npz", "scene0_rollout.png"} <= names
     assert {"scene2_rollout_head_fusion-max.png", "scene2_attention.png"} <= names
@@ -57,9 +58,9 @@ def test_explain_writes_pictures_maps_predictions_and_manifest(pictures, tmp_pat
     assert rows[0]["predicted"] == rows[0]["target"]
 
 
-def test_compare_writes_one_self_contained_page_and_grid(pictures, tmp_path):
+def test_compare_writes_a_self_contained_page_and_a_grid(image_files, tmp_path):
     out = tmp_path / "out"
-    main(["compare", *pictures[:1], "--methods", "all", "--target", "top2", "-o", str(out)])
+    main(["compare", *image_files[:1], "--methods", "all", "--target", "top2", "-o", str(out)])
     page = (out / "index.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     for name in QUICK:
@@ -71,7 +72,7 @@ def test_compare_writes_one_self_contained_page_and_grid(pictures, tmp_path):
     assert row["predicted"] != row["target"]
 
 
-def test_demo_scores_every_method_against_the_truth(tmp_path, capsys):
+def test_demo_scores_every_quick_method_against_the_true_masks(tmp_path, capsys):
     out = tmp_path / "out"
     main(["demo", "-o", str(out), "--scenes", "2", "--scored", "4"])
     printed = capsys.readouterr().out
@@ -82,50 +83,50 @@ def test_demo_scores_every_method_against_the_truth(tmp_path, capsys):
     assert (out / "grid.png").exists() and (out / "index.html").exists()
 
 
-def test_damaged_pictures_are_skipped_and_counted(pictures, tmp_path, capsys):
-    cut = tmp_path / "cut.jpg"
-    Image.fromarray(scene(0).image).save(cut, quality=95)
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    page = tmp_path / "page.jpg"
-    page.write_text("<html><body>404</body></html>")
+def test_damaged_images_are_skipped_and_counted(image_files, tmp_path, capsys):
+    truncated = tmp_path / "truncated.jpg"
+    Image.fromarray(scene(0).image).save(truncated, quality=95)
+    truncated.write_bytes(truncated.read_bytes()[: truncated.stat().st_size // 2])
+    html = tmp_path / "html.jpg"
+    html.write_text("<html><body>404</body></html>")
     out = tmp_path / "out"
-    main(["explain", *pictures, str(cut), str(page), "-o", str(out)])
+    main(["explain", *image_files, str(truncated), str(html), "-o", str(out)])
     printed = capsys.readouterr()
-    assert "3 images x 1 methods, 2 pictures skipped" in printed.out
-    assert "cut.jpg" in printed.err and "page.jpg" in printed.err
+    assert "3 images x 1 methods, 2 images skipped" in printed.out
+    assert "truncated.jpg" in printed.err and "html.jpg" in printed.err
     skipped = json.loads((out / "manifest.json").read_text())["skipped"]
-    assert [Path(each["file"]).name for each in skipped] == ["cut.jpg", "page.jpg"]
+    assert [Path(record["file"]).name for record in skipped] == ["truncated.jpg", "html.jpg"]
 
 
-def test_errors_are_one_line_and_come_before_any_output(pictures, tmp_path, capsys):
+def test_errors_are_one_line_and_precede_any_output(image_files, tmp_path, capsys):
     out = tmp_path / "out"
     cases = [
-        (["explain", *pictures, "--methods", "rolout", "-o", out], "did you mean 'rollout'"),
-        (["explain", *pictures, "--model", "deit_tinny_patch16_224", "-o", out], "deit_tiny_patch16_224"),
-        (["explain", *pictures, "--target", "999", "-o", out], "out of range"),
-        (["explain", *pictures, "--target", "a disc with stripes", "-o", out], "a disc with stripes"),
+        (["explain", *image_files, "--methods", "rolout", "-o", out], "did you mean 'rollout'"),
+        (["explain", *image_files, "--model", "deit_tinny_patch16_224", "-o", out], "deit_tiny_patch16_224"),
+        (["explain", *image_files, "--target", "999", "-o", out], "out of range"),
+        (["explain", *image_files, "--target", "a disc with stripes", "-o", out], "a disc with stripes"),
         (["explain", "nowhere.png", "-o", out], "1 of 1 images missing: nowhere.png"),
-        (["explain", *pictures, "--weights", tmp_path / "none.safetensors", "-o", out], "none.safetensors"),
+        (["explain", *image_files, "--weights", tmp_path / "none.safetensors", "-o", out], "none.safetensors"),
     ]
     for arguments, message in cases:
-        error = fails(capsys, *arguments)
+        error = error_of(capsys, *arguments)
         assert error.startswith("vitjax: error: ") and error.count("\n") == 1, error
         assert message in error
         assert not out.exists() or not any(out.iterdir())
 
 
-def test_output_directory_is_checked_before_compute(pictures, tmp_path, capsys):
+def test_output_directory_is_checked_before_computation(image_files, tmp_path, capsys):
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("mine")
-    assert "exists and is not empty" in fails(capsys, "explain", *pictures, "-o", full)
-    assert "is a file" in fails(capsys, "explain", *pictures, "-o", full / "thesis.txt")
-    assert "cannot be written" in fails(capsys, "explain", *pictures, "-o", "/proc/vitjax")
-    main(["explain", *pictures, "-o", str(full), "--overwrite"])
+    assert "exists and is not empty" in error_of(capsys, "explain", *image_files, "-o", full)
+    assert "is a file" in error_of(capsys, "explain", *image_files, "-o", full / "thesis.txt")
+    assert "cannot be written" in error_of(capsys, "explain", *image_files, "-o", "/proc/vitjax")
+    main(["explain", *image_files, "-o", str(full), "--overwrite"])
     assert (full / "thesis.txt").read_text() == "mine" and (full / "manifest.json").exists()
 
 
-def test_listings_name_everything(capsys):
+def test_methods_and_models_list_every_entry(capsys):
     main(["methods"])
     printed = capsys.readouterr().out
     for name, method in METHODS.items():
@@ -135,7 +136,7 @@ def test_listings_name_everything(capsys):
     assert "deit_tiny_patch16_224 " in printed and "vitjax_scenes" in printed
 
 
-def test_method_options_on_the_command_line():
+def test_method_options_are_parsed_from_text():
     assert parse("rollout") == {"method": "rollout"}
     assert parse("rollout:head_fusion=max,discard_ratio=0.9,per_head=True") == {
         "method": "rollout",
@@ -147,18 +148,18 @@ def test_method_options_on_the_command_line():
         parse("rollout:max")
 
 
-def test_no_network_says_where_weights_may_be_put(pictures, tmp_path):
+def test_without_network_the_error_says_how_to_give_weights(image_files, tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
-    command = [sys.executable, "-m", "vitjax", "explain", *pictures, "--model", "vit_base_patch16_224"]
-    done = subprocess.run([*command, "-o", str(tmp_path / "out")], capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert "timm/vit_base_patch16_224" in done.stderr and "weights=" in done.stderr
-    assert "Traceback" not in done.stderr
+    command = [sys.executable, "-m", "vitjax", "explain", *image_files, "--model", "vit_base_patch16_224"]
+    process = subprocess.run([*command, "-o", str(tmp_path / "out")], capture_output=True, text=True, env=environment)
+    assert process.returncode == 1
+    assert "timm/vit_base_patch16_224" in process.stderr and "weights=" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @needs_shared
 @pytest.mark.slow
-def test_real_photos_as_in_the_readme(tmp_path):
+def test_readme_command_on_real_photos(tmp_path):
     out = tmp_path / "out"
     photos = sorted(map(str, (SHARED / "data/dev/images").glob("*.jpg")))
     weights = str(SHARED / "data/deit_tiny_patch16_224.safetensors")
@@ -172,7 +173,7 @@ def test_real_photos_as_in_the_readme(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["demo", "explain", "compare", "verify"])
-def test_help_is_there(command, capsys):
+def test_help_is_printed(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])
     assert exit_.value.code == 0

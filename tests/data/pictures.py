@@ -1,4 +1,4 @@
-"""Small picture files and data sets that the tests of `vitjax.data` share."""
+"""Small image files and data sets shared by the tests of `vitjax.data`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save(path: Path, width=60, height=40, seed=0, mode="RGB") -> Path:
 
 
 def save_mask(path: Path, width=60, height=40, values=None) -> Path:
-    """A mask whose left half is the object, or of the values given."""
+    """Write a mask with the given values, or one whose left half is the object."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if values is None:
         values = np.where(np.arange(width) < width // 2, 255, 0)[None].repeat(height, 0)
@@ -44,7 +44,11 @@ def encoded(width=60, height=40, kind="JPEG") -> bytes:
 
 @dataclass
 class ListSource:
-    """A source of `Raw`s as they are, in memory. At a picture of `die`, the process leaves with that exit code."""
+    """A source of the given `Raw`s in memory.
+
+    die: exit codes by index; reading such an image ends the process.
+    count_file: file that the index of every image read is appended to.
+    """
 
     raws: list[Raw]
     die: dict[int, int] = field(default_factory=dict)
@@ -77,7 +81,7 @@ class ListSource:
 
 
 def numbered(count: int, **options) -> ListSource:
-    """Pictures of one colour each, 0, 1, 2 ..., so that a decoded one tells which it is; every third has a mask."""
+    """A source of uniform images with pixel values 0, 1, 2, ..., which identify them; every third has a mask."""
     mask = np.where(np.arange(32) < 16, 255, 0)[None].repeat(32, 0).astype(np.uint8)
     raws = [Raw(np.full((32, 32, 3), index, np.uint8), mask if index % 3 == 0 else None) for index in range(count)]
     return ListSource(raws, **options)

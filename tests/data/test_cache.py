@@ -21,7 +21,7 @@ def source(tmp_path):
 
 
 def reads(source):
-    """How many pictures were read since the last call."""
+    """Number of images read since the last call."""
     path = Path(source.count_file)
     count = len(path.read_text().split()) if path.exists() else 0
     path.unlink(missing_ok=True)
@@ -36,7 +36,7 @@ def files(cache):
     return sorted(cache.rglob("*.array_record"))
 
 
-def test_second_run_decodes_nothing_and_says_the_same(source, tmp_path):
+def test_second_run_decodes_nothing_and_gives_equal_samples(source, tmp_path):
     cache = tmp_path / "cache"
     load(source, cache)
     assert reads(source) == 20
@@ -50,34 +50,34 @@ def test_second_run_decodes_nothing_and_says_the_same(source, tmp_path):
     assert not [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".array_record"]
 
 
-def test_half_a_run_is_used(source, tmp_path):
+def test_chunks_of_an_interrupted_run_are_used(source, tmp_path):
     iterator = load_chunks(source, SMALL, CHUNKS, workers=0, cache=tmp_path / "cache")
     next(iterator), next(iterator)
     iterator.close()
     reads(source)
     for samples, chunk in zip(load(source, tmp_path / "cache"), CHUNKS, strict=True):
         check(samples, source, chunk)
-    assert 0 < reads(source) - 20 <= 15  # `check` itself reads 20
+    assert 0 < reads(source) - 20 <= 15  # `check` itself reads 20 images
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "another"])
-def test_damaged_file_is_noticed_and_redone(damage, source, tmp_path):
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "of another chunk"])
+def test_damaged_file_is_detected_and_decoded_again(damage, source, tmp_path):
     cache = tmp_path / "cache"
     load(source, cache)
     reads(source)
     store = Cache.at(cache, source, SMALL)
     victim = store.path(CHUNKS[3])
-    whole = victim.read_bytes()
-    middle = whole.index(bytes([12]) * 100) + 50  # within the pixels of picture 12
+    intact = victim.read_bytes()
+    middle = intact.index(bytes([12]) * 100) + 50  # within the pixels of image 12
     content = {
-        "cut": whole[:middle],
-        "altered": whole[:middle] + bytes([whole[middle] ^ 16]) + whole[middle + 1 :],
+        "truncated": intact[:middle],
+        "altered": intact[:middle] + bytes([intact[middle] ^ 16]) + intact[middle + 1 :],
         "empty": b"",
-        "another": store.path(CHUNKS[4]).read_bytes(),
+        "of another chunk": store.path(CHUNKS[4]).read_bytes(),
     }[damage]
     victim.write_bytes(content)
     again = load(source, cache)
-    assert reads(source) == 10  # that chunk, and no other
+    assert reads(source) == 10  # only the images of that chunk
     for samples, chunk in zip(again, CHUNKS, strict=True):
         check(samples, source, chunk)
     reads(source)
@@ -85,7 +85,7 @@ def test_damaged_file_is_noticed_and_redone(damage, source, tmp_path):
     assert reads(source) == 0
 
 
-def test_another_source_preprocessing_or_plan_is_another_cache(source, tmp_path):
+def test_cache_depends_on_source_preprocessing_and_chunks(source, tmp_path):
     cache = tmp_path / "cache"
     load(source, cache)
     reads(source)
@@ -97,11 +97,11 @@ def test_another_source_preprocessing_or_plan_is_another_cache(source, tmp_path)
     assert reads(source) == 20
     load(ListSource(source.raws[:19], count_file=source.count_file), cache, [[0, 1]])
     assert reads(source) == 2
-    load(source, cache, CHUNKS, replace(SMALL, mean=(0.5, 0.5, 0.5)))  # acts on the device only
+    load(source, cache, CHUNKS, replace(SMALL, mean=(0.5, 0.5, 0.5)))  # normalisation runs on the device
     assert reads(source) == 0
 
 
-def test_missing_file_is_looked_for_again(tmp_path):
+def test_missing_file_is_read_again_by_the_next_run(tmp_path):
     gone = tmp_path / "gone.png"
     source = ListSource([Raw(gone), Raw(pixels())])
     assert load(source, tmp_path / "cache", [[0, 1]])[0].status == ("missing", "ok")
@@ -122,12 +122,12 @@ def test_with_worker_processes(source, tmp_path):
     assert reads(source) == 0
 
 
-def test_place_that_cannot_be_written(source, tmp_path):
+def test_unwritable_cache_raises(source, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="the cache cannot be made"):
+    with pytest.raises(OutputError, match="the cache folder cannot be created"):
         load(source, tmp_path / "file" / "cache")
     cache = tmp_path / "cache"
     iterator = load_chunks(source, SMALL, CHUNKS, workers=0, cache=cache)
     next(cache.iterdir()).rmdir()
-    with pytest.raises(OutputError, match=r"array_record: the cache cannot be written"):
+    with pytest.raises(OutputError, match=r"array_record: the cache file cannot be written"):
         list(iterator)

@@ -13,7 +13,7 @@ from vitjax.errors import ConfigError, ImageError, WeightsError
 
 
 def left_half(pixels):
-    """One sure instance on the left, one unsure on the right."""
+    """A detector with one instance of high score on the left and one of low score on the right."""
     height, width = pixels.shape[:2]
     masks = np.zeros((2, height, width), np.float32)
     masks[0, :, : width // 2] = 0.9
@@ -21,7 +21,7 @@ def left_half(pixels):
     return np.array([0.8, 0.3], np.float32), masks
 
 
-def test_union_of_sure_instances():
+def test_union_contains_only_instances_above_the_score():
     masks = np.zeros((3, 4, 4), np.float32)
     masks[0, 0], masks[1, 1], masks[2, 2] = 0.51, 0.5, 0.9
     expected = np.zeros((4, 4), np.uint8)
@@ -51,19 +51,19 @@ def test_masks_are_written_once_and_read_by_a_source(tmp_path, capsys):
     assert [source.read(index).mask is not None for index in range(3)] == [True, True, False]
 
 
-def test_masks_inside_the_folder_are_no_pictures(tmp_path):
+def test_masks_inside_the_folder_are_not_read_as_images(tmp_path):
     save(tmp_path / "0" / "a.png")
     save(tmp_path / "1" / "a.png")
     for _ in range(2):
-        assert write_masks(tmp_path, tmp_path / "found", left_half) == (2, 0)
-    assert {path.stem for path in (tmp_path / "found").glob("*.png")} == {"0__a", "1__a"}
+        assert write_masks(tmp_path, tmp_path / "masks_out", left_half) == (2, 0)
+    assert {path.stem for path in (tmp_path / "masks_out").glob("*.png")} == {"0__a", "1__a"}
 
 
-def test_other_settings_are_refused(tmp_path):
+def test_folder_written_with_other_settings_is_rejected(tmp_path):
     save(tmp_path / "photos" / "a.jpg")
     write_masks(tmp_path / "photos", tmp_path / "out", left_half, settings={"weights": "x"})
     assert json.loads((tmp_path / "out" / "detector.json").read_text())["score"] == 0.5
-    with pytest.raises(ConfigError, match=r"out: its masks were made with score=0\.5, not 0\.7"):
+    with pytest.raises(ConfigError, match=r"out: its masks were written with score=0\.5, not 0\.7"):
         write_masks(tmp_path / "photos", tmp_path / "out", left_half, score=0.7, settings={"weights": "x"})
     with pytest.raises(ConfigError, match=r"weights=x, not y"):
         write_masks(tmp_path / "photos", tmp_path / "out", left_half, settings={"weights": "y"})
@@ -73,11 +73,11 @@ def test_other_settings_are_refused(tmp_path):
         write_masks(tmp_path / "nowhere", tmp_path / "out2", left_half)
 
 
-def test_command_line_prints_one_line(tmp_path, monkeypatch, capsys):
+def test_command_line_output_and_error(tmp_path, monkeypatch, capsys):
     save(tmp_path / "photos" / "a.jpg")
     monkeypatch.setattr(detector, "mask_rcnn", lambda weights, device: left_half)
     detector._command_line([str(tmp_path / "photos"), "-o", str(tmp_path / "out")])
-    assert capsys.readouterr().out == f"{tmp_path / 'out'}  1 masks, 0 pictures skipped\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}  1 masks, 0 images skipped\n"
     with pytest.raises(SystemExit) as raised:
         detector._command_line([str(tmp_path / "nowhere"), "-o", str(tmp_path / "out")])
     assert raised.value.code == 1
@@ -86,21 +86,23 @@ def test_command_line_prints_one_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_real_architecture_with_random_weights(tmp_path, monkeypatch):
-    """Torchvision's own model; its C extension may be missing here, so `nms` is told in Python."""
+    """torchvision's own model; its C extension may not be available, so `nms` is replaced by a Python version."""
     import_timm()
     torch = pytest.importorskip("torch")
     detection = pytest.importorskip("torchvision.models.detection")
     from torchvision.ops import boxes
 
-    def nms(found, scores, threshold):
+    def nms(candidates, scores, threshold):
         kept = []
         for index in scores.argsort(descending=True).tolist()[:20]:
-            if all(boxes.box_iou(found[[index]], found[[other]]).item() <= threshold for other in kept):
+            if all(boxes.box_iou(candidates[[index]], candidates[[other]]).item() <= threshold for other in kept):
                 kept.append(index)
         return torch.tensor(kept, dtype=torch.int64)
 
     monkeypatch.setattr(boxes, "nms", nms)
-    monkeypatch.setattr(boxes, "batched_nms", lambda found, scores, _, threshold: nms(found, scores, threshold))
+    monkeypatch.setattr(
+        boxes, "batched_nms", lambda candidates, scores, _, threshold: nms(candidates, scores, threshold)
+    )
     torch.manual_seed(0)
     model = detection.maskrcnn_resnet50_fpn(
         weights=None,
@@ -121,10 +123,10 @@ def test_real_architecture_with_random_weights(tmp_path, monkeypatch):
     assert callable(mask_rcnn(tmp_path / "w.pth"))
 
 
-def test_weights_that_cannot_be(tmp_path):
+def test_invalid_weights_are_rejected(tmp_path):
     import_timm()
     with pytest.raises(WeightsError, match=r"w\.pth: no such file"):
         mask_rcnn(tmp_path / "w.pth")
     (tmp_path / "w.pth").write_bytes(b"<html>")
-    with pytest.raises(WeightsError, match=r"w\.pth: not usable for Mask R-CNN"):
+    with pytest.raises(WeightsError, match=r"w\.pth: cannot be loaded into Mask R-CNN"):
         mask_rcnn(tmp_path / "w.pth")

@@ -26,7 +26,7 @@ def index(folder, *items):
     (folder / "index.json").write_text(json.dumps({"items": items}))
 
 
-def test_flat_folder_has_no_labels_and_a_natural_order(tmp_path):
+def test_flat_folder_has_no_labels_and_natural_order(tmp_path):
     for name in ("p10.jpg", "p2.png", "p1.JPEG", "notes.txt", ".hidden.jpg", "._p1.jpg"):
         save(tmp_path / name.replace(".txt", ".bmp")) if name != "notes.txt" else (tmp_path / name).write_text("x")
     source = opened(tmp_path, None)
@@ -48,7 +48,8 @@ def test_class_folders_by_synset_name_synonym_or_number(tmp_path):
     }
 
 
-def test_row_36_class_folder_that_is_no_class(tmp_path):
+def test_unknown_class_folder_is_rejected(tmp_path):
+    """FAILURES 36."""
     save(tmp_path / "tabbi" / "a.jpg")
     with pytest.raises(LabelError, match=r"tabbi: unknown label 'tabbi'; did you mean 'tabby'"):
         opened(tmp_path)
@@ -56,7 +57,7 @@ def test_row_36_class_folder_that_is_no_class(tmp_path):
         opened(tmp_path, None)
 
 
-def test_picture_beside_class_folders(tmp_path):
+def test_image_beside_class_folders_is_rejected(tmp_path):
     save(tmp_path / "dog" / "a.jpg")
     save(tmp_path / "loose.jpg")
     with pytest.raises(ImageError, match=r"'loose\.jpg' lies beside class folders"):
@@ -76,10 +77,10 @@ def test_images_and_masks(tmp_path):
     assert decode(source, 1, SMALL).mask_state == "object"
 
 
-@pytest.mark.parametrize("beside", ["", "images/"])
-def test_labels_csv(beside, tmp_path):
-    save(tmp_path / beside / "a.jpg")
-    save(tmp_path / beside / "b.jpg")
+@pytest.mark.parametrize("image_folder", ["", "images/"])
+def test_labels_csv(image_folder, tmp_path):
+    save(tmp_path / image_folder / "a.jpg")
+    save(tmp_path / image_folder / "b.jpg")
     save_mask(tmp_path / "masks" / "b.png")
     (tmp_path / "labels.csv").write_text("\ufeffimage,label\nb.jpg,2\na.jpg, tabby\n", encoding="utf-8")
     source = opened(tmp_path)
@@ -120,7 +121,8 @@ def test_index_json(tmp_path):
     assert source.masks == (mask, None)
 
 
-def test_row_1_missing_images_are_counted(tmp_path):
+def test_missing_images_are_counted(tmp_path):
+    """FAILURES 1."""
     save(tmp_path / "a.jpg")
     index(tmp_path, {"image": "a.jpg"}, *({"image": f"gone{i}.jpg"} for i in range(7)))
     with pytest.raises(ImageError, match=r"^7 of 8 images missing: .*gone0\.jpg.*gone4\.jpg and 2 more$"):
@@ -131,7 +133,8 @@ def test_row_1_missing_images_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("value", [1000, -1, 1.5, True, "wolf", [1]], ids=repr)
-def test_row_9_label_out_of_range_or_not_an_int(value, tmp_path):
+def test_label_out_of_range_or_not_an_int_is_rejected(value, tmp_path):
+    """FAILURES 9."""
     save(tmp_path / "a.jpg")
     save(tmp_path / "b.jpg")
     index(tmp_path, {"image": "a.jpg", "target_class": 2}, {"image": "b.jpg", "target_class": value})
@@ -141,13 +144,15 @@ def test_row_9_label_out_of_range_or_not_an_int(value, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_row_9_name_beyond_the_models_classes(tmp_path):
+def test_class_folder_beyond_the_models_classes_is_rejected(tmp_path):
+    """FAILURES 9."""
     save(tmp_path / "crane" / "a.jpg")
     with pytest.raises(LabelError, match="label 2 is out of range; the model has 2 classes"):
         opened(tmp_path, num_classes=2)
 
 
-def test_row_10_list_and_pictures_differ(tmp_path):
+def test_list_that_differs_from_the_images_is_rejected(tmp_path):
+    """FAILURES 10."""
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         save(tmp_path / name)
     csv = tmp_path / "labels.csv"
@@ -157,7 +162,7 @@ def test_row_10_list_and_pictures_differ(tmp_path):
     ):
         opened(tmp_path)
     csv.write_text("image,label\na.jpg,0\nb.jpg,1\na.jpg,1\nc.jpg,0\n")
-    with pytest.raises(LabelError, match=r"labels\.csv: row 2: 'a\.jpg' is listed already in row 0"):
+    with pytest.raises(LabelError, match=r"labels\.csv: row 2: 'a\.jpg' is already listed in row 0"):
         opened(tmp_path)
     csv.write_text("image,label\na.jpg,0\nb.jpg,1\nc.jpg,0\nd.jpg,0\n")
     with pytest.raises(ImageError, match=r"1 of 4 images missing: .*d\.jpg"):
@@ -171,16 +176,16 @@ def test_row_10_list_and_pictures_differ(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "cause"),
     [
-        ("index.json", "{", "index.json: not JSON"),
-        ("index.json", "[]", 'no list "items"'),
+        ("index.json", "{", "index.json: is not valid JSON"),
+        ("index.json", "[]", 'contains no list "items"'),
         ("index.json", '{"items": []}', "empty"),
         ("index.json", '{"items": [{"id": "x"}]}', "row 0 has no field 'image'"),
-        ("index.json", '{"items": [{"image": "../a.jpg"}]}', "leaves the folder"),
+        ("index.json", '{"items": [{"image": "../a.jpg"}]}', "points outside the folder"),
         ("labels.csv", "file,label\na.jpg,0\n", "no column 'image'"),
-        ("labels.json", "3", "neither an object"),
+        ("labels.json", "3", "is neither an object"),
     ],
 )
-def test_list_that_cannot_be(file, content, cause, tmp_path):
+def test_malformed_list_is_rejected(file, content, cause, tmp_path):
     save(tmp_path / "a.jpg")
     (tmp_path / file).write_text(content)
     with pytest.raises(ConfigError, match=cause) as raised:
@@ -188,7 +193,7 @@ def test_list_that_cannot_be(file, content, cause, tmp_path):
     assert str(tmp_path) in str(raised.value)
 
 
-def test_two_lists(tmp_path):
+def test_two_lists_are_rejected(tmp_path):
     save(tmp_path / "a.jpg")
     (tmp_path / "labels.csv").write_text("image,label\na.jpg,0\n")
     (tmp_path / "labels.json").write_text("{}")
@@ -196,26 +201,26 @@ def test_two_lists(tmp_path):
         opened(tmp_path)
 
 
-def test_folder_without_pictures(tmp_path):
-    with pytest.raises(ImageError, match="no pictures"):
+def test_folder_without_images_is_rejected(tmp_path):
+    with pytest.raises(ImageError, match="contains no images"):
         opened(tmp_path)
     with pytest.raises(ImageError, match="nowhere: no such folder"):
         opened(tmp_path / "nowhere")
 
 
-def test_ids_that_would_be_one_file(tmp_path):
+def test_equal_ids_are_rejected(tmp_path):
     save(tmp_path / "a.jpg")
     save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"'a\.jpg' and 'a\.png' would both be called 'a'"):
+    with pytest.raises(ImageError, match=r"'a\.jpg' and 'a\.png' would both get the id 'a'"):
         opened(tmp_path)
 
 
-def test_digest_is_of_names_labels_and_sizes(tmp_path):
+def test_digest_depends_on_names_labels_and_sizes(tmp_path):
     for folder in ("one", "two"):
         save(tmp_path / folder / "dog" / "a.png")
         save(tmp_path / folder / "crane" / "b.png")
     first, second = (opened(tmp_path / folder) for folder in ("one", "two"))
-    assert first.digest() == second.digest()  # wherever it lies
+    assert first.digest() == second.digest()  # does not depend on the location of the folder
     save(tmp_path / "two" / "dog" / "a.png", width=64)
     assert first.digest() != second.digest()
     before = first.digest()
@@ -229,9 +234,9 @@ def test_shared_photographs():
     assert len(source.ids) == 54
     assert source.ids[0] == "d000_ecssd_conf085"
     assert source.labels[0] == 339
-    rows = [decode(source, place, SMALL) for place in range(0, 54, 9)]
-    assert {row.status for row in rows} == {"ok"}
-    assert {row.mask_state for row in rows} == {"object"}
+    images = [decode(source, index, SMALL) for index in range(0, 54, 9)]
+    assert {image.status for image in images} == {"ok"}
+    assert {image.mask_state for image in images} == {"object"}
     voc = open_data(f"folder:{SHARED / 'data/voc14'}", None, num_classes=1000)
     assert len(voc.ids) == 14
     assert all(voc.masks)

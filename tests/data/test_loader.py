@@ -15,7 +15,7 @@ CHUNKS = [[0, 1, 2, 3, 4], [5], [], [19, 6, 7, 8, 9, 10, 11, 12, 13, 14], [18, 1
 
 
 def processes():
-    """Process ids of our children; a zombie is none, and joblib keeps idle ones of its own for a while."""
+    """Ids of the child processes that are alive, without joblib's, which stay idle for a while."""
     import multiprocessing
 
     children = multiprocessing.active_children()
@@ -23,25 +23,25 @@ def processes():
 
 
 def check(samples, source, chunk):
-    """Rows are those of `decode`, in the order asked for."""
+    """Check that the samples equal the results of `decode`, in the order of the chunk."""
     assert samples.index.tolist() == list(chunk)
     assert samples.index.dtype == np.int64
     assert samples.labels.dtype == np.int32
     assert samples.ids == tuple(source.ids[index] for index in chunk)
     assert samples.labels.tolist() == [source.labels[index] for index in chunk]
     assert samples.pixels.shape == (len(chunk), 32, 32, 3)
-    for row, index in enumerate(chunk):
-        one = decode(source, index, SMALL)
-        np.testing.assert_array_equal(samples.pixels[row], one.pixels)
-        np.testing.assert_array_equal(samples.masks[row], 128 if one.mask is None else one.mask)
-        facts = (samples.status, samples.cause, samples.mask_state, samples.mode, samples.size)
-        assert tuple(fact[row] for fact in facts) == one[2:]
+    for position, index in enumerate(chunk):
+        expected = decode(source, index, SMALL)
+        np.testing.assert_array_equal(samples.pixels[position], expected.pixels)
+        np.testing.assert_array_equal(samples.masks[position], 128 if expected.mask is None else expected.mask)
+        fields = (samples.status, samples.cause, samples.mask_state, samples.mode, samples.size)
+        assert tuple(field[position] for field in fields) == expected[2:]
 
 
 @pytest.mark.parametrize(
     "workers", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
 )
-def test_every_picture_once_and_in_order(workers):
+def test_every_image_is_loaded_once_and_in_order(workers):
     source = numbered(20)
     source.raws[8] = Raw(b"damaged")
     source.raws[17] = Raw(pixels(), np.zeros((50, 60), np.uint8))
@@ -54,27 +54,27 @@ def test_every_picture_once_and_in_order(workers):
     assert not processes()
 
 
-def test_nothing_to_do():
+def test_no_chunks_and_empty_chunks():
     for workers in (0, 2):
         assert list(load_chunks(numbered(3), SMALL, [], workers=workers)) == []
         assert [len(samples) for samples in load_chunks(numbered(3), SMALL, [[]], workers=workers)] == [0]
 
 
-def test_no_more_than_ahead_chunks_lie_decoded():
+def test_at_most_ahead_chunks_are_decoded_before_they_are_requested():
     read, lock = [], threading.Lock()
 
-    class Watched(type(numbered(1))):
+    class Recorded(type(numbered(1))):
         def read(self, index):
             with lock:
                 read.append(index)
             return super().read(index)
 
-    source = Watched(numbered(40).raws)
-    chunks = [[4 * place + row for row in range(4)] for place in range(10)]
+    source = Recorded(numbered(40).raws)
+    chunks = [[4 * number + position for position in range(4)] for number in range(10)]
     iterator = load_chunks(source, SMALL, chunks, workers=0, ahead=3)
-    for place, _ in enumerate(iterator):
+    for number, _ in enumerate(iterator):
         with lock:
-            assert max(read) < 4 * (place + 1 + 3)
+            assert max(read) < 4 * (number + 1 + 3)
     assert sorted(read) == list(range(40))
 
 
@@ -87,12 +87,12 @@ def test_stopping_early_leaves_no_threads():
 
 
 @pytest.mark.parametrize("bad", [3, -1])
-def test_index_outside_the_source(bad):
-    with pytest.raises(ConfigError, match=f"chunk 1 asks for picture {bad}, but list:test has 3"):
+def test_index_outside_the_source_is_rejected(bad):
+    with pytest.raises(ConfigError, match=f"chunk 1 contains image {bad}, but list:test has 3 images"):
         load_chunks(numbered(3), SMALL, [[0], [1, bad]], workers=0)
 
 
-def test_settings_that_cannot_be():
+def test_invalid_settings_are_rejected():
     with pytest.raises(ConfigError, match="not -1 and 2"):
         load_chunks(numbered(3), SMALL, [[0]], workers=-1)
     with pytest.raises(ConfigError, match="not 0 and 0"):
@@ -107,9 +107,9 @@ class Failing(type(numbered(1))):
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_source_that_fails_stops_the_run_by_name(workers):
+def test_error_of_a_failing_source_stops_the_run(workers):
     iterator = load_chunks(Failing(numbered(8).raws), SMALL, [[0, 1], [2, 3], [4, 5]], workers=workers)
-    with pytest.raises(ImageError, match=r"^list:test: picture 5 \(p5\): reading failed: RuntimeError: the disk"):
+    with pytest.raises(ImageError, match=r"^list:test: image 5 \(p5\): reading failed: RuntimeError: the disk"):
         list(iterator)
     assert not processes()
 
@@ -120,6 +120,6 @@ def test_default_workers(monkeypatch):
         assert default_workers() == workers
 
 
-def test_decode_is_the_only_way_in(monkeypatch):
-    """What the loader calls is what the tests of `decode` test."""
+def test_loader_uses_the_tested_decode():
+    """The loader calls the function that the tests of `decode` test."""
     assert load_chunks.__globals__["decode"] is decode_module.decode

@@ -14,17 +14,17 @@ from vitjax.models.class_names import Labels
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
-        ("photos", r"unknown data 'photos'; a data set is one of folder:DIR, tfds:NAME:SPLIT, voc:DIR"),
+        ("photos", r"unknown data 'photos'; valid forms are folder:DIR, tfds:NAME:SPLIT, voc:DIR"),
         ("foldr:x", "scenes:N"),
-        ("folder:", "lacks what comes after 'folder': folder:DIR"),
+        ("folder:", "data 'folder:' is incomplete; the form is folder:DIR"),
         ("tfds:cifar10", "needs a split"),
-        ("scenes:many", "'many' is not a positive number"),
-        ("scenes:0", "not a positive number"),
+        ("scenes:many", "'many' is not a positive integer"),
+        ("scenes:0", "not a positive integer"),
         ("scenes:3:objects=4", "objects=3"),
         ("scenes:3:shapes=1", "'shapes=1' is not"),
     ],
 )
-def test_specification_that_cannot_be(spec, cause):
+def test_invalid_specification_is_rejected(spec, cause):
     with pytest.raises(ConfigError, match=cause):
         open_data(spec, None, num_classes=None)
 
@@ -45,12 +45,13 @@ def test_scenes():
     assert pickle.loads(pickle.dumps(source)).ids == source.ids
 
 
-def test_row_9_scenes_for_a_model_of_fewer_classes():
+def test_scenes_for_a_model_with_fewer_classes_are_rejected():
+    """FAILURES 9."""
     with pytest.raises(LabelError, match=r"scenes:20: scene \d+: label \d is out of range; the model has 2 classes"):
         open_data("scenes:20", None, num_classes=2)
 
 
-def test_limit_takes_the_first(tmp_path):
+def test_limit_selects_the_first_images(tmp_path):
     for number in range(5):
         save(tmp_path / f"{number}.png", seed=number)
     whole = open_data(f"folder:{tmp_path}", None, num_classes=None)
@@ -60,14 +61,14 @@ def test_limit_takes_the_first(tmp_path):
     assert part.read(2) == whole.read(2)
     assert part.digest() != whole.digest()
     assert (part.name, part.resize, part.has_masks) == (whole.name, "timm", False)
-    with pytest.raises(IndexError, match="picture 3 of 3"):
+    with pytest.raises(IndexError, match="index 3 is outside the 3 images"):
         part.read(3)
     assert open_data(f"folder:{tmp_path}", None, num_classes=None, limit=9).digest() == whole.digest()
-    with pytest.raises(ConfigError, match="limit must be positive, not 0"):
+    with pytest.raises(ConfigError, match="limit must be at least 1, not 0"):
         open_data(f"folder:{tmp_path}", None, num_classes=None, limit=0)
 
 
-def test_masks_of_a_detector_lie_over_any_source(tmp_path):
+def test_masks_of_a_folder_replace_those_of_any_source(tmp_path):
     save(tmp_path / "data" / "images" / "a.png")
     save(tmp_path / "data" / "images" / "b.png")
     save_mask(tmp_path / "data" / "masks" / "a.png")
@@ -88,7 +89,7 @@ def test_masks_of_a_detector_lie_over_any_source(tmp_path):
     assert decode(scenes, 1, SMALL).mask_state == "object"
 
 
-def test_masks_of_pictures_that_share_a_file_name_go_by_id(tmp_path):
+def test_masks_of_images_with_equal_file_names_are_found_by_id(tmp_path):
     save(tmp_path / "data" / "0" / "1.png")
     save(tmp_path / "data" / "1" / "1.png")
     mask = save_mask(tmp_path / "masks" / "1__1.png")
@@ -96,11 +97,11 @@ def test_masks_of_pictures_that_share_a_file_name_go_by_id(tmp_path):
     assert [source.read(index).mask for index in range(2)] == [None, mask]
 
 
-def test_folder_of_masks_that_cannot_be(tmp_path):
+def test_invalid_mask_folder_is_rejected(tmp_path):
     save(tmp_path / "data" / "a.png")
     spec = f"folder:{tmp_path / 'data'}"
-    with pytest.raises(ImageError, match="nowhere: no such folder of masks"):
+    with pytest.raises(ImageError, match="nowhere: mask folder does not exist"):
         open_data(spec, None, num_classes=None, masks=tmp_path / "nowhere")
     save_mask(tmp_path / "masks" / "other.png")
-    with pytest.raises(ImageError, match=r"none of its 1 masks belongs to .* such as a\.png"):
+    with pytest.raises(ImageError, match=r"none of its 1 masks belongs to .* would be a\.png"):
         open_data(spec, None, num_classes=None, masks=tmp_path / "masks")

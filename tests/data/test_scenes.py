@@ -1,4 +1,4 @@
-"""The procedural scenes: exact, reproducible, and hard in the way they claim to be."""
+"""The procedural scenes are reproducible and exactly annotated, and no single cue determines the class."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ from vitjax.data.scenes import CLASSES, MARGIN, SMALLEST, TEST_SEED, TRAIN_SEED,
 MADE = list(Scenes(300))
 
 
-def test_scene_is_a_function_of_seed_and_index():
+def test_scene_depends_only_on_seed_and_index():
     for index in (0, 7, 123_456_789):
         one, again = scene(index), scene(index)
         np.testing.assert_array_equal(one.image, again.image)
@@ -22,10 +22,10 @@ def test_scene_is_a_function_of_seed_and_index():
 
 
 def test_series_never_changes():
-    """Figures and published records refer to scenes by number: the series may not drift between versions."""
+    """Published results refer to scenes by number, so a series must not change between versions."""
     drawn = np.concatenate([made.labels for made in MADE]).astype(np.int64)
     assert hashlib.sha256(drawn.tobytes()).hexdigest()[:16] == "eb47585744f79215"
-    # Another processor may round an edge pixel or a shade differently, but no more than that.
+    # The tolerances allow for rounding differences between processors, at edges and in colours.
     assert sum(int(made.masks.sum()) for made in MADE) == pytest.approx(288_064, rel=1e-5)
     assert np.mean([made.image.mean() for made in MADE]) == pytest.approx(125.414, abs=0.01)
 
@@ -50,8 +50,8 @@ def test_masks_are_disjoint_and_ordered_by_size():
 
 
 def test_pixels_of_a_plain_object_have_its_one_colour():
-    """Masks and labels belong to what is painted: all inner pixels of an untextured object are equal."""
-    seen = 0
+    """Masks and labels match the painted objects: all inner pixels of an untextured object have one colour."""
+    plain_objects = 0
     for made in MADE:
         for mask, label in zip(made.masks, made.labels, strict=True):
             inner = mask.copy()
@@ -60,13 +60,13 @@ def test_pixels_of_a_plain_object_have_its_one_colour():
             spread = made.image[inner].astype(int).std(0).max()
             if CLASSES[label].startswith("plain"):
                 assert spread < 6
-                seen += 1
+                plain_objects += 1
             else:
                 assert spread > 20
-    assert seen > 50
+    assert plain_objects > 50
 
 
-def test_neither_shape_nor_texture_alone_names_a_class():
+def test_neither_shape_nor_texture_alone_determines_the_class():
     textures, shapes = zip(*(name.split() for name in CLASSES), strict=True)
     assert len(CLASSES) >= 10 and len(set(CLASSES)) == len(CLASSES)
     assert min(Counter(textures).values()) >= 2
@@ -86,7 +86,7 @@ def test_number_of_objects_can_be_fixed(objects):
     assert {len(made.labels) for made in Scenes(20, objects=objects)} == {objects}
 
 
-def test_bad_arguments_are_refused():
+def test_invalid_arguments_are_rejected():
     for index, options in ((-1, {}), (0, {"seed": -1}), (0, {"objects": 4}), (0, {"objects": 0})):
         with pytest.raises(ValueError):
             scene(index, **options)

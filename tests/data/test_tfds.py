@@ -25,14 +25,14 @@ def opened(name, labels=PETS, **options):
     return open_data(f"tfds:{name}:validation", labels, **{"num_classes": 3, **options})
 
 
-def test_pictures_labels_by_name_and_ids_by_file(data_dir):
+def test_labels_come_from_class_names_and_ids_from_file_names(data_dir):
     write(data_dir, "tiny_pets")
     source = opened("tiny_pets")
-    # tfds shuffles when it writes; names and labels must stay together.
+    # tfds shuffles the records when it writes them; names and labels must still match.
     assert sorted(zip(source.ids, source.labels, strict=True)) == [(f"val_{i}", [2, 0][i % 2]) for i in range(5)]
     assert (source.name, source.has_masks, source.resize) == ("tfds:tiny_pets:validation", False, "timm")
-    row = decode(source, 0, SMALL)
-    assert (row.status, row.size, row.mask_state) == ("ok", "40 x 60", "none")
+    result = decode(source, 0, SMALL)
+    assert (result.status, result.size, result.mask_state) == ("ok", "40 x 60", "none")
     copy = pickle.loads(pickle.dumps(source))
     assert decode(copy, 4, SMALL).status == "ok"
     assert copy.digest() == source.digest() == opened("tiny_pets").digest()
@@ -43,28 +43,27 @@ def test_pictures_labels_by_name_and_ids_by_file(data_dir):
 def test_labels_are_read_once_and_a_damaged_cache_is_read_again(data_dir, tmp_path):
     write(data_dir, "tiny_pets")
     first = opened("tiny_pets")
-    kept = list((tmp_path / "cache" / "vitjax" / "tfds").iterdir())
-    assert len(kept) == 1
-    before = kept[0].stat().st_mtime_ns
+    (cache,) = (tmp_path / "cache" / "vitjax" / "tfds").iterdir()
+    before = cache.stat().st_mtime_ns
     assert opened("tiny_pets").ids == first.ids
-    assert kept[0].stat().st_mtime_ns == before
-    content = json.loads(kept[0].read_text())
-    kept[0].write_text(json.dumps({**content, "names": ["a", "b", "c", "d", "e"]}))
-    assert opened("tiny_pets").ids == ("a", "b", "c", "d", "e")  # so it is used
-    kept[0].write_text("{")
+    assert cache.stat().st_mtime_ns == before
+    content = json.loads(cache.read_text())
+    cache.write_text(json.dumps({**content, "names": ["a", "b", "c", "d", "e"]}))
+    assert opened("tiny_pets").ids == ("a", "b", "c", "d", "e")  # the cache file is used
+    cache.write_text("{")
     assert opened("tiny_pets").ids == first.ids
     assert opened("tiny_pets").labels == first.labels
     assert opened("tiny_pets", limit=2).ids == first.ids[:2]
 
 
-def test_without_names_or_labels(data_dir):
+def test_data_set_without_names_and_labels(data_dir):
     write(data_dir, "bare", class_names=None, named=False, count=3)
     source = opened("bare")
     assert source.ids == ("bare-validation-000000", "bare-validation-000001", "bare-validation-000002")
     assert source.labels == (-1, -1, -1)
 
 
-def test_cifar_is_squashed_and_numbers_decide_where_names_are_strange(data_dir):
+def test_cifar_is_squashed_and_unknown_class_names_fall_back_to_numbers(data_dir):
     write(data_dir, "cifar3", class_names=("ship", "truck", "frog"), named=False)
     source = opened("cifar3")
     assert source.resize == "squash"
@@ -74,13 +73,14 @@ def test_cifar_is_squashed_and_numbers_decide_where_names_are_strange(data_dir):
         opened("cifar3", num_classes=1000)
 
 
-def test_row_9_label_beyond_the_model(data_dir):
+def test_label_beyond_the_models_classes_is_rejected(data_dir):
+    """FAILURES 9."""
     write(data_dir, "tiny_pets")
     with pytest.raises(LabelError, match=r"record \d: label 1 is out of range; the model has 1 classes"):
         opened("tiny_pets", None, num_classes=1)
 
 
-def test_missing_data_set_says_where_and_how(data_dir):
+def test_error_of_a_missing_data_set_names_the_folder_and_the_command(data_dir):
     for name in ("imagenet2012", "tiny_pets", "voc/2012"):
         with pytest.raises(ImageError) as raised:
             opened(name)

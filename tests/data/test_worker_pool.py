@@ -1,4 +1,4 @@
-"""Worker processes: what they may touch, and what happens when one dies (row 35 of the failure table)."""
+"""Worker processes: resources that they may use, and the behaviour when one dies (FAILURES 35)."""
 
 import os
 import signal
@@ -33,10 +33,10 @@ def alive(pid):
     ("workers", "code"),
     [(2, 1), pytest.param(1, 3, marks=pytest.mark.slow), pytest.param(2, 0, marks=pytest.mark.slow)],
 )
-def test_row_35_worker_that_dies_is_an_error_that_names_the_picture(workers, code):
+def test_error_of_a_dead_worker_names_the_image(workers, code):
     source = numbered(60, die={37: code})
     begin = time.monotonic()
-    with pytest.raises(ImageError, match=r"^list:test: a loader worker died at picture 37 \(p37\)") as raised:
+    with pytest.raises(ImageError, match=r"^list:test: a loader worker died while decoding image 37 \(p37\)") as raised:
         list(load_chunks(source, SMALL, CHUNKS, workers=workers))
     assert "\n" not in str(raised.value)
     assert time.monotonic() - begin < 60
@@ -44,7 +44,7 @@ def test_row_35_worker_that_dies_is_an_error_that_names_the_picture(workers, cod
 
 
 @pytest.mark.slow
-def test_row_35_worker_killed_from_outside():
+def test_error_of_a_killed_worker_names_the_image():
     class Slow(type(numbered(1))):
         def read(self, index):
             time.sleep(0.2)
@@ -53,13 +53,15 @@ def test_row_35_worker_killed_from_outside():
     iterator = load_chunks(Slow(numbered(60).raws), SMALL, CHUNKS, workers=2)
     next(iterator)
     os.kill(max(processes()), signal.SIGKILL)
-    with pytest.raises(ImageError, match=r"list:test: a loader worker (died at picture|failed near pictures) \d+"):
+    with pytest.raises(
+        ImageError, match=r"list:test: a loader worker (died while decoding image|failed near images) \d+"
+    ):
         list(iterator)
     assert not processes()
 
 
 class Reporter(type(numbered(1))):
-    """Pictures whose first pixel says what the worker has loaded and may use."""
+    """Images whose channels encode: JAX backend started, JAX restricted to the CPU, process id of the worker."""
 
     def read(self, index):
         import jax
@@ -70,7 +72,7 @@ class Reporter(type(numbered(1))):
 
 
 @pytest.mark.slow
-def test_workers_leave_the_accelerator_alone():
+def test_workers_do_not_use_the_accelerator():
     (samples,) = load_chunks(Reporter(numbered(30).raws), SMALL, [range(30)], workers=2)
     started, cpu_only, pid = samples.pixels[:, 0, 0].T
     assert not started.any()
@@ -79,14 +81,14 @@ def test_workers_leave_the_accelerator_alone():
 
 
 @pytest.mark.slow
-def test_no_more_than_ahead_chunks_and_a_few_pieces_lie_decoded(tmp_path):
+def test_at_most_ahead_chunks_and_a_few_pieces_are_decoded_early(tmp_path):
     reads = tmp_path / "reads"
     source = numbered(250, count_file=str(reads))
     chunks = [list(range(start, start + 25)) for start in range(0, 250, 25)]
     iterator = load_chunks(source, SMALL, chunks, workers=2, ahead=2)
     next(iterator)
     time.sleep(3)
-    # The chunk that was handed out, two more, and per worker a piece in each of grain's buffers.
+    # The chunk that was returned, two more, and for each worker one piece in each of grain's buffers.
     assert len(reads.read_text().split()) <= 25 * 3 + 2 * 4 * PIECE
     iterator.close()
 
@@ -113,7 +115,7 @@ def test_workers_end_with_the_program(how, tmp_path):
         from vitjax.data.loader import load_chunks
 
         if __name__ == "__main__":
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes ignore SIGINT by default
             for samples in load_chunks(numbered(200), SMALL, [[i] for i in range(200)], workers=2):
                 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
                 time.sleep(0.5)
@@ -128,10 +130,10 @@ def test_workers_end_with_the_program(how, tmp_path):
         env=environment,
         start_new_session=True,
     ) as run:
-        # The second worker may start later than the first has its picture ready.
+        # The first image may be ready before the second worker has started.
         pids = next(pids for line in run.stdout if len(pids := [int(pid) for pid in line.split()]) == 2)
         if how == signal.SIGINT:
-            os.killpg(run.pid, how)  # as the terminal does: to every process
+            os.killpg(run.pid, how)  # to every process, as a terminal does
         else:
             run.kill()
         run.wait(timeout=120)
@@ -142,7 +144,7 @@ def test_workers_end_with_the_program(how, tmp_path):
 
 
 @pytest.mark.slow
-def test_script_without_a_guard_is_told(tmp_path):
+def test_error_of_a_script_without_main_guard_explains_it(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from tests.data.pictures import SMALL, numbered\n"

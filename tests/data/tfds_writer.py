@@ -1,4 +1,4 @@
-"""Writes a small data set as tfds itself does, which works without TensorFlow."""
+"""Write a small data set with tfds, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.data.pictures import encoded
 
 
 def write(data_dir: Path, name: str, class_names=("cat", "dog"), count=5, named=True, file_format="array_record"):
-    """`name`:validation of `count` JPEG pictures 60 x 40, labels 0, 1, 0, 1 ... modulo the classes."""
+    """Write `name`:validation with `count` JPEG images of 60 x 40 pixels and labels 0, 1, ... modulo the classes."""
     features = {"image": tfds.features.Image(encoding_format="jpeg")}
     if class_names is not None:
         features["label"] = tfds.features.ClassLabel(names=list(class_names))

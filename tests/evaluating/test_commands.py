@@ -1,4 +1,4 @@
-"""evaluate, status, report, metrics on the command line; the bundled model on bundled scenes."""
+"""The commands evaluate, status, report and metrics, with the bundled model on procedural scenes."""
 
 import json
 import shutil
@@ -22,23 +22,24 @@ def finished(tmp_path_factory):
     return out
 
 
-def test_a_run_ends_with_a_report(finished):
+def test_evaluate_ends_with_a_report(finished):
     written = {path.name for path in (finished / "report").iterdir()}
     assert written >= {"summary.csv", "table.md", "table.tex", "report.html", "curves.png"}
     page = (finished / "report" / "report.html").read_text()
     assert "gmar(norm=l2)" in page and "data:image/" in page and "http://" not in page.replace("http://www.w3.org", "")
     profile = json.loads((finished / "profile.json").read_text())
     assert set(profile["methods"]) == {"rollout", "gmar(norm=l2)", "random"}
-    assert all(each["images_per_second"] > 0 and each["gflop"] > 0 for each in profile["methods"].values())
+    assert all(entry["images_per_second"] > 0 and entry["gflop"] > 0 for entry in profile["methods"].values())
 
 
-def test_records_are_parquet_that_anybody_reads(finished):
-    rows = [row for path in sorted((finished / "records").iterdir()) for row in pq.read_table(path).to_pylist()]
-    assert len(rows) == 18 and {row["status"] for row in rows} == {"ok"}
-    assert all(np.isfinite(row["mean_iou(threshold=0.5).object_union"]) for row in rows)
+def test_records_are_plain_parquet_files(finished):
+    files = sorted((finished / "records").iterdir())
+    records = [record for path in files for record in pq.read_table(path).to_pylist()]
+    assert len(records) == 18 and {record["status"] for record in records} == {"ok"}
+    assert all(np.isfinite(record["mean_iou(threshold=0.5).object_union"]) for record in records)
 
 
-def test_status_and_report_are_commands_of_their_own(finished, tmp_path, capsys):
+def test_status_and_report_commands(finished, tmp_path, capsys):
     main(["status", str(finished)])
     assert "2 of 2 chunks done, 0 left" in capsys.readouterr().out
     main(["report", str(finished), "-o", str(tmp_path / "again"), "--no-pictures", "--baseline", "rollout"])
@@ -46,22 +47,22 @@ def test_status_and_report_are_commands_of_their_own(finished, tmp_path, capsys)
     assert "rollout" in capsys.readouterr().out
 
 
-def test_a_run_that_is_not_finished_is_reported_only_when_asked(finished, tmp_path, capsys):
-    part = tmp_path / "part"
-    shutil.copytree(finished, part)
-    sorted((part / "records").iterdir())[-1].unlink()
+def test_unfinished_run_is_reported_only_with_partial(finished, tmp_path, capsys):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(finished, unfinished)
+    sorted((unfinished / "records").iterdir())[-1].unlink()
     with pytest.raises(SystemExit):
-        main(["report", str(part), "--no-pictures"])
+        main(["report", str(unfinished), "--no-pictures"])
     assert "of 6" in capsys.readouterr().err
-    main(["report", str(part), "--no-pictures", "--partial"])
+    main(["report", str(unfinished), "--no-pictures", "--partial"])
     assert "partial: 4 of 6 images" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path, capsys):
+def test_dry_run_prints_an_estimate_and_writes_nothing(tmp_path, capsys):
     main([*COMMAND, "-o", str(tmp_path / "never"), "--dry-run"])
-    said = capsys.readouterr().out
-    assert "6 images x 3 methods x 3 metrics" in said and "TFLOP" in said
+    output = capsys.readouterr().out
+    assert "6 images x 3 methods x 3 metrics" in output and "TFLOP" in output
     assert not (tmp_path / "never").exists()
 
 
@@ -75,16 +76,16 @@ def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path, capsys):
         (["--data", "scenes:6", "--process", "2/2"], "the numbers of 2 processes are 0 to 1"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
+def test_errors_are_one_line(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "-o", str(tmp_path / "run"), *arguments])
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and said[0].startswith("vitjax: error:") and message in said[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("vitjax: error:") and message in lines[0]
 
 
-def test_metrics_lists_every_metric(capsys):
+def test_metrics_command_lists_every_metric(capsys):
     from vitjax.metrics import METRICS
 
     main(["metrics"])
-    said = capsys.readouterr().out
-    assert all(f"{name}\n" in said for name in METRICS) and "families" in said
+    output = capsys.readouterr().out
+    assert all(f"{name}\n" in output for name in METRICS) and "families" in output

@@ -1,4 +1,4 @@
-"""Any number of devices gives the same rows, and no device waits for another."""
+"""Records do not depend on the number of devices, and devices do not communicate."""
 
 import json
 
@@ -8,29 +8,29 @@ from tests.evaluating.world import child, finish
 
 
 @pytest.mark.slow
-def test_one_two_and_eight_devices_give_the_same_rows():
-    """FAILURES 26, 32, 38: n = 1..17 images on 1, 2, 8 fake devices, in one child process."""
+def test_one_two_and_eight_devices_give_the_same_records():
+    """FAILURES 26, 32, 38: 1 to 17 images on 1, 2 and 8 simulated devices, in one child process."""
     code = """
 import jax, json, tempfile
 assert jax.device_count() == 8
-seen = []
+device_counts = []
 for count in range(1, 18):
     runs = {}
     for devices in (1, 2, 8):
         out = Path(tempfile.mkdtemp()) / "run"
         runs[devices] = run(out, Pictures(count), devices=jax.devices()[:devices], batch_size=2, chunk_size=17)
-        rows = runs[devices].records()
-        assert rows["image_id"].to_pylist() == [f"picture{i:03d}" for i in range(count) for _ in METHODS]
-        seen.append(runs[devices].store.logged()[0]["devices"])
+        records = runs[devices].records()
+        assert records["image_id"].to_pylist() == [f"picture{i:03d}" for i in range(count) for _ in METHODS]
+        device_counts.append(runs[devices].store.logged()[0]["devices"])
     for devices in (2, 8):
-        assert_same_rows(runs[1].records(), runs[devices].records(), rtol=1e-5, atol=1e-5)
-print(json.dumps(seen))
+        assert_same_records(runs[1].records(), runs[devices].records(), rtol=1e-5, atol=1e-5)
+print(json.dumps(device_counts))
 """
     assert json.loads(finish(child(code, devices=8)).splitlines()[-1]) == [1, 2, 8] * 17
 
 
 @pytest.mark.slow
-def test_a_run_begun_on_one_device_ends_on_eight():
+def test_run_started_on_one_device_is_resumed_on_eight():
     """FAILURES 32."""
     code = """
 import jax, tempfile
@@ -42,14 +42,14 @@ for chunk, path in two.store.finished().items():
         path.unlink()
 eight = run(out / "two", Pictures(18), devices=jax.devices(), batch_size=2)
 assert [event["devices"] for event in eight.store.logged() if event["event"] == "started"] == [1, 8]
-assert_same_rows(one.records(), eight.records(), rtol=1e-5, atol=1e-5)
+assert_same_records(one.records(), eight.records(), rtol=1e-5, atol=1e-5)
 """
     finish(child(code, devices=8))
 
 
 @pytest.mark.slow
-def test_communication_between_devices_is_refused():
-    """FAILURES 38: the check finds what it looks for."""
+def test_communication_between_devices_is_rejected():
+    """FAILURES 38: the check detects a program that communicates."""
     code = """
 import jax, jax.numpy as jnp, numpy as np
 from vitjax.errors import RunError
@@ -62,6 +62,6 @@ try:
 except RunError as error:
     assert "all-reduce" in str(error), error
 else:
-    raise AssertionError("not found")
+    raise AssertionError("not detected")
 """
     finish(child(code, devices=8))

@@ -1,4 +1,4 @@
-"""The same rows from a Ray cluster of two workers, and when one of them is killed on the way."""
+"""A Ray cluster of two workers gives the same records as the local engine, even if one worker is killed."""
 
 import pytest
 
@@ -18,7 +18,7 @@ local = run(out / "local", Pictures(18))
 """
 
 
-def test_ray_gives_the_rows_of_the_local_engine():
+def test_ray_gives_the_records_of_the_local_engine():
     finish(
         child(
             CODE
@@ -26,13 +26,13 @@ def test_ray_gives_the_rows_of_the_local_engine():
 shared = run(out / "ray", Pictures(18), engine="ray")
 started = [event for event in shared.store.logged() if event["event"] == "started"]
 assert len(started) == 2, started
-assert_same_rows(local.records(), shared.records())
+assert_same_records(local.records(), shared.records())
 """
         )
     )
 
 
-def test_a_killed_worker_costs_one_chunk_which_another_takes():
+def test_chunk_of_a_killed_worker_is_evaluated_by_a_new_one():
     code = """
 out_ray = out / "ray"
 def kill():
@@ -49,9 +49,9 @@ shared = run(out_ray, Pictures(18, pause=0.2), engine="ray")
 thread.join()
 started = [event["pid"] for event in shared.store.logged() if event["event"] == "started"]
 assert killed and len(started) == 3, (killed, started)
-assert_same_rows(local.records(), shared.records())
+assert_same_records(local.records(), shared.records())
 """
     process = child(CODE + code)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
-    assert "its worker was lost, another takes it" in err
+    assert "its worker was lost; a new worker evaluates it again" in err

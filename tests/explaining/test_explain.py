@@ -1,4 +1,4 @@
-"""explain and explain_many: what goes in, what comes out, what is refused."""
+"""`explain` and `explain_many`: inputs, results and errors."""
 
 import dataclasses
 
@@ -40,19 +40,19 @@ def photo():
         ("tabbi", r"tabbi.*tabby"),
     ],
 )
-def test_bad_targets_are_named(model, target, message):
+def test_invalid_targets_raise_errors_that_name_image_and_value(model, target, message):
     with pytest.raises(LabelError, match=message):
         vitjax.explain(model, tiny_images(model, 2), target=target)
 
 
-def test_targets_may_be_names_and_numbers_and_differ_per_image(model):
+def test_targets_are_names_or_indices_and_may_differ_per_image(model):
     images = tiny_images(model, 3)
     explanation = vitjax.explain(model, images, "transformer_mm", target=["tabby", 5, None])
     predicted = explanation.logits[2].argmax()
     np.testing.assert_array_equal(explanation.target, [2, 5, predicted])
 
 
-def test_label_text_without_names_is_refused():
+def test_class_name_is_rejected_if_the_model_has_no_names():
     model = tiny_model("plain")
     with pytest.raises(LabelError, match="no class names"):
         vitjax.explain(model, tiny_images(model, 1), target="tabby")
@@ -73,19 +73,19 @@ def test_label_text_without_names_is_refused():
         ({"head_fusion": "max"}, ConfigError, "needs the key 'method'"),
     ],
 )
-def test_bad_requests_are_named(model, request_, error, message):
+def test_invalid_requests_raise_errors_that_name_the_option(model, request_, error, message):
     with pytest.raises(error, match=message):
         vitjax.explain_many(model, tiny_images(model, 1), [request_])
 
 
-def test_a_method_says_what_a_model_must_have(model):
+def test_method_is_rejected_if_the_model_lacks_a_required_part(model):
     headless = dataclasses.replace(model, config=dataclasses.replace(model.config, num_classes=0))
     with pytest.raises(ConfigError, match=r"'transformer_mm' needs a model with head"):
         vitjax.explain(headless, tiny_images(model, 1), "transformer_mm")
     assert vitjax.explain(headless, tiny_images(model, 1), "rollout").maps.shape == (1, 4, 4)
 
 
-def test_other_size_resamples_positions_and_odd_size_is_refused(model):
+def test_other_image_size_resamples_positions_and_must_be_a_multiple_of_the_patch(model):
     rng = np.random.default_rng(0)
     larger = vitjax.explain(model, rng.normal(size=(1, 48, 40, 3)).astype(np.float32))
     assert larger.maps.shape == (1, 6, 5)
@@ -101,13 +101,13 @@ def test_float_arrays_are_checked(model):
     with pytest.raises(ImageError, match=r"\[b, H, W, 3\]"):
         vitjax.explain(model, x[..., 0])
     x[1, 3, 3, 0] = np.nan
-    with pytest.raises(ImageError, match=r"image 1 of the array holds NaN"):
+    with pytest.raises(ImageError, match=r"image 1 of the array contains NaN"):
         vitjax.explain(model, x)
     with pytest.raises(ImageError, match="no images"):
         vitjax.explain(model, [])
 
 
-def test_pictures_and_their_preprocessed_arrays_give_the_same_maps(model, photo, tmp_path):
+def test_every_kind_of_image_input_gives_the_same_maps(model, photo, tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
     expected = vitjax.explain(model, model.preprocess(photo)).maps
@@ -115,8 +115,8 @@ def test_pictures_and_their_preprocessed_arrays_give_the_same_maps(model, photo,
         np.testing.assert_array_equal(vitjax.explain(model, source).maps, expected)
 
 
-def test_exif_is_applied_when_explaining_and_recorded(model, photo, tmp_path):
-    path = tmp_path / "turned.jpg"
+def test_exif_orientation_is_applied_and_recorded(model, photo, tmp_path):
+    path = tmp_path / "rotated.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(photo).save(path, exif=exif, quality=95)
@@ -127,7 +127,7 @@ def test_exif_is_applied_when_explaining_and_recorded(model, photo, tmp_path):
     assert not np.array_equal(upright.x, as_stored.x)
 
 
-def test_damaged_pictures_are_set_aside_only_when_asked(model, photo, tmp_path):
+def test_damaged_images_are_skipped_only_on_request(model, photo, tmp_path):
     good, empty = tmp_path / "good.png", tmp_path / "empty.png"
     Image.fromarray(photo).save(good)
     empty.write_bytes(b"")
@@ -135,7 +135,7 @@ def test_damaged_pictures_are_set_aside_only_when_asked(model, photo, tmp_path):
         prepare(model, [good, empty])
     images = prepare(model, [empty, good], skip_damaged=True)
     assert images.ids == ("good",)
-    assert [skip["file"] for skip in images.skipped] == [str(empty)]
+    assert [record["file"] for record in images.skipped] == [str(empty)]
     with pytest.raises(ImageError, match=r"none of 1 images can be read.*empty.png"):
         prepare(model, [empty], skip_damaged=True)
 
@@ -154,12 +154,12 @@ def test_ids_are_unique_and_seeds_follow_the_id(model, photo, tmp_path):
 
 def test_constant_maps_are_degenerate_not_nan(model):
     def flat(config):
-        """Nothing."""
+        """A fold whose state never changes."""
         return Fold(
             init=config.readout_weights(),
             summarise=lambda trace: trace.layer,
-            step=lambda row, summary, layer: row,
-            finish=lambda row, ends: patch_map(config, row),
+            step=lambda state, summary, layer: state,
+            finish=lambda state, boundary: patch_map(config, state),
         )
 
     register("flat", Method(title="Flat", cite="test", cost="1F", fold=flat))
@@ -175,21 +175,21 @@ def test_constant_maps_are_degenerate_not_nan(model):
     assert not vitjax.explain(model, tiny_images(model, 2), "rollout").degenerate.any()
 
 
-def test_save_writes_raw_maps_and_a_picture_per_image(model, tmp_path):
+def test_save_writes_raw_maps_and_a_strip_per_image(model, tmp_path):
     explanation = vitjax.explain(model, tiny_images(model, 2), "rollout", head_fusion="max")
     written = explanation.save(tmp_path, pdf=True)
     assert sorted(path.name for path in written) == sorted(path.name for path in tmp_path.iterdir())
     saved = np.load(tmp_path / "rollout_head_fusion-max.npz")
     np.testing.assert_array_equal(saved["maps"], explanation.maps)
     np.testing.assert_array_equal(saved["ids"], ["image0", "image1"])
-    with Image.open(tmp_path / "image1_rollout_head_fusion-max.png") as picture:
-        assert picture.width > picture.height
+    with Image.open(tmp_path / "image1_rollout_head_fusion-max.png") as strip:
+        assert strip.width > strip.height
 
 
-def test_options_keep_their_explanations_apart(model):
-    found = vitjax.explain_many(
+def test_explanations_with_different_options_have_different_keys(model):
+    explanations = vitjax.explain_many(
         model, tiny_images(model, 1), ["rollout", {"method": "rollout", "head_fusion": "max"}, "rollout"]
     )
-    assert list(found) == ["rollout", "rollout(head_fusion=max)"]
-    assert found["rollout"].options["head_fusion"] == "mean"
-    assert not np.allclose(*(each.maps for each in found.values()))
+    assert list(explanations) == ["rollout", "rollout(head_fusion=max)"]
+    assert explanations["rollout"].options["head_fusion"] == "mean"
+    assert not np.allclose(*(explanation.maps for explanation in explanations.values()))

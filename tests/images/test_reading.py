@@ -15,7 +15,7 @@ DEIT = Preprocessing()
 
 
 def timm_transform(source, preprocessing):
-    """timm's float32 [H, W, 3] for a path or a PIL image."""
+    """timm's preprocessed float32 [H, W, 3] for a path or a PIL image."""
     transform = import_timm().data.create_transform(
         (3, *preprocessing.size),
         is_training=False,
@@ -25,12 +25,12 @@ def timm_transform(source, preprocessing):
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
-    picture = source if isinstance(source, Image.Image) else Image.open(source)
-    return transform(picture.convert("RGB")).permute(1, 2, 0).numpy()
+    image = source if isinstance(source, Image.Image) else Image.open(source)
+    return transform(image.convert("RGB")).permute(1, 2, 0).numpy()
 
 
 def photo(width=60, height=40, channels=3, seed=0):
-    """Smooth colours with some noise, uint8 [height, width, channels]."""
+    """A smooth image with some noise, uint8 [height, width, channels]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / (3 + c)) + np.cos(y / (5 - c / 2)) for c in range(channels)]
@@ -52,9 +52,9 @@ def test_other_configurations_equal_timm(size, crop_mode, crop_pct):
         size, crop_pct, crop_mode, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.5, 0.6, 0.7)
     )
     for width, height in [(301, 200), (77, 113), (64, 64), (33, 500)]:
-        picture = Image.fromarray(photo(width, height))
+        image = Image.fromarray(photo(width, height))
         np.testing.assert_array_equal(
-            preprocess(picture, preprocessing), timm_transform(picture, preprocessing), f"{width} x {height}"
+            preprocess(image, preprocessing), timm_transform(image, preprocessing), f"{width} x {height}"
         )
 
 
@@ -62,8 +62,8 @@ def in_mode(mode):
     if mode == "LA":
         return Image.fromarray(photo(channels=4)).convert("LA")
     if mode in ("RGBA", "PA"):
-        picture = Image.fromarray(photo(channels=4))
-        return picture if mode == "RGBA" else picture.convert("LA").convert("PA")
+        image = Image.fromarray(photo(channels=4))
+        return image if mode == "RGBA" else image.convert("LA").convert("PA")
     return Image.fromarray(photo()).convert(mode)
 
 
@@ -72,7 +72,7 @@ def in_mode(mode):
     [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("1", "png"), ("LA", "png")],
 )
 def test_mode_is_converted_as_timm_does_and_recorded(mode, suffix, tmp_path):
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     in_mode(mode).save(path)
     loaded = load_image(path)
     assert loaded.mode == mode
@@ -83,13 +83,13 @@ def test_mode_is_converted_as_timm_does_and_recorded(mode, suffix, tmp_path):
 
 
 def test_palette_with_alpha_and_transparent_palette():
-    for picture in (in_mode("PA"), in_mode("P")):
-        picture.info["transparency"] = 0
-        np.testing.assert_array_equal(preprocess(picture, DEIT), timm_transform(picture, DEIT))
+    for image in (in_mode("PA"), in_mode("P")):
+        image.info["transparency"] = 0
+        np.testing.assert_array_equal(preprocess(image, DEIT), timm_transform(image, DEIT))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bit_is_scaled_not_clipped(suffix, tmp_path):
+def test_sixteen_bit_image_is_scaled_not_clipped(suffix, tmp_path):
     grey = photo()[..., 0]
     path = tmp_path / f"deep.{suffix}"
     Image.fromarray(grey.astype(np.uint16) * 257).save(path)
@@ -105,7 +105,7 @@ def test_sixteen_bit_ramp_keeps_its_mean():
     assert abs(load_image(Image.fromarray(ramp.astype(np.int32))).pixels.mean() - ramp.mean() / 257) < 1e-6
 
 
-def test_pixels_without_a_range_are_refused():
+def test_pixels_of_unknown_range_are_rejected():
     with pytest.raises(ImageError, match="do not fit 16 bits"):
         load_image(Image.fromarray(np.full((4, 4), 70000, np.int32)))
     with pytest.raises(ImageError, match="float pixels"):
@@ -135,7 +135,7 @@ def test_exif_orientation(orientation, tmp_path):
     np.testing.assert_array_equal(applied.pixels, turned[orientation])
 
 
-def test_exif_of_a_jpeg_is_ignored_as_timm_does(tmp_path):
+def test_exif_of_a_jpeg_is_ignored_as_in_timm(tmp_path):
     path = tmp_path / "phone.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -145,8 +145,8 @@ def test_exif_of_a_jpeg_is_ignored_as_timm_does(tmp_path):
     np.testing.assert_array_equal(preprocess(path, DEIT, exif=True), timm_transform(upright, DEIT))
 
 
-def test_sources_agree(tmp_path):
-    path = tmp_path / "picture.png"
+def test_all_kinds_of_sources_give_the_same_pixels(tmp_path):
+    path = tmp_path / "image.png"
     pixels = photo()
     Image.fromarray(pixels).save(path)
     for source in (path, str(path), path.read_bytes(), Image.open(path), pixels):
@@ -185,16 +185,16 @@ def png_half():
     [
         (b"", r"empty \(0 bytes\)"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "an HTML or XML page"),
-        (b"just some text", "not a picture"),
+        (b"just some text", "not an image"),
         (jpeg_bytes()[: len(jpeg_bytes()) // 2], "truncated"),
         (png_half(), "truncated"),
-        (jpeg_bytes()[:20], "damaged|not a picture"),
+        (jpeg_bytes()[:20], "damaged|not an image"),
         (png_header(30000, 30000), "30000 x 30000 = 900000000 pixels"),
         (png_header(300, 300), "truncated"),
     ],
     ids=["empty", "html", "text", "half a jpeg", "half a png", "jpeg head", "bomb", "short png"],
 )
-def test_damaged_file_is_refused_with_its_name(content, cause, tmp_path):
+def test_error_of_a_damaged_file_names_it(content, cause, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=cause) as raised:
@@ -205,26 +205,26 @@ def test_damaged_file_is_refused_with_its_name(content, cause, tmp_path):
         load_image(content)
 
 
-def test_bomb_is_refused_where_pillow_has_no_limit(monkeypatch):
+def test_decompression_bomb_is_rejected_without_pillows_limit(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(ImageError, match="30000 x 30000"):
         load_image(png_header(30000, 30000))
 
 
-def test_never_half_a_picture_whatever_pillow_is_told(monkeypatch):
+def test_pillow_setting_that_accepts_truncated_images_is_rejected(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ImageError, match="LOAD_TRUNCATED_IMAGES"):
         load_image(jpeg_bytes()[: len(jpeg_bytes()) // 2])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 50, 3), (50, 1, 3)], ids=str)
-def test_tiny_picture_is_refused_with_its_size(shape):
+def test_error_of_a_tiny_image_states_its_size(shape):
     with pytest.raises(ImageError, match=f"{shape[1]} x {shape[0]} pixels is too small"):
         load_image(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "border"])
-def test_thin_picture_is_refused_before_it_is_blown_up(crop_mode):
+def test_thin_image_is_rejected_before_it_is_enlarged(crop_mode):
     with pytest.raises(ImageError, match="2000000 x 2 pixels is too long and thin"):
         to_pixels(np.zeros((2, 2_000_000, 3), np.uint8), Preprocessing(crop_mode=crop_mode))
 
@@ -234,12 +234,12 @@ def test_thin_picture_is_refused_before_it_is_blown_up(crop_mode):
     [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8, 2), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)],
     ids=["float", "two channels", "batch"],
 )
-def test_array_that_is_no_picture(array):
+def test_array_of_wrong_dtype_or_shape_is_rejected(array):
     with pytest.raises(ImageError, match=r"uint8 \[h, w, 3\]"):
         load_image(array)
 
 
-def test_what_is_not_a_picture_file(tmp_path):
+def test_sources_that_are_not_image_files_are_rejected(tmp_path):
     with pytest.raises(ImageError, match=r"nowhere\.jpg: no such file"):
         load_image(tmp_path / "nowhere.jpg")
     with pytest.raises(ImageError, match="directory"):
@@ -249,15 +249,15 @@ def test_what_is_not_a_picture_file(tmp_path):
 
 
 def test_missing_images_are_counted_and_the_first_five_named(tmp_path):
-    here = tmp_path / "here.png"
-    Image.fromarray(photo()).save(here)
-    gone = [tmp_path / f"gone{i}.png" for i in range(7)]
-    check_images([here])
-    with pytest.raises(ImageError, match=r"7 of 8 images missing: .*gone4\.png and 2 more$") as raised:
-        check_images([here, *gone])
-    assert "gone5" not in str(raised.value)
-    with pytest.raises(ImageError, match=r"1 of 2 images missing: .*gone0\.png$"):
-        check_images([here, gone[0]])
+    present = tmp_path / "present.png"
+    Image.fromarray(photo()).save(present)
+    missing = [tmp_path / f"missing{i}.png" for i in range(7)]
+    check_images([present])
+    with pytest.raises(ImageError, match=r"7 of 8 images missing: .*missing4\.png and 2 more$") as raised:
+        check_images([present, *missing])
+    assert "missing5" not in str(raised.value)
+    with pytest.raises(ImageError, match=r"1 of 2 images missing: .*missing0\.png$"):
+        check_images([present, missing[0]])
 
 
 def test_from_timm():
@@ -279,6 +279,6 @@ def test_from_timm():
     ],
     ids=str,
 )
-def test_impossible_preprocessing_names_the_field(field):
+def test_error_of_invalid_preprocessing_names_the_field(field):
     with pytest.raises(ConfigError, match=next(iter(field))):
         Preprocessing(**field)

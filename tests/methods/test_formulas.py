@@ -1,4 +1,4 @@
-"""Each method against its formula with whole n x n matrices (tests/oracles), on arrays from jax.grad in float64."""
+"""Each method against its formula in numpy with whole n x n matrices (tests/oracles), on float64 arrays of jax.grad."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ TARGETS = [1, 4]
 
 
 class JaxWorld(Reading):
-    """By jax.grad of the flax modules, without the sweep except for `trace`, which test_trace.py checks."""
+    """Arrays from jax.grad of the flax modules. Only `trace` uses the shared pass, which tests/layerwise checks."""
 
     def __init__(self, model, image, target):
         self.model, self.config, self.image, self.target = model, model.config, image, target
@@ -44,7 +44,7 @@ class JaxWorld(Reading):
         return np.asarray(self.layer(layer)["ls1"]["gamma"])
 
     def apply_block(self, params, x, attention_offset):
-        """-> output, intermediates; a constant added to the attention."""
+        """Output and intermediates of a block with `attention_offset` added to its attention."""
         taps = jax.tree.map(jnp.zeros_like, Block(self.config).init(jax.random.key(0), x)["perturbations"])
         taps = {**taps, "attn": {**taps["attn"], "attention": attention_offset}}
         variables = {"params": params, "perturbations": taps}
@@ -61,11 +61,12 @@ class JaxWorld(Reading):
             for number in range(config.depth):
                 block = self.layer(number)
                 constant = jax.lax.stop_gradient(x)
-                _, seen = self.apply_block(block, constant, offsets[number])
-                middle = x + seen["intermediates"]["middle"] - constant
-                # The MLP half alone: the same block with its attention branch switched off.
-                silent = jax.tree.map(jnp.zeros_like, block["attn"]["proj"])
-                x = Block(config).apply({"params": {**block, "attn": {**block["attn"], "proj": silent}}}, middle)
+                _, state = self.apply_block(block, constant, offsets[number])
+                middle = x + state["intermediates"]["middle"] - constant
+                # With a projection of zeros, the block computes its MLP only.
+                zero_projection = jax.tree.map(jnp.zeros_like, block["attn"]["proj"])
+                attn = {**block["attn"], "proj": zero_projection}
+                x = Block(config).apply({"params": {**block, "attn": attn}}, middle)
             return self.classify(x)
 
         zeros = jnp.zeros((config.depth, config.heads, config.tokens, config.tokens))
@@ -97,41 +98,42 @@ class JaxWorld(Reading):
             logits = module.apply(variables, image)
             return (logits if score == "logit" else jax.nn.softmax(logits))[self.target]
 
-        by_all = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(jnp.asarray(self.image), params["pos_embed"], zeros)
-        image_grad, positions_grad, by_result = jax.tree.map(np.asarray, by_all)
+        gradients = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(jnp.asarray(self.image), params["pos_embed"], zeros)
+        image_grad, positions_grad, result_grads = jax.tree.map(np.asarray, gradients)
         biases = []
         if self.config.patch_bias:
-            place = params["patch_embed"]["proj"], by_result["patch_embed"]["proj"]
-            biases.append((np.asarray(place[0]["bias"]), place[1]["result"]))
+            bias = np.asarray(params["patch_embed"]["proj"]["bias"])
+            biases.append((bias, result_grads["patch_embed"]["proj"]["result"]))
         for part, name in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
             linear = params["blocks"][part][name]
             if "bias" in linear:
-                biases += list(zip(np.asarray(linear["bias"]), by_result["blocks"][part][name]["result"], strict=True))
+                grads = result_grads["blocks"][part][name]["result"]
+                biases += list(zip(np.asarray(linear["bias"]), grads, strict=True))
         return FullGradient(image_grad, np.asarray(params["pos_embed"]), positions_grad, biases)
 
 
-# The others have nothing that one of these has not: a number of patches, LayerScale, positions on the patches alone.
+# Every feature of the other configurations is in one of these as well: patch count, LayerScale, positions on patches.
 FAMILIES = [name for name in CONFIGS if name not in ("plain", "patch14", "layer_scale", "non_square")]
 
 
-@pytest.mark.slow  # tests/methods/test_golden.py holds the quick suite to the same formulas
+@pytest.mark.slow  # in the quick suite, tests/methods/test_golden.py checks the same formulas
 @pytest.mark.parametrize("name", FAMILIES)
 def test_methods_equal_their_formulas(name):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         model = tiny_model(name, np.float64)
         images = tiny_images(model, 2).astype(np.float64)
-        # What is slow and the same for every family runs on one. The others of CASES are those of
+        # Slow methods do not depend on the family and run on one. The other methods of CASES are checked in
         # tests/oracles/test_torch_parity.py and test_perturbation.py.
-        formulas = [case for case in CASES if case["method"] not in (*NEEDS_RULES, *RANDOM)]
-        cases = [case for case in formulas if name == "registers" or not METHODS[case["method"]].slow]
-        found = vitjax.explain_many(model, images, cases, target=TARGETS)
+        with_formula = [case for case in CASES if case["method"] not in (*NEEDS_RULES, *RANDOM)]
+        cases = [case for case in with_formula if name == "registers" or not METHODS[case["method"]].slow]
+        explanations = vitjax.explain_many(model, images, cases, target=TARGETS)
         worlds = [JaxWorld(model, image, target) for image, target in zip(images, TARGETS, strict=True)]
         for case in cases:
-            wanted = request(case)
+            case_request = request(case)
             for i, world in enumerate(worlds):
-                expected = FORMULAS[wanted.name](world, **dict(wanted.options))
-                ours = found[wanted.label].maps[i].ravel()
+                expected = FORMULAS[case_request.name](world, **dict(case_request.options))
+                ours = explanations[case_request.label].maps[i].ravel()
                 scale = np.abs(expected).max()
-                # scipy takes integer capacities: flows are rounded to 1e-9 per edge.
-                tolerance = 1e-7 if wanted.name == "attention_flow" else 1e-9
+                # scipy's capacities are integers, so that flows are rounded to 1e-9 per edge.
+                tolerance = 1e-7 if case_request.name == "attention_flow" else 1e-9
                 np.testing.assert_allclose(ours, expected, atol=tolerance * scale, rtol=0, err_msg=case_id(case))

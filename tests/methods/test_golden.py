@@ -1,4 +1,4 @@
-"""Recorded outputs of the authors' own code, within the recorded tolerances, in float32 and float64."""
+"""Maps against recorded outputs of the authors' code, within the recorded tolerances, in float32 and float64."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ pytestmark = needs_shared
 
 
 def recorded_calls():
-    """(file, variant, call) of every recorded map whose method is registered."""
+    """Yields (file, variant, call) of every recorded map whose method is registered."""
     if not GOLDEN.exists():
         return
     for name, entry in json.loads((GOLDEN / "MANIFEST.json").read_text())["files"].items():
@@ -27,12 +27,12 @@ def recorded_calls():
 
 
 CALLS = list(recorded_calls())
-QUICK = [each for each in CALLS if not METHODS[each[2]["method"]].slow]
-SLOW = [each for each in CALLS if METHODS[each[2]["method"]].slow]
+QUICK = [recorded for recorded in CALLS if not METHODS[recorded[2]["method"]].slow]
+SLOW = [recorded for recorded in CALLS if METHODS[recorded[2]["method"]].slow]
 
 
-def named(calls, marks=()):
-    return [pytest.param(*each, id=f"{each[0]}-{each[1]}", marks=marks) for each in calls]
+def call_params(calls, marks=()):
+    return [pytest.param(name, variant, call, id=f"{name}-{variant}", marks=marks) for name, variant, call in calls]
 
 
 def load_model(dtype):
@@ -42,30 +42,32 @@ def load_model(dtype):
 
 
 def computed(dtype, kind, call):
-    """The recorded images explained as a call says, and which of them have a class of that kind."""
+    """Which recorded images have a target of this kind, and their maps for one recorded call."""
     label = request({"method": call["method"], **call["options"]}).label
     if METHODS[call["method"]].slow:
-        has, found = explained(dtype, kind, ((call["method"], tuple(call["options"].items())),))
+        has_target, explanations = explained(dtype, kind, ((call["method"], tuple(call["options"].items())),))
     else:
-        quick = tuple((each["method"], tuple(each["options"].items())) for _, _, each in QUICK)
-        has, found = explained(dtype, kind, quick)
-    return has, found[label].maps
+        quick = tuple((quick_call["method"], tuple(quick_call["options"].items())) for _, _, quick_call in QUICK)
+        has_target, explanations = explained(dtype, kind, quick)
+    return has_target, explanations[label].maps
 
 
 @functools.cache
 def explained(dtype, kind, calls):
-    """All calls over the recorded images, in one shared sweep; a slow method over two of them."""
+    """Explanations of all calls for the recorded images, in one shared pass; of two images for a slow method."""
     inputs = np.load(GOLDEN / "inputs.npz")
     targets = inputs[kind]
-    has = targets >= 0
+    has_target = targets >= 0
     if METHODS[calls[0][0]].slow:
-        has &= np.cumsum(has) <= 2
+        has_target &= np.cumsum(has_target) <= 2
     requests = [{"method": method, **dict(options)} for method, options in calls]
     with jax.enable_x64(dtype == "float64"):
-        images = inputs["images"][has].astype(dtype)
-        # Two at a time: one program whatever the number of images.
-        found = vitjax.explain_many(load_model(dtype), images, requests, targets[has].tolist(), batch_size=2)
-    return has, found
+        images = inputs["images"][has_target].astype(dtype)
+        # With a fixed batch size, the number of images does not cause another compilation.
+        explanations = vitjax.explain_many(
+            load_model(dtype), images, requests, targets[has_target].tolist(), batch_size=2
+        )
+    return has_target, explanations
 
 
 def reduce_to_patches(maps, how, patch=16):
@@ -79,28 +81,28 @@ def reduce_to_patches(maps, how, patch=16):
 
 @pytest.mark.parametrize("kind", ["pred", pytest.param("second", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "variant", "call"), named(QUICK) + named(SLOW, marks=pytest.mark.slow))
-def test_recorded_maps_are_met(name, variant, call, dtype, kind):
+@pytest.mark.parametrize(("name", "variant", "call"), call_params(QUICK) + call_params(SLOW, marks=pytest.mark.slow))
+def test_maps_equal_recorded_maps(name, variant, call, dtype, kind):
     arrays = np.load(GOLDEN / f"{name}.npz")
     key = f"maps_{kind}" + ("" if variant == "main" else f"__{variant}")
-    has_float64 = f"{key}_f64" in arrays.files  # one file holds float32 alone
+    has_float64 = f"{key}_f64" in arrays.files  # False for one file
     if METHODS[call["method"]].slow and (dtype, kind) != ("float64" if has_float64 else "float32", "pred"):
         pytest.skip("slow methods are compared in the best precision recorded, for the predicted class")
     tolerance = call["tol64" if dtype == "float64" else "tol32"]
     if tolerance is None or (dtype == "float64" and not has_float64):
         pytest.skip(f"recorded as not comparable in {dtype}")
     expected = arrays[f"{key}_f64" if dtype == "float64" else key]
-    has, maps = computed(dtype, kind, call)
+    has_target, maps = computed(dtype, kind, call)
     ours = reduce_to_patches(maps, call.get("reduce"))
     assert ours.dtype == dtype
-    expected = expected[has]
-    # A map recorded as zero everywhere (Grad-CAM has some) must be zero everywhere here, too.
+    expected = expected[has_target]
+    # Where a recorded map is 0 everywhere (some of Grad-CAM), `scale` is 0, so that the map must be exactly 0.
     error, scale = np.abs(ours - expected).max(axis=1), np.abs(expected).max(axis=1)
     assert (error <= tolerance * scale).all(), error / scale
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
-def test_recorded_logits_are_met(dtype, tolerance):
+def test_logits_equal_recorded_logits(dtype, tolerance):
     inputs = np.load(GOLDEN / "inputs.npz")
     with jax.enable_x64(dtype == "float64"):
         logits = np.asarray(load_model(dtype).logits(inputs["images"].astype(dtype)))

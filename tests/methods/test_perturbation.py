@@ -1,4 +1,4 @@
-"""Methods that draw random numbers, optimise or cluster: against plain numpy with the same draws."""
+"""Methods that draw random numbers, optimise or cluster, against plain numpy with the same random draws."""
 
 from functools import partial
 
@@ -20,8 +20,8 @@ TARGET = 3
 
 
 @pytest.fixture(scope="module")
-def world():
-    """A float64 model, its batch of one, the key of that image, and its logit and gradient as plain functions."""
+def single_image():
+    """A float64 model, a batch of one image, the image, its PRNG key, its probability and its gradient as functions."""
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         model = tiny_model("plain", np.float64)
         batch = tiny_batch(model, 1)
@@ -32,8 +32,8 @@ def world():
         yield model, batch, x, key, probability, gradient
 
 
-def explained(world, method, **options):
-    model, batch, *_ = world
+def explained(single_image, method, **options):
+    model, batch, *_ = single_image
     return vitjax.explain(model, batch, method=method, target=TARGET, **options).maps[0]
 
 
@@ -41,40 +41,42 @@ def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, atol=1e-9 * np.abs(theirs).max(), rtol=0)
 
 
-def test_smooth_grad_is_the_mean_over_its_own_draws(world):
-    _, _, x, key, _, gradient = world
+def test_smooth_grad_is_the_mean_over_its_noisy_copies(single_image):
+    _, _, x, key, _, gradient = single_image
     draws = [
         np.asarray(gradient(x + 0.15 * np.ptp(x) * jax.random.normal(jax.random.fold_in(key, k), x.shape, x.dtype)))
         for k in range(3)
     ]
-    assert_close(explained(world, "smooth_grad", n=3), np.mean(draws, axis=0).sum(-1))
-    assert_close(explained(world, "smooth_grad", n=3, aggregate="absolute"), np.abs(draws).mean(axis=0).sum(-1))
-    assert_close(explained(world, "smooth_grad", n=3, aggregate="squared"), np.square(draws).mean(axis=0).sum(-1))
-    assert_close(explained(world, "smooth_grad", n=3, aggregate="variance"), np.var(draws, axis=0).sum(-1))
+    assert_close(explained(single_image, "smooth_grad", n=3), np.mean(draws, axis=0).sum(-1))
+    assert_close(explained(single_image, "smooth_grad", n=3, aggregate="absolute"), np.abs(draws).mean(axis=0).sum(-1))
+    assert_close(
+        explained(single_image, "smooth_grad", n=3, aggregate="squared"), np.square(draws).mean(axis=0).sum(-1)
+    )
+    assert_close(explained(single_image, "smooth_grad", n=3, aggregate="variance"), np.var(draws, axis=0).sum(-1))
 
 
-def test_smooth_grad_without_noise_is_the_gradient(world):
-    _, _, x, _, _, gradient = world
-    assert_close(explained(world, "smooth_grad", n=2, stdev=0.0), np.asarray(gradient(x)).sum(-1))
+def test_smooth_grad_without_noise_is_the_gradient(single_image):
+    _, _, x, _, _, gradient = single_image
+    assert_close(explained(single_image, "smooth_grad", n=2, stdev=0.0), np.asarray(gradient(x)).sum(-1))
 
 
-def test_rise_weighs_its_own_masks(world):
-    _, _, x, key, probability, _ = world
+def test_rise_is_the_weighted_mean_of_its_masks(single_image):
+    _, _, x, key, probability, _ = single_image
     masks = [np.asarray(random_mask(jax.random.fold_in(key, i), (32, 32), 4, 0.5, np.float64)) for i in range(11)]
     expected = sum(float(probability(x * mask[..., None])) * mask for mask in masks) / (11 * 0.5)
-    assert_close(explained(world, "rise", n=11, cells=4), expected)
+    assert_close(explained(single_image, "rise", n=11, cells=4), expected)
 
 
-def test_random_masks_keep_their_share_and_stay_in_range():
+def test_random_masks_have_the_requested_mean_and_range():
     keys = jax.random.split(jax.random.key(0), 400)
     masks = np.asarray(jax.vmap(lambda key: random_mask(key, (40, 24), 5, 0.3))(keys))
     assert masks.shape == (400, 40, 24) and masks.min() >= 0 and masks.max() <= 1
     assert abs(masks.mean() - 0.3) < 0.02
-    assert np.ptp(masks.mean(axis=0)) < 0.2  # no place is favoured
+    assert np.ptp(masks.mean(axis=0)) < 0.2  # the mean is uniform over pixels
 
 
-def test_vit_cx_weighs_its_own_clusters(world):
-    model, _, x, key, probability, _ = world
+def test_vit_cx_is_the_weighted_mean_of_its_cluster_masks(single_image):
+    model, _, x, key, probability, _ = single_image
     normed = vitjax.trace(model, x[None]).normed[0, -1][model.config.prefix :]
     grids = jnp.asarray(normed.T.reshape(-1, *model.config.grid))
     features = np.asarray(jax.image.resize(grids, (len(grids), 32, 32), "linear")).reshape(len(grids), -1)
@@ -88,10 +90,10 @@ def test_vit_cx_weighs_its_own_clusters(world):
             added = noise * draw * (1 - mask[..., None])
             p = probability(x * mask[..., None] + added) - probability(x + added) + probability(x)
             weighted = weighted + float(p) * mask
-        assert_close(explained(world, "vit_cx", noise=noise), weighted / masks.sum(0) / len(masks))
+        assert_close(explained(single_image, "vit_cx", noise=noise), weighted / masks.sum(0) / len(masks))
 
 
-def test_clusters_are_complete_linkage_by_cosine():
+def test_clusters_are_those_of_complete_linkage_by_cosine_distance():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 8, 8))
     features = np.stack([a, b, a + 1e-3 * rng.random((8, 8)), 2 * b, np.zeros((8, 8))])
@@ -104,30 +106,30 @@ def test_clusters_are_complete_linkage_by_cosine():
     assert min(np.abs(mask - expected).max() for mask in masks) < 1e-12
 
 
-def test_meaningful_perturbation_deletes_what_the_class_rests_on(world):
-    """Where the blur costs a class its probability, the mask finds most of that; a heavy price deletes nothing."""
-    model, batch, x, *_ = world
+def test_meaningful_perturbation_deletes_the_evidence_of_the_class(single_image):
+    """The mask lowers the probability almost as much as a full blur; a high area weight deletes nothing."""
+    model, batch, x, *_ = single_image
 
     def probabilities(x):
         return np.asarray(jax.nn.softmax(model.logits(np.asarray(x)[None])[0]))
 
     blurred = np.asarray(gaussian_blur(jnp.asarray(x), 10.0))
-    whole, gone = probabilities(x), probabilities(blurred)
-    target = int(np.argmax(whole - gone))
+    original, after_blur = probabilities(x), probabilities(blurred)
+    target = int(np.argmax(original - after_blur))
     options = {"method": "meaningful_perturbation", "target": target, "steps": 60}
-    found = vitjax.explain(model, batch, area=0.01, **options).maps[0]
-    assert found.min() >= 0 and found.max() <= 1
-    kept = probabilities((1 - found[..., None]) * x + found[..., None] * blurred)
-    assert kept[target] < whole[target] - 0.8 * (whole[target] - gone[target])
+    deleted = vitjax.explain(model, batch, area=0.01, **options).maps[0]
+    assert deleted.min() >= 0 and deleted.max() <= 1
+    after_deletion = probabilities((1 - deleted[..., None]) * x + deleted[..., None] * blurred)
+    assert after_deletion[target] < original[target] - 0.8 * (original[target] - after_blur[target])
     assert np.abs(vitjax.explain(model, batch, area=100.0, **options).maps).max() < 0.2
 
 
-def test_gaussian_blur_keeps_constants_and_the_mean():
+def test_gaussian_blur_preserves_constants_and_the_sum():
     with jax.enable_x64(True):
-        flat = jnp.full((9, 14, 3), 2.5)
-        np.testing.assert_allclose(gaussian_blur(flat, 3.0), flat, rtol=1e-12)
-        spot = jnp.zeros((41, 41, 3)).at[20, 20].set(1.0)
-        blurred = np.asarray(gaussian_blur(spot, 2.0))
+        constant = jnp.full((9, 14, 3), 2.5)
+        np.testing.assert_allclose(gaussian_blur(constant, 3.0), constant, rtol=1e-12)
+        impulse = jnp.zeros((41, 41, 3)).at[20, 20].set(1.0)
+        blurred = np.asarray(gaussian_blur(impulse, 2.0))
         np.testing.assert_allclose(blurred.sum((0, 1)), 1, rtol=1e-9)
         np.testing.assert_allclose(blurred[20, 22, 0] / blurred[20, 20, 0], np.exp(-0.5), rtol=1e-9)
 
@@ -135,7 +137,7 @@ def test_gaussian_blur_keeps_constants_and_the_mean():
 @pytest.mark.parametrize(
     ("quadrature", "sum_of_weights"), [("gausslegendre", 1), ("riemann_middle", 1), ("riemann_trapezoid", 0.9)]
 )
-def test_quadratures(quadrature, sum_of_weights):
+def test_fixed_quadratures_integrate_a_straight_line(quadrature, sum_of_weights):
     points, weights = fixed_nodes(quadrature, 10)
     np.testing.assert_allclose(weights.sum(), sum_of_weights)
     exact = sum_of_weights / 2
@@ -143,8 +145,8 @@ def test_quadratures(quadrature, sum_of_weights):
     assert points.min() >= 0 and points.max() <= 1
 
 
-def test_adaptive_nodes_find_the_bend():
-    """A kink of width 1/100 that equal Gauss-Legendre points step over."""
+def test_adaptive_nodes_resolve_a_sharp_bend():
+    """Gauss-Legendre points miss the bend, whose width is 1/100."""
 
     def f(a):
         return jnp.tanh((a - 0.03) * 200) + a
@@ -153,32 +155,32 @@ def test_adaptive_nodes_find_the_bend():
         return 200 / np.cosh((a - 0.03) * 200) ** 2 + 1
 
     @partial(jax.jit, static_argnums=(0, 1))
-    def place(function, steps):
-        look = AdaptiveNodes(steps)
-        edges = look.panels(function(look.everywhere()))
-        return look.nodes(edges, function(look.places(edges)))
+    def adaptive_nodes(function, steps):
+        quadrature = AdaptiveNodes(steps)
+        edges = quadrature.panel_edges(function(quadrature.coarse_points()))
+        return quadrature.nodes(edges, function(quadrature.fine_points(edges)))
 
-    points, weights = (np.asarray(each, np.float64) for each in place(f, 32))
+    points, weights = (np.asarray(values, np.float64) for values in adaptive_nodes(f, 32))
     assert (np.diff(points) > 0).all() and points[0] > 0 and points[-1] < 1
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
-    whole = float(f(1.0) - f(0.0))
-    assert abs((weights * slope(points)).sum() - whole) < 0.003 * whole
+    exact = float(f(1.0) - f(0.0))
+    assert abs((weights * slope(points)).sum() - exact) < 0.003 * exact
     points, weights = fixed_nodes("gausslegendre", 32)
-    assert abs((weights * slope(points)).sum() - whole) > 0.03 * whole
-    points, weights = place(lambda a: 2 * a, 8)  # a straight line: equal panels
+    assert abs((weights * slope(points)).sum() - exact) > 0.03 * exact
+    points, weights = adaptive_nodes(lambda a: 2 * a, 8)  # panels of a straight line are equal
     np.testing.assert_allclose(np.asarray(weights), 1 / 8, rtol=0.05)
 
 
 @needs_shared
 @pytest.mark.slow
 def test_adaptive_quadrature_is_complete_to_one_percent_at_64_steps():
-    """DeiT-Tiny; of the 54 photographs this one is the hardest."""
+    """On DeiT-Tiny and the photograph, of 54, with the largest completeness gap."""
     model = vitjax.load("deit_tiny_patch16_224", weights=SHARED / "data" / "deit_tiny_patch16_224.safetensors")
     photographs = sorted((SHARED / "data" / "dev" / "images").glob("*.jpg"))
-    photographs = [each for each in photographs if each.name.startswith("d051")]
+    photographs = [path for path in photographs if path.name.startswith("d051")]
     options = {"steps": 64, "quadrature": "adaptive"}
-    found = vitjax.explain(model, photographs, method="integrated_gradients", **options)
-    assert len(found) == 1 and found.completeness_gap().max() < 0.01
+    explanation = vitjax.explain(model, photographs, method="integrated_gradients", **options)
+    assert len(explanation) == 1 and explanation.completeness_gap().max() < 0.01
 
 
 def test_completeness_gap_shrinks_with_steps():
@@ -186,11 +188,12 @@ def test_completeness_gap_shrinks_with_steps():
     images = tiny_images(model, 2)
     gaps = []
     for steps in (2, 32):
-        found = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, steps=steps)
-        gaps.append(found.completeness_gap().max())
+        explanation = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, steps=steps)
+        gaps.append(explanation.completeness_gap().max())
     assert gaps[1] < 0.01 < gaps[0]
-    scored = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, steps=32, score="probability")
-    assert scored.completeness_gap().max() < 0.02
+    options = {"steps": 32, "score": "probability"}
+    explanation = vitjax.explain(model, images, method="integrated_gradients", target=TARGET, **options)
+    assert explanation.completeness_gap().max() < 0.02
 
 
 def test_memory_does_not_grow_with_steps():
@@ -200,11 +203,11 @@ def test_memory_does_not_grow_with_steps():
     model = tiny_model("plain")
     arguments = (model.params, tiny_images(model, 8), np.zeros(8, np.int32), np.zeros(8, np.uint32), np.uint32(0))
 
-    def temporaries(steps):
+    def temporary_bytes(steps):
         program = compiled(model.config, (request("integrated_gradients", steps=steps),))
         return program.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
-    assert temporaries(256) < 1.1 * temporaries(16)
+    assert temporary_bytes(256) < 1.1 * temporary_bytes(16)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,7 @@ def test_memory_does_not_grow_with_steps():
         ("meaningful_perturbation", {"blur": 0.0}),
     ],
 )
-def test_options_that_make_no_sense_are_refused(method, options):
+def test_options_out_of_range_are_refused(method, options):
     model = tiny_model("plain")
     with pytest.raises(vitjax.errors.ConfigError, match=next(iter(options))):
         vitjax.explain(model, tiny_images(model, 1), method=method, **options)

@@ -1,4 +1,4 @@
-"""What must hold for every method on every kind of model: one table, tests/cases.py."""
+"""Properties of every method on every kind of model. The methods and models are those of tests/cases.py."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,23 +20,25 @@ from vitjax.nn.vit import ViT
 pytestmark = pytest.mark.unoptimised
 
 QUICK = [case for case in QUICK_CASES if case["method"] in ("rollout", "smooth_grad")]
-FIRST = [next(case for case in CASES if case["method"] == name) for name in METHODS]
-SOME_SLOW = [pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in FIRST]
+FIRST_CASES = [next(case for case in CASES if case["method"] == name) for name in METHODS]
+FIRST_CASE_PARAMS = [
+    pytest.param(case, id=case_id(case), marks=() if case in QUICK else pytest.mark.slow) for case in FIRST_CASES
+]
 
 
-SETS = [
+CASE_SETS = [
     pytest.param(QUICK_CASES, id="quick", marks=pytest.mark.quick_only),
     pytest.param(CASES, id="all", marks=pytest.mark.slow),
 ]
 
 
-@pytest.fixture(params=SETS, scope="module")
+@pytest.fixture(params=CASE_SETS, scope="module")
 def cases(request):
     return request.param
 
 
 @pytest.fixture
-def wide():
+def x64():
     with jax.enable_x64(True):
         yield
 
@@ -51,21 +53,21 @@ def assert_same_maps(ours, theirs, rtol=1e-7):
         np.testing.assert_allclose(ours[label], expected, atol=rtol * max(scale, 1e-30), rtol=0, err_msg=label)
 
 
-def test_batch_size_padding_and_order_do_not_matter(cases, wide):
+def test_maps_do_not_depend_on_batch_size_padding_or_order(cases, x64):
     model = tiny_model("registers", np.float64)
     targets = [0, 1, 2, 3, 4]
-    together = explain_all(model, tiny_batch(model, 5), cases, target=targets, batch_size=2)
-    maps = {label: each.maps for label, each in together.items()}
+    explanations = explain_all(model, tiny_batch(model, 5), cases, target=targets, batch_size=2)
+    maps = {label: explanation.maps for label, explanation in explanations.items()}
     order = [3, 0, 4, 2, 1]
     permuted = explain_all(model, tiny_batch(model, 5, order), cases, target=order, batch_size=2)
     assert_same_maps({k: e.maps for k, e in permuted.items()}, {k: m[order] for k, m in maps.items()})
     alone = explain_all(model, tiny_batch(model, 5, [2]), cases, target=2)
     assert_same_maps({k: e.maps for k, e in alone.items()}, {k: m[2:3] for k, m in maps.items()})
-    for label, each in together.items():
-        size = model.config.grid if each.level == "token" else model.config.image_size
-        assert each.maps.shape == (5, *size), label
-        assert each.maps.dtype == np.float64 and np.isfinite(each.maps).all(), label
-        assert np.ptp(each.maps) > 0, label
+    for label, explanation in explanations.items():
+        size = model.config.grid if explanation.level == "token" else model.config.image_size
+        assert explanation.maps.shape == (5, *size), label
+        assert explanation.maps.dtype == np.float64 and np.isfinite(explanation.maps).all(), label
+        assert np.ptp(explanation.maps) > 0, label
 
 
 @pytest.fixture(scope="module")
@@ -78,39 +80,40 @@ def shared_maps(cases):
 
 @pytest.fixture(scope="module")
 def maps_in_groups(shared_maps, cases):
-    """Of methods that share sweeps, in other company: to compile each by itself, as test_golden does, takes minutes."""
+    """Maps of the folds, in four shared passes of different methods. Compiling each method alone takes minutes."""
     if cases is QUICK_CASES:
         return {}
     model, images, _ = shared_maps
-    folds = [case for case in FIRST if METHODS[case["method"]].fold]
+    folds = [case for case in FIRST_CASES if METHODS[case["method"]].fold]
     with jax.enable_x64(True):
-        parts = [explain_all(model, images, folds[first::4], target=[1, 2, 3]) for first in range(4)]
-    return {label: each.maps for part in parts for label, each in part.items()}
+        groups = [explain_all(model, images, folds[first::4], target=[1, 2, 3]) for first in range(4)]
+    return {label: explanation.maps for group in groups for label, explanation in group.items()}
 
 
-@pytest.mark.parametrize("case", SOME_SLOW)
-def test_in_other_company_and_eager_equal_compiled_in_a_shared_sweep(case, shared_maps, maps_in_groups, cases, wide):
+@pytest.mark.parametrize("case", FIRST_CASE_PARAMS)
+def test_map_is_the_same_in_any_shared_pass_and_in_eager_mode(case, shared_maps, maps_in_groups, cases, x64):
     if case not in cases:
         pytest.skip("not in this set of cases")
     model, images, shared = shared_maps
-    wanted = request(case)
-    maps = maps_in_groups.get(wanted.label)
-    if maps is None:  # slow ones are always alone
-        maps = vitjax.explain_many(model, images, [case], target=[1, 2, 3])[wanted.label].maps
-    assert_same_maps({wanted.label: maps}, {wanted.label: shared[wanted.label].maps})
+    case_request = request(case)
+    label = case_request.label
+    maps = maps_in_groups.get(label)
+    if maps is None:
+        maps = vitjax.explain_many(model, images, [case], target=[1, 2, 3])[label].maps
+    assert_same_maps({label: maps}, {label: shared[label].maps})
     key = image_key(jnp.uint32(0), images.seeds()[0])
     with jax.disable_jit(), jax.default_matmul_precision("highest"):
         image = jnp.asarray(images.x[0], np.float64)
-        eager = wanted.method.one(model.config, model.params, image, jnp.int32(1), key=key, **dict(wanted.options))
-    assert_same_maps({wanted.label: np.asarray(eager)}, {wanted.label: shared[wanted.label].maps[0]})
+        options = dict(case_request.options)
+        eager = case_request.method.one(model.config, model.params, image, jnp.int32(1), key=key, **options)
+    assert_same_maps({label: np.asarray(eager)}, {label: shared[label].maps[0]})
 
 
 def test_float32_agrees_with_float64(shared_maps, cases):
     _, images, shared = shared_maps
     for label, explanation in explain_all(tiny_model("distilled"), images, cases, target=[1, 2, 3]).items():
         assert explanation.maps.dtype == explanation.logits.dtype == np.float32
-        # A threshold on sorted float32 entries may keep another element than the same in float64, clusters another
-        # member; random draws differ in the two precisions.
+        # Thresholds and clusters may select different elements in float32 and float64, and random draws differ.
         unstable = METHODS[explanation.method].ill_conditioned or explanation.method in RANDOM
         if "discard_ratio" not in label and not unstable:
             assert_same_maps({label: explanation.maps}, {label: shared[label].maps}, rtol=5e-5)
@@ -118,13 +121,14 @@ def test_float32_agrees_with_float64(shared_maps, cases):
 
 def test_bfloat16_model_accumulates_in_float32(cases):
     model = tiny_model("plain", jax.numpy.bfloat16)
-    first = [case for case in cases if case in FIRST]  # options do not change in what a method accumulates
-    for explanation in explain_all(model, tiny_images(model, 2), first).values():
+    # One case per method is enough, because options do not change the dtype that a method accumulates in.
+    cases_by_method = [case for case in cases if case in FIRST_CASES]
+    for explanation in explain_all(model, tiny_images(model, 2), cases_by_method).values():
         assert explanation.maps.dtype == np.float32 and np.isfinite(explanation.maps).all()
 
 
 def test_products_of_24_layers_do_not_overflow_half_precision():
-    """FAILURES 25: (I + A) to the 24th power is 2^24 where float16 ends at 65,504."""
+    """FAILURES 25: (I + A) to the 24th power reaches 2^24, and the largest float16 is 65,504."""
     config = replace(CONFIGS["plain"], depth=24)
     shapes = jax.eval_shape(ViT(config).init, jax.random.key(0), np.zeros((32, 32, 3), np.float32))["params"]
     rng = np.random.default_rng(0)
@@ -136,16 +140,16 @@ def test_products_of_24_layers_do_not_overflow_half_precision():
         assert not explanation.degenerate.any(), explanation.label
 
 
-def test_target_matters_exactly_where_the_method_says_so(cases, wide):
+def test_maps_depend_on_the_target_if_and_only_if_the_method_is_class_specific(cases, x64):
     model = tiny_model("plain", np.float64)
-    repeated = tiny_batch(model, 1, [0] * 7)  # with one id: the same random draws
+    repeated = tiny_batch(model, 1, [0] * 7)  # all with the same id, so that random draws are the same
     for label, explanation in explain_all(model, repeated, cases, target=list(range(7))).items():
         spread = np.ptp(explanation.maps, axis=0).max()
-        moved = spread > 1e-6 * np.abs(explanation.maps).max()
-        assert moved == METHODS[explanation.method].class_specific, label
+        differs = spread > 1e-6 * np.abs(explanation.maps).max()
+        assert differs == METHODS[explanation.method].class_specific, label
 
 
-def test_default_target_is_the_predicted_class_and_top2_the_second():
+def test_default_target_is_the_predicted_class_and_top2_the_second_class():
     model = tiny_model("plain")
     images = tiny_images(model, 4)
     first = vitjax.explain(model, images, method="transformer_mm")

@@ -1,4 +1,4 @@
-"""A small picture, a small classifier and the case a metric gets of them."""
+"""A small image, a small classifier and a `Case` built from them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from vitjax import maps
 from vitjax.metrics.contract import Case
 
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-"""jit that spends little time on compiling: these programs run once."""
+"""`jax.jit` without optimisation: these programs run once, so compilation dominates."""
 
 SIZE, GRID, CLASSES = (24, 16), (6, 4), 5
 BLACK = np.asarray([-2.0, -1.5, -1.0])
 
 
-def picture(seed: int = 0) -> np.ndarray:
+def random_image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(*SIZE, 3)).astype(np.float32)
 
 
 def tie_free(seed: int = 0) -> np.ndarray:
-    """Every value of 0 ... 1 in equal steps, shuffled."""
+    """Distinct values from 0 to 1 in equal steps, shuffled."""
     values = np.random.default_rng(seed).permutation(SIZE[0] * SIZE[1]) / (SIZE[0] * SIZE[1] - 1)
     return values.reshape(SIZE).astype(np.float32)
 
 
 def mask_of(seed: int = 0, *, ignore: bool = False) -> np.ndarray:
-    """uint8 0 / 128 / 255."""
+    """A random mask, uint8: 0 and 255; with `ignore` also 128."""
     kinds = [0, 255, 128] if ignore else [0, 255]
     return np.random.default_rng(seed + 100).choice(kinds, SIZE).astype(np.uint8)
 
@@ -41,27 +41,28 @@ def weights() -> np.ndarray:
 
 
 class Classifier:
-    """softmax's logits, linear in the pixels; counts how many pictures were asked about while tracing."""
+    """Logits that are linear in tanh of the pixels; records the batch size of each traced call."""
 
     def __init__(self) -> None:
-        self.shapes: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def __call__(self, images: Any) -> Any:
-        self.shapes.append(images.shape[0])
+        self.batch_sizes.append(images.shape[0])
         return jnp.tanh(images.reshape(len(images), -1)) @ jnp.asarray(weights())
 
 
 def probabilities(image: np.ndarray) -> np.ndarray:
-    """Of ONE image by numpy in float64."""
+    """Softmax of the classifier's logits for ONE image, by numpy in float64."""
     logits = np.tanh(np.asarray(image, np.float64).reshape(-1)) @ weights().astype(np.float64)
     return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
 
 def case(heatmap: Any = None, image: Any = None, **changed: Any) -> Case:
+    """A `Case` with a tie-free map and the `Classifier`; keywords replace its fields."""
     heatmap = tie_free() if heatmap is None else heatmap
-    image = picture() if image is None else image
+    image = random_image() if image is None else image
     forward = changed.pop("forward", Classifier())
-    made = {
+    fields = {
         "raw": jnp.asarray(heatmap),
         "heatmap": maps.to_pixels(jnp.asarray(heatmap), SIZE),
         "mask": jnp.asarray(mask_of()),
@@ -74,4 +75,4 @@ def case(heatmap: Any = None, image: Any = None, **changed: Any) -> Case:
         "black": jnp.asarray(BLACK, jnp.float32),
         "forward": forward,
     }
-    return Case(**{**made, **changed})
+    return Case(**{**fields, **changed})

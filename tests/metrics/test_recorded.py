@@ -1,7 +1,7 @@
-"""Metric values of the published evaluation code, recorded on two images and five maps (golden/metrics.npz).
+"""Metrics agree with values recorded from published evaluation code, for two images and five maps (golden/metrics.npz).
 
-Tie-free maps agree to what float32 explains. Upsampled maps have exact ties at the border: recordings that sort them
-with an unstable sort (TAM's and TSW's curves) are compared on the tie-free map alone.
+Tie-free maps agree within float32 rounding. Upsampled maps have exact ties at the border; recordings that sort them
+with an unstable sort (the curves of TAM and TSW) are compared only for the tie-free map.
 """
 
 import jax
@@ -32,8 +32,8 @@ def golden():
     return dict(np.load(SHARED / "golden" / "metrics.npz"))
 
 
-def columns_of(heatmap, grid_heat, raw, mask, box):
-    """Everything about one patch map that needs no model, by the recorded name."""
+def localisation_of(heatmap, grid_heatmap, raw, mask, box):
+    """The recorded numbers of one patch map that need no model, by recorded name."""
     on_grid = mask_on_grid(mask, CELLS, "centre")
     counts = metrics.counts(heatmap, mask)
     half = {"threshold": 0.5}
@@ -48,9 +48,9 @@ def columns_of(heatmap, grid_heat, raw, mask, box):
         "tsw_pointing": metrics.pointing_game(heatmap, mask),
         "soham_pixacc_iou_ap": jnp.stack(
             [
-                metrics.pixel_accuracy(grid_heat, on_grid, **half),
-                metrics.iou(grid_heat, on_grid, **half),
-                metrics.average_precision(grid_heat, on_grid, kind="foreground"),
+                metrics.pixel_accuracy(grid_heatmap, on_grid, **half),
+                metrics.iou(grid_heatmap, on_grid, **half),
+                metrics.average_precision(grid_heatmap, on_grid, kind="foreground"),
             ]
         ),
         "faf_maskfraction": metrics.focus(raw, mask, mask_to_grid="area", relu=False).faf,
@@ -71,63 +71,64 @@ def box_of(corners):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-7), pytest.param("float64", 1e-7, marks=SLOW)])
-def test_localisation_as_recorded(golden, dtype, tolerance):
+def test_localisation_equals_recordings(golden, dtype, tolerance):
     with jax.enable_x64(dtype == "float64"):
 
         def measure(raw, mask, box):
-            return columns_of(maps.to_pixels(raw, PIXELS), maps.normalise(raw), raw, mask, box)
+            return localisation_of(maps.to_pixels(raw, PIXELS), maps.normalise(raw), raw, mask, box)
 
         raws = golden["heatmaps_patch"].reshape(2, 4, *CELLS).astype(dtype)
         boxes = np.stack([box_of(corners) for corners in golden["bboxes_xyxy_norm"]])
         over_maps = jax.vmap(measure, (0, None, None))
-        found = jax.device_get(compiled(jax.vmap(over_maps))(raws, golden["masks"].astype(bool), boxes))
-    for name, values in found.items():
+        computed = jax.device_get(compiled(jax.vmap(over_maps))(raws, golden["masks"].astype(bool), boxes))
+    for name, values in computed.items():
         recorded = golden[name][:, :4]
         if name in EXACT:
             np.testing.assert_array_equal(values, recorded, name)
         elif name == "chefer_seg_ap":
-            # One pixel's tie with a whole group at an end of the scale moves AP by 1 / 100,352 (see below).
+            # Rounding can tie one pixel with a group at an end of the scale, which moves AP by 1 / 100,352; the next
+            # test avoids it.
             np.testing.assert_allclose(values, recorded, atol=1.1e-5, err_msg=name)
         else:
             np.testing.assert_allclose(values, recorded, atol=tolerance, err_msg=name)
-    kinds = [found[f"chefer_seg_{name}"][..., kind].T for kind in (1, 0) for name in ("inter", "union")]
+    kinds = [computed[f"chefer_seg_{name}"][..., kind].T for kind in (1, 0) for name in ("inter", "union")]
     np.testing.assert_allclose(pooled_mean_iou(*kinds), golden["chefer_seg_agg_miou"][:4], atol=1e-12)
-    accuracy = pooled_share(found["chefer_seg_correct"].T, found["chefer_seg_labeled"].T)
+    accuracy = pooled_share(computed["chefer_seg_correct"].T, computed["chefer_seg_labeled"].T)
     np.testing.assert_allclose(accuracy, golden["chefer_seg_agg_pixacc"][:4], atol=1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-7), ("float64", 6e-8)])
-def test_average_precision_of_the_very_map_that_was_recorded(golden, dtype, tolerance):
-    """Upsampled by PyTorch in float32, as the recording was, ties and all."""
+def test_average_precision_of_the_recorded_map(golden, dtype, tolerance):
+    """The map is upsampled by PyTorch in float32, as in the recording, so that it has the same ties."""
     torch = pytest.importorskip("torch")
     raws = torch.tensor(golden["heatmaps_patch"].reshape(8, 1, *CELLS))
     heatmaps = torch.nn.functional.interpolate(raws, scale_factor=16, mode="bilinear").reshape(2, 4, *PIXELS)
     low, high = heatmaps.amin((2, 3), keepdim=True), heatmaps.amax((2, 3), keepdim=True)
     heatmaps = ((heatmaps - low) / (high - low)).numpy()
     with jax.enable_x64(dtype == "float64"):
-        # 1 - H is rounded in float32 in the recording, too.
+        # The recording, too, rounds 1 - H to float32.
         compute = compiled(jax.vmap(jax.vmap(metrics.average_precision, (0, None))))
-        found = compute(heatmaps, golden["masks"].astype(bool))
-    np.testing.assert_allclose(found, golden["chefer_seg_ap"][:, :4], atol=tolerance)
+        computed = compute(heatmaps, golden["masks"].astype(bool))
+    np.testing.assert_allclose(computed, golden["chefer_seg_ap"][:, :4], atol=tolerance)
 
 
 def test_the_tie_free_map_without_a_model(golden):
     heatmap = golden["heatmap_synthetic_pixel"]
     for i, mask in enumerate(golden["masks"].astype(bool)):
-        found = [f(heatmap, mask, threshold=0.5) for f in TSW]
-        np.testing.assert_allclose(found, golden["tsw_jaccard_f1_acc"][i, TIE_FREE], atol=1e-7)
+        computed = [metric(heatmap, mask, threshold=0.5) for metric in TSW]
+        np.testing.assert_allclose(computed, golden["tsw_jaccard_f1_acc"][i, TIE_FREE], atol=1e-7)
         assert metrics.pointing_game(heatmap, mask) == golden["tsw_pointing"][i, TIE_FREE]
 
 
 def curves_of(forward, heatmap, image, pixels, target, black, *, tie_free):
-    """Every recorded number that needs the model, by the recorded name."""
+    """The recorded numbers of one map that need the model, by recorded name."""
     record = {name: metric.record for name, metric in metrics.METRICS.items()}
     one = case_of(heatmap, image, forward, target=target, black=black)
-    more = {"ties": "first", "chunk": 8}
-    removed = {"fill": "black", **more}
+    common = {"ties": "first", "chunk": 8}
+    removed = {"fill": "black", **common}
     attcat = record["aopc"](one, levels=NINE, absolute=True, **removed)
     auc = record["perturbation_auc"](one, levels=NINE, **removed)
-    found = {
+    numbers = {
         "attcat_aopc": attcat["value"],
         "attcat_logodds": record["log_odds"](one, levels=NINE, **removed)["value"],
         "vtranm_aopc": record["aopc"](one, **removed)["value"],
@@ -136,14 +137,14 @@ def curves_of(forward, heatmap, image, pixels, target, black, *, tie_free):
         "chefer_pert_neg_hits": auc["negative_curve"] / 100,
     }
     if not tie_free:
-        return found
-    deletion = record["deletion"](one, step=1792, **more)
-    zeros = record["insertion"](one, step=1792, start="zeros", **more)
-    blur = record["insertion"](one, step=1792, **more)
-    tsw = record["deletion"](one, step=501, steps=100, **more)
+        return numbers
+    deletion = record["deletion"](one, step=1792, **common)
+    zeros = record["insertion"](one, step=1792, start="zeros", **common)
+    blur = record["insertion"](one, step=1792, **common)
+    tsw = record["deletion"](one, step=501, steps=100, **common)
     without = case_of(heatmap, pixels, forward, target=target)
     return {
-        **found,
+        **numbers,
         "tam_del_zero_scores": deletion["curve"],
         "tam_del_zero_auc": deletion["value"],
         "tam_ins_zero_scores": zeros["curve"],
@@ -152,25 +153,25 @@ def curves_of(forward, heatmap, image, pixels, target, black, *, tie_free):
         "tam_ins_blur_auc": blur["value"],
         "tsw_deletion_curve_normalised": tsw["curve"],
         "tsw_deletion_auc_normalised": tsw["value"],
-        "tsw_deletion_auc_raw01": record["deletion"](without, step=501, steps=100, **more)["value"],
+        "tsw_deletion_auc_raw01": record["deletion"](without, step=501, steps=100, **common)["value"],
     }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("number", [TIE_FREE, 0, 3])
-def test_faithfulness_as_recorded(golden, number, dtype):
+def test_faithfulness_equals_recordings(golden, number, dtype):
     inputs = np.load(SHARED / "golden" / "inputs.npz")
     with jax.enable_x64(dtype == "float64"):
         weights = SHARED / "data" / "deit_tiny_patch16_224.safetensors"
         model = vitjax.load("deit_tiny_patch16_224", weights=weights, dtype=dtype)
         module = network(model.config)
-        mean, std = (np.asarray(each) for each in (model.preprocessing.mean, model.preprocessing.std))
+        mean, std = (np.asarray(values) for values in (model.preprocessing.mean, model.preprocessing.std))
 
         @jax.jit
         def measure(params, heatmap, image, pixels, target):
             def forward(images):
-                return jax.vmap(lambda each: module.apply({"params": params}, each))(images)
+                return jax.vmap(lambda image: module.apply({"params": params}, image))(images)
 
             return curves_of(forward, heatmap, image, pixels, target, -mean / std, tie_free=number == TIE_FREE)
 
@@ -180,8 +181,8 @@ def test_faithfulness_as_recorded(golden, number, dtype):
             else:
                 heatmap = maps.to_pixels(golden["heatmaps_patch"][i, number].reshape(CELLS).astype(dtype), PIXELS)
             image, pixels = inputs["images"][row].astype(dtype), (inputs["pixels_uint8"][row] / 255).astype(dtype)
-            found = measure(model.params, heatmap, image, pixels, golden["targets"][i])
-            for name, values in found.items():
-                # Probabilities were recorded in float32; sums of logarithms carry the logits' 1e-5.
+            computed = measure(model.params, heatmap, image, pixels, golden["targets"][i])
+            for name, values in computed.items():
+                # Probabilities were recorded in float32; means of log-probabilities have the logits' error of 1e-5.
                 atol = 1e-5 if "odds" in name else 2e-6
                 np.testing.assert_allclose(values, golden[name][i, number], atol=atol, rtol=0, err_msg=name)

@@ -1,4 +1,4 @@
-"""Every metric in METRICS keeps the contract, on a tiny model, compiled for a batch."""
+"""Every metric in METRICS satisfies the interface of `Metric`, for a tiny model, compiled for a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ OTHER = {
 
 
 def explain(params, image, target):
-    """A map of the tiny model on its 4 x 4 patches, by its patches' embeddings and the class's weights."""
+    """A map of the tiny model on its 4 x 4 patches, from patch embeddings and the head's weights of the class."""
     patches = image.reshape(4, 8, 4, 8, 3).transpose(0, 2, 1, 3, 4).reshape(4, 4, -1)
     embedded = patches @ params["patch_embed"]["proj"]["kernel"]
     return jnp.tanh(embedded) @ params["head"]["kernel"][:, target]
@@ -40,8 +40,8 @@ def explain(params, image, target):
 @pytest.fixture(scope="module", params=[QUICK, pytest.param(OTHER, marks=pytest.mark.slow)], ids=["quick", "other"])
 def batch(request):
     """(options by metric, columns of three images by metric)."""
-    asked = {name: {**QUICK.get(name, {}), **request.param.get(name, {})} for name in METRICS}
-    filled = {name: METRICS[name].check_options(name, options) for name, options in asked.items()}
+    given = {name: {**QUICK.get(name, {}), **request.param.get(name, {})} for name in METRICS}
+    filled = {name: METRICS[name].check_options(name, options) for name, options in given.items()}
     model = tiny_model("plain")
     module = network(model.config)
     x = jnp.asarray(tiny_images(model, 3))
@@ -54,7 +54,7 @@ def batch(request):
         logits = forward(image[None])[0]
         target = jnp.argmax(logits)
         raw = explain(model.params, image, target)
-        made = Case(
+        case = Case(
             raw=raw,
             heatmap=maps.to_pixels(raw, (32, 32)),
             mask=mask,
@@ -69,17 +69,17 @@ def batch(request):
             explain=explain,
             params=model.params,
         )
-        return {name: METRICS[name].record(made, **options) for name, options in filled.items()}
+        return {name: METRICS[name].record(case, **options) for name, options in filled.items()}
 
     return filled, jax.device_get(compiled(jax.vmap(one))(x, masks, jnp.arange(3)))
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_keeps_the_contract(name, batch):
+def test_metric_satisfies_the_interface(name, batch):
     metric = METRICS[name]
     assert getattr(metrics, name) is metric.function
-    for needed in ("Returns", "Source", "Example: `", "NaN"):
-        assert needed in metric.function.__doc__, needed
+    for section in ("Returns", "Source", "Example: `", "NaN"):
+        assert section in metric.function.__doc__, section
     options, columns = batch[0][name], batch[1][name]
     for values in columns.values():
         assert values.shape[0] == 3 and values.ndim <= 2
@@ -88,30 +88,33 @@ def test_a_metric_keeps_the_contract(name, batch):
     assert {column for column, values in columns.items() if values.ndim == 2} == set(curves)
     for column, x in curves.items():
         assert x is None or len(x) == columns[column].shape[1]
-    for figure in metric.figures(options).values():
-        read = [columns[column].astype(np.float64) for column in figure.columns]
-        whole = figure.aggregate(*read)
-        resampled = figure.aggregate(*(np.stack([each, each[::-1]]) for each in read))
-        assert whole.shape == () and resampled.shape == (2,)
-        np.testing.assert_allclose(resampled, whole)
+    for statistic in metric.figures(options).values():
+        values = [columns[column].astype(np.float64) for column in statistic.columns]
+        total = statistic.aggregate(*values)
+        resampled = statistic.aggregate(*(np.stack([column, column[::-1]]) for column in values))
+        assert total.shape == () and resampled.shape == (2,)
+        np.testing.assert_allclose(resampled, total)
     assert metric.ends(options) <= {"mean", "black", "blur", "blur_reflect"}
 
 
-def test_directions():
+def test_better_directions():
     better = {
-        f"{name}{':' + key if key else ''}": figure.better
+        f"{name}{':' + key if key else ''}": statistic.better
         for name, metric in METRICS.items()
-        for key, figure in metric.figures(metric.options).items()
+        for key, statistic in metric.figures(metric.options).items()
     }
-    lower = {name for name, which in better.items() if which == "lower"}
+    lower = {name for name, direction in better.items() if direction == "lower"}
     assert lower == {
         *("focus:baf", "perturbation_auc:positive", "perturbation_auc:positive_label", "log_odds", "deletion"),
         *("sensitivity", "randomization", "randomization:random_target"),
     }
-    assert {name for name, which in better.items() if which is None} == {"complexity:entropy", "complexity:gini"}
+    assert {name for name, direction in better.items() if direction is None} == {
+        "complexity:entropy",
+        "complexity:gini",
+    }
 
 
-def test_names():
+def test_find_and_register():
     assert metrics.find_metric("aopc") is METRICS["aopc"]
     with pytest.raises(UnknownNameError, match="did you mean 'insertion'"):
         metrics.find_metric("insertoin")
@@ -131,12 +134,12 @@ def test_names():
         ("energy_pointing_game", {"binarise": "yes"}, "not a number or none"),
     ],
 )
-def test_options_that_do_not_fit_are_an_error(name, options, message):
+def test_invalid_option_values_are_rejected(name, options, message):
     with pytest.raises(ConfigError, match=message):
         METRICS[name].check_options(name, options)
 
 
-def test_options_are_filled_in():
+def test_default_options_are_filled_in():
     assert METRICS["iou"].check_options("iou", {"threshold": 0.5})["resolution"] == "pixels"
     assert METRICS["aopc"].check_options("aopc", {"levels": [0, 50]})["levels"] == (0, 50)
     with pytest.raises(UnknownNameError, match="did you mean 'threshold'"):

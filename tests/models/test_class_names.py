@@ -1,3 +1,5 @@
+"""Class names: the labels of ImageNet, and the class index of a text."""
+
 import pytest
 
 from tests.conftest import SHARED, needs_shared
@@ -13,7 +15,7 @@ def test_imagenet_has_a_thousand_classes_in_order():
 
 
 @needs_shared
-def test_imagenet_names_are_those_of_the_synset_list():
+def test_imagenet_names_equal_the_synset_list():
     labels = imagenet_labels()
     lines = (SHARED / "data/imagenet_synset_words.txt").read_text().splitlines()
     ours = [f"{s} {', '.join(words)}" for s, words in zip(labels.synsets, labels.synonyms, strict=True)]
@@ -29,8 +31,8 @@ def test_imagenet_names_are_those_of_the_synset_list():
         ("TINCA TINCA", 0),
         ("n01440764", 0),
         ("tench, Tinca tinca", 0),
-        ("Cardigan", 264),  # the dog; the garment is written small
-        ("cardigan", 474),
+        ("Cardigan", 264),  # the dog
+        ("cardigan", 474),  # the garment
         ("crayfish", 124),  # also a synonym of the spiny lobster
         ("maillot, tank suit", 639),
         (" goldfish ", 1),
@@ -40,7 +42,7 @@ def test_index(text, index):
     assert imagenet_labels().index(text) == index
 
 
-def test_every_unambiguous_name_and_every_synset_finds_its_class():
+def test_every_synset_and_every_unambiguous_name_has_its_class_index():
     labels = imagenet_labels()
     for i, name in enumerate(labels):
         assert labels.index(labels.synsets[i]) == i
@@ -49,19 +51,19 @@ def test_every_unambiguous_name_and_every_synset_finds_its_class():
 
 
 @pytest.mark.parametrize(("text", "candidates"), [("crane", "134 517"), ("maillot", "638 639")])
-def test_ambiguous_label_names_the_candidates(text, candidates):
+def test_error_for_an_ambiguous_label_lists_the_candidates(text, candidates):
     with pytest.raises(LabelError, match="ambiguous") as raised:
         imagenet_labels().index(text)
     assert all(index in str(raised.value) for index in candidates.split())
     assert "n0" in str(raised.value)
 
 
-def test_ambiguous_synonym():
+def test_ambiguous_synonym_is_refused():
     with pytest.raises(LabelError, match=r"286 .*290 "):
         imagenet_labels().index("panther")
 
 
-def test_unknown_label_offers_close_matches():
+def test_error_for_an_unknown_label_lists_close_matches():
     with pytest.raises(LabelError, match="unknown label 'taby'; did you mean 'tabby'"):
         imagenet_labels().index("taby")
     with pytest.raises(LabelError, match="there are 1000 classes"):
@@ -69,12 +71,12 @@ def test_unknown_label_offers_close_matches():
 
 
 @pytest.mark.parametrize("index", [-1, 1000])
-def test_class_out_of_range(index):
+def test_class_out_of_range_is_refused(index):
     with pytest.raises(LabelError, match=r"outside 0\.\.999"):
         imagenet_labels()[index]
 
 
-def test_plain_names_suffice():
+def test_labels_without_synsets_and_synonyms():
     labels = Labels(("red disc", "blue disc"))
     assert labels.index("Blue Disc") == 1
     assert list(labels) == ["red disc", "blue disc"]
@@ -82,6 +84,6 @@ def test_plain_names_suffice():
         labels.index("red disk")
 
 
-def test_lengths_must_agree():
+def test_fields_of_different_length_are_refused():
     with pytest.raises(LabelError, match="synsets has 1 entries for 2 names"):
         Labels(("a", "b"), synsets=("n1",))

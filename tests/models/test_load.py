@@ -1,4 +1,4 @@
-"""Every name of the zoo against timm's definition, every family's arithmetic against timm's."""
+"""Every named model against timm's definition, and the arithmetic of every family against timm's modules."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests.timm_peers import PEERS, SLOW, build, random_images, timm, torch, tor
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
 from vitjax.images.reading import Preprocessing
 from vitjax.models import families
-from vitjax.models import load as zoo
+from vitjax.models import load as loading
 from vitjax.models.families import ZOO
 from vitjax.nn.positions import resample_positions
 from vitjax.nn.vit import ViT
@@ -22,7 +22,7 @@ from weights_convert.live import config_of, timm_arguments
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_name_is_what_timm_calls_by_it(name):
+def test_named_model_equals_timms_definition(name):
     entry = ZOO[name]
     with torch.device("meta"):
         module = timm.create_model(name)
@@ -40,7 +40,7 @@ QUICK_COMPILE = {"xla_backend_optimization_level": 0}  # each program here runs 
 
 
 def jax_trace(model, images, target):
-    """What `torch_trace` returns, from one forward and one backward pass."""
+    """The arrays that `torch_trace` returns, from one forward and one backward pass."""
     module = ViT(model.config)
 
     def one(image):
@@ -49,8 +49,8 @@ def jax_trace(model, images, target):
 
         def score(perturbations):
             variables = {"params": model.params, "perturbations": perturbations}
-            logits, seen = module.apply(variables, image, mutable=["intermediates"])
-            return logits[target], (logits, seen["intermediates"]["blocks"])
+            logits, state = module.apply(variables, image, mutable=["intermediates"])
+            return logits[target], (logits, state["intermediates"]["blocks"])
 
         gradients, (logits, blocks) = jax.grad(score, has_aux=True)(zeros)
         return {
@@ -80,7 +80,7 @@ def test_family_equals_timm(name):
     theirs = torch_trace(module, images, target=3)
     ours = jax_trace(model, images, target=3)
     for layer in range(model.config.depth):
-        assert np.abs(theirs["gradient"][:, layer]).max() > 1e-6  # something to compare
+        assert np.abs(theirs["gradient"][:, layer]).max() > 1e-6  # not a comparison of zeros
         assert relative(ours["output"][:, layer], theirs["output"][:, layer]) < 1e-5
         assert relative(ours["attention"][:, layer], theirs["attention"][:, layer]) < 1e-5
         assert relative(ours["gradient"][:, layer], theirs["gradient"][:, layer]) < 1e-4
@@ -88,7 +88,7 @@ def test_family_equals_timm(name):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_key_map_and_arguments_invert(name):
+def test_key_map_and_timm_arguments_are_invertible(name):
     module = build(**PEERS[name])
     config = config_of(module)
     state = {key: value.detach().numpy() for key, value in module.state_dict().items()}
@@ -98,7 +98,7 @@ def test_key_map_and_arguments_invert(name):
     assert config_of(timm_peer(config, state)) == config
 
 
-def test_model_logits_and_report_of_a_live_module():
+def test_logits_and_parity_report_of_a_live_module():
     module = build(distilled=True)
     model = vitjax.from_timm(module)
     images = random_images((32, 32))
@@ -107,7 +107,7 @@ def test_model_logits_and_report_of_a_live_module():
     assert relative(model.logits(images), theirs) < 1e-5
     report = compare(model, module, images)
     assert report.passed and report.logits.relative < 1e-5
-    assert [each.name for each in report.differences] == ["block 0", "block 1", "block 2", "logits"]
+    assert [difference.name for difference in report.differences] == ["block 0", "block 1", "block 2", "logits"]
     with torch.no_grad():
         module.blocks[1].mlp.fc2.bias.add_(1e-2)
     report = compare(model, module, images)
@@ -115,11 +115,11 @@ def test_model_logits_and_report_of_a_live_module():
     assert report.differences[0].relative < 1e-5 < report.differences[1].relative
 
 
-def test_live_preprocessing_is_the_modules_own():
+def test_preprocessing_of_a_live_module_is_read_from_its_configuration():
     with torch.device("meta"):
         module = timm.create_model("vit_base_patch16_clip_384", img_size=(384, 256))
-    found = zoo.Preprocessing.from_timm({**module.pretrained_cfg, "input_size": (3, 384, 256)})
-    assert found.crop_mode == "squash"
+    preprocessing = loading.Preprocessing.from_timm({**module.pretrained_cfg, "input_size": (3, 384, 256)})
+    assert preprocessing.crop_mode == "squash"
     small = timm_peers.randomise(timm.create_model("vit_tiny_patch16_384", img_size=64, depth=1)).eval()
     model = vitjax.from_timm(small)
     assert (model.preprocessing.size, model.preprocessing.crop_pct) == ((64, 64), 1.0)
@@ -127,12 +127,12 @@ def test_live_preprocessing_is_the_modules_own():
     assert (model.name, len(model.labels)) == ("vit_tiny_patch16_384", 1000)
 
 
-def refused(**arguments):
+def unsupported_module(**arguments):
     with torch.device("meta"):
         return timm_peers.VisionTransformer(**{**timm_peers.TINY, **arguments})
 
 
-REFUSED = {
+UNSUPPORTED = {
     "qk_norm": {"qk_norm": True},
     "scale_attn_norm": {"scale_attn_norm": True},
     "scale_mlp_norm": {"scale_mlp_norm": True},
@@ -156,10 +156,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("reason", REFUSED)
+@pytest.mark.parametrize("reason", UNSUPPORTED)
 def test_unsupported_live_module_is_refused_with_the_reason(reason):
     with pytest.raises(WeightsError, match="not supported") as caught:
-        vitjax.from_timm(refused(**REFUSED[reason]))
+        vitjax.from_timm(unsupported_module(**UNSUPPORTED[reason]))
     assert reason in str(caught.value)
 
 
@@ -180,7 +180,7 @@ def test_blocks_that_differ_are_refused():
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 @pytest.mark.parametrize("sizes", [((224, 224), (384, 384)), ((224, 224), (96, 96)), ((96, 160), (240, 80))])
-def test_positions_are_resampled_as_timm_does(sizes, prefix):
+def test_position_embeddings_are_resampled_as_in_timm(sizes, prefix):
     old = ViTConfig(8, 1, 1, 8, image_size=sizes[0], registers=max(prefix - 1, 0), position_on_prefix=prefix > 0)
     new = old.at_size(sizes[1])
     table = np.random.default_rng(0).normal(size=(old.position_tokens, 8)).astype(np.float32)
@@ -192,13 +192,13 @@ def test_positions_are_resampled_as_timm_does(sizes, prefix):
     np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-5)
 
 
-def test_unchanged_grid_keeps_the_table():
+def test_unchanged_grid_returns_the_position_embedding_itself():
     config = ViTConfig(8, 1, 1, 8, image_size=(32, 48))
     table = jnp.ones((config.position_tokens, 8))
     assert resample_positions(table, config, config) is table
 
 
-def test_another_image_size_equals_timms_dynamic_size():
+def test_logits_at_another_image_size_equal_timms_dynamic_img_size():
     module = build(dynamic_img_size=True, img_size=64)
     model = vitjax.from_timm(module)
     images = random_images((96, 48))
@@ -224,14 +224,15 @@ def test_float64_needs_x64_and_bfloat16_runs():
     assert logits.dtype == jnp.float64 and relative(logits, theirs) < 1e-12
 
 
-def test_unknown_name_has_close_matches():
+def test_error_for_an_unknown_name_lists_close_matches():
     with pytest.raises(UnknownNameError, match="did you mean 'deit_tiny_patch16_224'"):
         vitjax.load("deit_tiny_patch_224")
 
 
 def test_names_and_timm_arguments_are_consistent():
-    assert zoo.names() == [*ZOO, *families.CNNS, zoo.BUNDLED] and len(set(zoo.names())) == len(zoo.names())
+    names = loading.names()
+    assert names == [*ZOO, *families.CNNS, loading.BUNDLED] and len(set(names)) == len(names)
     assert families.CROPS.keys() <= ZOO.keys()
-    odd = ViTConfig(8, 1, 1, 8, image_size=(32, 32), pre_norm=True)
+    config = ViTConfig(8, 1, 1, 8, image_size=(32, 32), pre_norm=True)
     with pytest.raises(WeightsError, match="pre_norm"):
-        timm_arguments(odd)
+        timm_arguments(config)

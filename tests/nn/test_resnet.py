@@ -1,4 +1,4 @@
-"""ResNet against torchvision's and timm's: every stage, the logits and their gradients, and the conversion."""
+"""ResNet against torchvision and timm: every stage, logits, gradients, and the conversion of parameters."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
 def random_statistics(module, seed=1):
-    """In eval mode, no scale, shift or running statistic trivially neutral."""
+    """`module` in eval mode, with random parameters and running statistics, so that none is neutral."""
     randomise(module)
     rng = np.random.default_rng(seed)
     for name, buffer in module.named_buffers():
@@ -36,8 +36,8 @@ def random_statistics(module, seed=1):
     return module.eval()
 
 
-def peer(config):
-    """torchvision's network; its constructor knows one width, so that a narrow one gets its layers anew."""
+def torchvision_resnet(config):
+    """torchvision's network for a configuration. Its constructor has no width, so other widths replace the layers."""
     module = torchvision.models.resnet.ResNet(Bottleneck, list(config.depths), config.num_classes)
     if config.width != 64:
         module.inplanes = config.width
@@ -55,7 +55,7 @@ def state_of(module):
 
 
 def torch_trace(module, images):
-    """Logits, the stages' outputs and the target logit's gradient by them and by the image, channels last."""
+    """Logits, outputs of the stages, and gradients of the target logit by these and by the image; channels last."""
     outputs = {}
 
     def keep(name):
@@ -77,7 +77,7 @@ def torch_trace(module, images):
 
 
 def jax_trace(config, params, images, gradients=True):
-    """What `torch_trace` returns, and the logits from every stage."""
+    """The arrays that `torch_trace` returns, and the logits computed from every stage's output."""
     net = ResNet(config)
 
     def one(image):
@@ -85,19 +85,19 @@ def jax_trace(config, params, images, gradients=True):
             logits = net.apply({"params": params}, stage, features, method="from_stage")
             return logits[TARGET], logits
 
-        def whole(image):
+        def target_logit(image):
             return net.apply({"params": params}, image)[TARGET]
 
         stages = net.apply({"params": params}, image, method="stages")
-        found = {"logits": net.apply({"params": params}, image), "image": image}
+        arrays = {"logits": net.apply({"params": params}, image), "image": image}
         if gradients:
-            found["gradient image"] = jax.grad(whole)(image)
+            arrays["gradient image"] = jax.grad(target_logit)(image)
         for stage, (name, features) in enumerate(zip(LAYERS, stages, strict=True)):
-            found[name] = features
+            arrays[name] = features
             if gradients:
                 gradient, logits = jax.grad(score, argnums=1, has_aux=True)(stage, features)
-                found |= {f"gradient {name}": gradient, f"from {name}": logits}
-        return found
+                arrays |= {f"gradient {name}": gradient, f"from {name}": logits}
+        return arrays
 
     with jax.default_matmul_precision("highest"):
         return run_once(jax.vmap(one), images)
@@ -108,12 +108,12 @@ def run_once(function, *arguments):
 
 
 def relative(ours, theirs):
-    assert ours.shape == theirs.shape and np.abs(theirs).max() > 1e-6  # something to compare
+    assert ours.shape == theirs.shape and np.abs(theirs).max() > 1e-6  # not a comparison of zeros
     return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 PEERS = {
-    "narrow": NARROW.at_size((64, 97)),  # every stride of an even side and of an odd one: they pad differently
+    "narrow": NARROW.at_size((64, 97)),  # strides pad even and odd sides differently
     "deeper": replace(NARROW, depths=(2, 1, 3, 2), image_size=(65, 97)),
     "constructor": ResNetConfig(depths=(1, 1, 1, 1), num_classes=10, image_size=(64, 64)),
 }
@@ -123,7 +123,7 @@ QUICK = "narrow"
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == QUICK else [pytest.mark.slow]) for n in PEERS])
 def test_equals_torchvision_in_float64(name):
     config = PEERS[name]
-    module = peer(config).double()
+    module = torchvision_resnet(config).double()
     images = random_images(config.image_size).astype(np.float64)
     theirs = torch_trace(module, images)
     with jax.enable_x64(True):
@@ -139,7 +139,7 @@ def test_equals_torchvision_in_float64(name):
 
 def test_equals_torchvision_in_float32_at_an_odd_size():
     config = NARROW.at_size((65, 97))
-    module = peer(config)
+    module = torchvision_resnet(config)
     images = random_images(config.image_size)
     theirs = torch_trace(module, images)
     ours = jax_trace(config, params_of(state_of(module), config, "odd"), images, gradients=False)
@@ -149,7 +149,7 @@ def test_equals_torchvision_in_float32_at_an_odd_size():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
-def test_resnet50_equals(library):
+def test_resnet50_equals_torchvision_and_timm(library):
     module = torchvision.models.resnet50() if library == "torchvision" else timm.create_model("resnet50")
     module = random_statistics(module)
     config = ResNetConfig()
@@ -160,7 +160,7 @@ def test_resnet50_equals(library):
         assert relative(ours[key], theirs[key]) < 1e-4, key
 
 
-def test_resnet50_has_torchvisions_keys_and_count():
+def test_resnet50_has_torchvisions_keys_and_parameter_count():
     with torch.device("meta"):
         modules = [torchvision.models.resnet50(), timm.create_model("resnet50")]
     for module in modules:
@@ -175,38 +175,38 @@ MOMENTS = ("mean", ".var")
 
 @pytest.fixture(scope="module")
 def state():
-    return state_of(peer(NARROW))
+    return state_of(torchvision_resnet(NARROW))
 
 
-def test_no_head_gives_pooled_features_and_stages_are_sown(state):
+def test_model_without_head_returns_pooled_features_and_stages_are_sown(state):
     config = replace(NARROW, num_classes=0)
     params = params_of({key: array for key, array in state.items() if key[:3] != "fc."}, config, "headless")
     net, image = ResNet(config), random_images((32, 32))[0]
 
     def run(image):
-        features, seen = net.apply({"params": params}, image, mutable=["intermediates"])
-        return features, seen["intermediates"], net.apply({"params": params}, image, method="stages")
+        features, sown = net.apply({"params": params}, image, mutable=["intermediates"])
+        return features, sown["intermediates"], net.apply({"params": params}, image, method="stages")
 
-    features, seen, stages = run_once(run, image)
+    features, intermediates, stages = run_once(run, image)
     assert features.shape == (256,)
     np.testing.assert_allclose(features, stages[3].mean((0, 1)), rtol=1e-5)
-    assert seen.keys() == set(LAYERS)
+    assert intermediates.keys() == set(LAYERS)
     for layer, output in zip(LAYERS, stages, strict=True):
-        np.testing.assert_array_equal(seen[layer]["output"], output)
+        np.testing.assert_array_equal(intermediates[layer]["output"], output)
 
 
-def test_bfloat16_runs_and_a_fresh_network_has_the_same_parameters(state):
+def test_bfloat16_runs_and_converted_parameters_have_the_shapes_of_init(state):
     params, net = params_of(state, NARROW, "narrow"), ResNet(NARROW)
     image = random_images((32, 32))[0]
-    fresh = jax.eval_shape(net.init, jax.random.key(0), image)["params"]
-    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, params)
+    initial = jax.eval_shape(net.init, jax.random.key(0), image)["params"]
+    assert jax.tree.map(jnp.shape, initial) == jax.tree.map(jnp.shape, params)
     half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), params)
     ours = run_once(net.apply, {"params": half}, image.astype(jnp.bfloat16))
     assert ours.dtype == jnp.bfloat16
     assert relative(ours.astype(jnp.float32), np.asarray(run_once(net.apply, {"params": params}, image))) < 0.1
 
 
-def test_configurations_that_cannot_be():
+def test_invalid_configurations_and_stages_are_refused():
     for size in ((31, 64), (64, 31)):
         with pytest.raises(ConfigError, match="31 is below the 32 pixels"):
             NARROW.at_size(size)
@@ -222,8 +222,8 @@ def test_configurations_that_cannot_be():
 # ---- conversion
 
 
-def test_round_trip_from_files_and_back_into_torch(state, tmp_path):
-    module = peer(NARROW)
+def test_parameters_from_files_convert_back_to_torch(state, tmp_path):
+    module = torchvision_resnet(NARROW)
     save_file(state, tmp_path / "narrow.safetensors")
     torch.save({"state_dict": module.state_dict()}, tmp_path / "narrow.pth")
     params = params_of(state, NARROW, "live")
@@ -233,16 +233,18 @@ def test_round_trip_from_files_and_back_into_torch(state, tmp_path):
     back = to_state(params)
     assert back.keys() == {key for key in state if "num_batches" not in key}
     assert all(np.array_equal(back[key], state[key]) and back[key].flags.c_contiguous for key in back)
-    empty = torch.nn.Module.load_state_dict(peer(NARROW), {key: torch.from_numpy(back[key]) for key in back})
-    assert not empty.missing_keys and not empty.unexpected_keys
+    mismatch = torch.nn.Module.load_state_dict(
+        torchvision_resnet(NARROW), {key: torch.from_numpy(back[key]) for key in back}
+    )
+    assert not mismatch.missing_keys and not mismatch.unexpected_keys
 
 
-def test_half_precision_is_computed_with_in_float32(state):
+def test_float16_weights_are_converted_to_float32(state):
     half = {key: array.astype(np.float16) for key, array in state.items()}
     assert {array.dtype for array in flatten(params_of(half, NARROW, "half")).values()} == {np.dtype(np.float32)}
 
 
-def test_every_key_that_does_not_fit_is_named_at_once(state):
+def test_error_lists_every_key_that_does_not_fit(state):
     wrong = {key: array for key, array in state.items() if key not in ("conv1.weight", "layer3.0.bn2.running_var")}
     wrong |= {"layer1.1.conv1.weight": np.zeros((8, 32, 1, 1)), "fc.weight": np.zeros((7, 256))}
     with pytest.raises(WeightsError) as caught:
@@ -256,7 +258,7 @@ def test_every_key_that_does_not_fit_is_named_at_once(state):
     ]
 
 
-def test_weights_that_are_not_finite_are_refused(state):
+def test_nonfinite_weights_are_refused(state):
     bad = {key: array.copy() for key, array in state.items()}
     bad["fc.bias"][:2] = np.nan
     bad["layer2.0.bn1.running_var"][0] = np.inf

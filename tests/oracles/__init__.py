@@ -1,1 +1,1 @@
-"""Independent implementations that the library is compared with."""
+"""Independent implementations that the tests compare vitjax with."""

@@ -1,4 +1,4 @@
-"""Our maps against the formulas on PyTorch's arrays, method by method."""
+"""Compares vitjax's maps with the formulas evaluated on PyTorch's arrays, method by method."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from scipy.stats import spearmanr
 
 import vitjax
 from tests.oracles.formulas import FORMULAS
-from tests.oracles.torch_world import TorchWorld
+from tests.oracles.torch_run import TorchRun
 from vitjax.explaining.requests import request
 
 
 @dataclass(frozen=True)
 class MethodParity:
-    """The worst over the images."""
+    """Differences of one method, each the worst over the images."""
 
     label: str
-    absolute: float  # max |ours - theirs|
-    relative: float  # the same over max |theirs|
+    absolute: float  # max |vitjax - PyTorch|
+    relative: float  # absolute / max |PyTorch|
     spearman: float  # the lowest rank correlation; NaN where a map is constant
 
     def __str__(self) -> str:
@@ -28,22 +28,30 @@ class MethodParity:
 
 
 def compare_methods(model, module, images: np.ndarray, requests: Sequence, target=None) -> list[MethodParity]:
-    """One row per request. `module` is the timm module with the model's weights (it becomes float64).
+    """Compare methods with their formulas on PyTorch's arrays.
 
-    images: normalised [b, H, W, 3]. Methods without a formula in tests/oracles are left out.
+    Args:
+        model: the `vitjax.Model`.
+        module: the timm module with the model's weights; it is converted to float64.
+        images: normalised pixels [b, H, W, 3].
+        requests: methods with options. Methods without a formula in tests/oracles are skipped.
+        target: class or classes to explain, as for `vitjax.explain_many`.
+
+    Returns:
+        One entry per method that has a formula.
     """
-    known = [each for each in requests if request(each).name in FORMULAS]
-    found = vitjax.explain_many(model, images, known, target)
-    targets = next(iter(found.values())).target
-    worlds = [TorchWorld(model.config, module, x, int(k)) for x, k in zip(images, targets, strict=True)]
-    rows = []
-    for each in known:
-        wanted = request(each)
-        ours = [m.ravel() for m in found[wanted.label].maps]
-        theirs = [FORMULAS[wanted.name](world, **dict(wanted.options)) for world in worlds]
+    comparable = [item for item in requests if request(item).name in FORMULAS]
+    explanations = vitjax.explain_many(model, images, comparable, target)
+    targets = next(iter(explanations.values())).target
+    runs = [TorchRun(model.config, module, x, int(k)) for x, k in zip(images, targets, strict=True)]
+    parities = []
+    for item in comparable:
+        method = request(item)
+        ours = [m.ravel() for m in explanations[method.label].maps]
+        theirs = [FORMULAS[method.name](run, **dict(method.options)) for run in runs]
         differences = [np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True)]
         scales = [np.abs(b).max() for b in theirs]
         ranks = [spearmanr(a, b).statistic if np.ptp(b) else np.nan for a, b in zip(ours, theirs, strict=True)]
         relative = [d / s if s else d for d, s in zip(differences, scales, strict=True)]
-        rows.append(MethodParity(wanted.label, max(differences), max(relative), float(np.min(ranks))))
-    return rows
+        parities.append(MethodParity(method.label, max(differences), max(relative), float(np.min(ranks))))
+    return parities

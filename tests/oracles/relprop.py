@@ -1,7 +1,8 @@
-"""Relevance through a timm ViT in plain PyTorch: one image, a hook-free forward, then rule after rule by hand.
+"""Relevance propagation through a timm ViT in plain PyTorch, for one image.
 
-Written from the published formulas (METHODS: rules zplus and original, conservative, AttnLRP), independent of
-vitjax.rules: z-rules by autograd of each operation alone, modified gradients by detaching.
+The forward pass is written without hooks, and the relevance rules are applied operation by operation. Written from the
+published formulas (METHODS.md: rules "zplus" and "original", conservative LRP, AttnLRP) and independent of
+vitjax.rules: a z-rule is the autograd of one operation, a modified gradient detaches parts of the model.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-TINY = 1e-9
+EPSILON = 1e-9
 
 
 class Relevance(NamedTuple):
+    """Relevance of one image, and the gradient of the explained logit by attention."""
+
     attention: np.ndarray  # [l, h, n, m]
-    tokens: np.ndarray  # [l, n, c], entering each block
+    tokens: np.ndarray  # [l, n, c], at the input of each block
     pixels: np.ndarray  # [H, W, 3]
-    attention_grad: np.ndarray  # [l, h, n, m], of the logit
+    attention_grad: np.ndarray  # [l, h, n, m]
 
 
 def safe(a, b):
-    denominator = b.clamp(min=TINY) + b.clamp(max=TINY)
-    denominator = denominator + (denominator == 0) * TINY
+    """a / b, with 0 where b is 0."""
+    denominator = b.clamp(min=EPSILON) + b.clamp(max=EPSILON)
+    denominator = denominator + (denominator == 0) * EPSILON
     return a / denominator * (b != 0)
 
 
 def z_rule(function, inputs, relevance):
+    """Relevance of each input x of y = function(*inputs): R(x) = x * sum_y (dy/dx) R(y) / y."""
     inputs = [x.detach().requires_grad_() for x in inputs]
     with torch.enable_grad():
         result = function(*inputs)
@@ -37,6 +42,11 @@ def z_rule(function, inputs, relevance):
 
 
 def linear(layer, x, relevance, rules):
+    """Relevance of the input of a linear layer, from the products of inputs and weights of equal sign.
+
+    "zplus" divides by the sum of all these products; "original" divides those of positive and of negative pairs each by
+    their own sum.
+    """
     w = layer.weight
     up, down = x.clamp(min=0), x.clamp(max=0)
     w_up, w_down = w.clamp(min=0), w.clamp(max=0)
@@ -49,6 +59,7 @@ def linear(layer, x, relevance, rules):
 
 
 def add(a, b, relevance, rules):
+    """Relevance of both summands of a + b; "zplus" rescales it so that it sums to that of the result."""
     a, b = z_rule(torch.add, (a, b), relevance)
     if rules == "zplus":
         size = a.sum().abs() + b.sum().abs()
@@ -57,12 +68,22 @@ def add(a, b, relevance, rules):
     return a, b
 
 
-def join(x, *copies):
-    return x * sum(safe(each, x) for each in copies)
+def join(x, *relevances):
+    """Relevance of a tensor that several operations use, from the relevance at each use."""
+    return x * sum(safe(relevance, x) for relevance in relevances)
 
 
 def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance:
-    """image: [H, W, 3]; rules: "zplus" or "original"; to_pixels: False stops at the tokens, its pixels are empty."""
+    """Propagate the relevance of a logit to attention, tokens and pixels.
+
+    Args:
+        module: a timm VisionTransformer.
+        config: its ViTConfig.
+        image: normalised pixels [H, W, 3].
+        target: class index.
+        rules: "zplus" or "original".
+        to_pixels: False stops at the tokens; `pixels` is then empty.
+    """
     pixels = torch.as_tensor(np.array(image)).permute(2, 0, 1)[None]
     patches = module.patch_embed(pixels)[0]
     special = ("cls_token", "dist_token", "reg_token")
@@ -88,7 +109,7 @@ def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance
         pooled, heads = [module.fc_norm(normed[0])], [module.head]
     else:
         pooled, heads = [module.fc_norm(normed[config.prefix :].mean(0))], [module.head]
-    outputs = [head(each) for head, each in zip(heads, pooled, strict=True)]
+    outputs = [head(features) for head, features in zip(heads, pooled, strict=True)]
     logits = sum(outputs) / len(outputs)
     attentions = [record["attention"] for record in records]
     gradients = torch.autograd.grad(logits[target], attentions)
@@ -96,18 +117,18 @@ def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance
     with torch.no_grad():
         relevance = functional.one_hot(torch.tensor(target), len(logits)).to(logits)
         parts = add(*outputs, relevance, rules) if config.distilled else [relevance]
-        into = [linear(h, f, r, rules) for h, f, r in zip(heads, pooled, parts, strict=True)]
+        at_pooled = [linear(h, f, r, rules) for h, f, r in zip(heads, pooled, parts, strict=True)]
         if config.pool == "token":
             at_tokens = torch.zeros_like(x)
-            for i, part in enumerate(into):
+            for i, part in enumerate(at_pooled):
                 at_tokens[i] = z_rule(lambda t, i=i: t[i], [normed], part)[0][i]
         else:
-            (at_tokens,) = z_rule(lambda t: t[config.prefix :].mean(0), [normed], into[0])
-        kept, entering = [], []
+            (at_tokens,) = z_rule(lambda t: t[config.prefix :].mean(0), [normed], at_pooled[0])
+        at_attentions, at_inputs = [], []
         for block, record in zip(reversed(module.blocks), reversed(records), strict=True):
             at_attention, at_tokens = backward_block(block, record, at_tokens, rules)
-            kept.append(at_attention)
-            entering.append(at_tokens)
+            at_attentions.append(at_attention)
+            at_inputs.append(at_tokens)
         at_pixels = np.zeros(0)
         if to_pixels:
             if config.position_on_prefix:
@@ -117,12 +138,13 @@ def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance
             at_pixels = box(module.patch_embed.proj.weight, pixels, at_patches, config)[0].permute(1, 2, 0).numpy()
 
     def stack(tensors):
-        return np.stack([each.detach().numpy() for each in tensors])
+        return np.stack([tensor.detach().numpy() for tensor in tensors])
 
-    return Relevance(stack(kept[::-1]), stack(entering[::-1]), at_pixels, stack(gradients))
+    return Relevance(stack(at_attentions[::-1]), stack(at_inputs[::-1]), at_pixels, stack(gradients))
 
 
 def forward_block(block, config, x):
+    """Activations of a block with input x [n, c], by name; "output" is the block's output."""
     n, c = x.shape
     attn, record = block.attn, {"input": x.detach()}
     record["normed1"] = block.norm1(x)
@@ -148,28 +170,38 @@ def forward_block(block, config, x):
 
 
 def backward_block(block, record, relevance, rules):
-    """Norms, activation, softmax, scale and LayerScale hand relevance on unchanged."""
-    seen = {name: tensor.detach() for name, tensor in record.items()}
-    n, c = seen["input"].shape
-    skip, branch = add(seen["middle"], seen["ffn"], relevance, rules)
-    branch = linear(block.mlp.fc2, seen["hidden"], branch, rules)
-    if block.mlp.fc1.out_features == 2 * branch.shape[-1]:  # a gate: half to each factor
+    """Relevance of a block's attention and of its input, from that of its output.
+
+    Norms, activation, softmax, scale and LayerScale pass relevance through unchanged.
+    """
+    values = {name: tensor.detach() for name, tensor in record.items()}
+    n, c = values["input"].shape
+    skip, branch = add(values["middle"], values["ffn"], relevance, rules)
+    branch = linear(block.mlp.fc2, values["hidden"], branch, rules)
+    if block.mlp.fc1.out_features == 2 * branch.shape[-1]:  # SwiGLU: gate and value get half of the relevance each
         branch = torch.cat([branch / 2, branch / 2], dim=-1)
-    branch = linear(block.mlp.fc1, seen["normed2"], branch, rules)
-    relevance = join(seen["middle"], skip, branch)
-    skip, branch = add(seen["input"], seen["attended"], relevance, rules)
-    branch = linear(block.attn.proj, seen["context"], branch, rules)
-    heads = len(seen["v"])
+    branch = linear(block.mlp.fc1, values["normed2"], branch, rules)
+    relevance = join(values["middle"], skip, branch)
+    skip, branch = add(values["input"], values["attended"], relevance, rules)
+    branch = linear(block.attn.proj, values["context"], branch, rules)
+    heads = len(values["v"])
     at_context = branch.reshape(n, heads, c // heads).transpose(0, 1)
-    at_attention, at_v = (r / 2 for r in z_rule(torch.matmul, (seen["attention"], seen["v"]), at_context))
-    at_q, at_k = (r / 2 for r in z_rule(lambda q, k: q @ k.mT, (seen["q"], seen["k"]), at_attention))
+    at_attention, at_v = (r / 2 for r in z_rule(torch.matmul, (values["attention"], values["v"]), at_context))
+    at_q, at_k = (r / 2 for r in z_rule(lambda q, k: q @ k.mT, (values["q"], values["k"]), at_attention))
     at_qkv = torch.stack([at_q, at_k, at_v]).permute(2, 0, 1, 3).reshape(n, 3 * c)
-    branch = linear(block.attn.qkv, seen["normed1"], at_qkv, rules)
-    return at_attention, join(seen["input"], skip, branch)
+    branch = linear(block.attn.qkv, values["normed1"], at_qkv, rules)
+    return at_attention, join(values["input"], skip, branch)
 
 
 def box(weight, pixels, relevance, config):
-    """z^B-rule of the patch embedding; weight [c, 3, p, p], relevance [patches, c]."""
+    """z^B-rule of the patch embedding: relevance of the pixels [1, 3, H, W].
+
+    Args:
+        weight: [c, 3, p, p].
+        pixels: [1, 3, H, W].
+        relevance: of the patches, [patches, c].
+        config: the ViTConfig.
+    """
 
     def convolve(x, w):
         return functional.conv2d(x, w, stride=config.patch_size)
@@ -177,7 +209,7 @@ def box(weight, pixels, relevance, config):
     low, high = torch.full_like(pixels, pixels.min()), torch.full_like(pixels, pixels.max())
     up, down = weight.clamp(min=0), weight.clamp(max=0)
     relevance = relevance.T.reshape(1, -1, *config.grid)
-    share = relevance / (convolve(pixels, weight) - convolve(low, up) - convolve(high, down) + TINY)
+    share = relevance / (convolve(pixels, weight) - convolve(low, up) - convolve(high, down) + EPSILON)
 
     def back(w):
         return functional.conv_transpose2d(share, w, stride=config.patch_size)
@@ -186,9 +218,15 @@ def box(weight, pixels, relevance, config):
 
 
 def modified_gradient(module, config, image, target, rule) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of the target's logit by tokens [n, c] and pixels [H, W, 3] with parts of the model held constant.
+    """Gradients of the target's logit by tokens [n, c] and pixels [H, W, 3], with parts of the model held constant.
 
-    rule: "conservative", "conservative_identity" or "attn_lrp".
+    Args:
+        module: a timm VisionTransformer.
+        config: its ViTConfig.
+        image: normalised pixels [H, W, 3].
+        target: class index.
+        rule: "conservative", "conservative_identity" (the activation is z times a constant) or "attn_lrp" (also
+            products give half of the gradient to each factor, and attention is not held constant).
     """
     ratio, uniform = rule != "conservative", rule == "attn_lrp"
 

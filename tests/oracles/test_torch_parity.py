@@ -1,4 +1,4 @@
-"""Every method on every family of models, against its formula on arrays that PyTorch's autograd gave."""
+"""Every method on every model family, compared with its formula evaluated on arrays of PyTorch's autograd."""
 
 import jax
 import numpy as np
@@ -15,10 +15,11 @@ from vitjax.methods import METHODS
 
 pytestmark = pytest.mark.unoptimised
 
-QUICK_ENOUGH = [case for case in CASES if not METHODS[case["method"]].slow]
-RELEVANCE = [case for case in QUICK_ENOUGH if case["method"] in NEEDS_RULES]
-WHOLE = ("distilled", "dinov2_swiglu", "gap", "clip_quickgelu")
-"""Families on which every method runs; on the others relevance does, whose only independent form is PyTorch's."""
+FAST_CASES = [case for case in CASES if not METHODS[case["method"]].slow]
+RELEVANCE_CASES = [case for case in FAST_CASES if case["method"] in NEEDS_RULES]
+ALL_METHODS = ("distilled", "dinov2_swiglu", "gap", "clip_quickgelu")
+"""Families that are tested with every method. The others are tested with relevance propagation only, because no other
+test compares it with an independent implementation."""
 
 FAMILIES = ("plain", "distilled", "deit3", "dinov2_swiglu", "registers", "gap", "avg_norm_first", "clip_quickgelu")
 
@@ -30,13 +31,14 @@ def test_methods_equal_torch(name):
     with jax.enable_x64(True):
         model = vitjax.from_timm(module)
         images = random_images(model.config.image_size, 1).astype(np.float64)
-        for row in compare_methods(model, module, images, QUICK_ENOUGH if name in WHOLE else RELEVANCE, target=1):
-            assert row.relative < 1e-9, row
+        cases = FAST_CASES if name in ALL_METHODS else RELEVANCE_CASES
+        for parity in compare_methods(model, module, images, cases, target=1):
+            assert parity.relative < 1e-9, parity
 
 
 @needs_shared
 @pytest.mark.slow
-def test_verify_reports_methods_on_the_real_model(capsys):
+def test_verify_command_reports_every_method_on_real_weights(capsys):
     weights = str(SHARED / "data" / "deit_tiny_patch16_224.safetensors")
     main(["verify", "--model", "deit_tiny_patch16_224", "--weights", weights, "--images", "1", "--methods", "all"])
     printed = capsys.readouterr().out

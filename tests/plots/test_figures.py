@@ -1,4 +1,4 @@
-"""Plots: what the pictures are made of, that text does not collide, and that files are reproducible."""
+"""Figures: their content, text without overlaps, and reproducible files."""
 
 import itertools
 import os
@@ -36,7 +36,7 @@ def texts(figure):
     return [text for text in axes.texts if text.get_text()]
 
 
-def assert_no_text_collides(figure):
+def assert_no_text_overlaps(figure):
     renderer = figure.canvas.get_renderer()
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts(figure)]
     for (a, first), (b, second) in itertools.combinations(boxes, 2):
@@ -60,8 +60,8 @@ def oklab_lightness(rgb):
 
 class TestOverlay:
     def test_size_and_mode(self):
-        picture = plots.overlay(photo(60, 90), blob((60, 90)))
-        assert isinstance(picture, Image.Image) and picture.size == (90, 60) and picture.mode == "RGB"
+        overlay = plots.overlay(photo(60, 90), blob((60, 90)))
+        assert isinstance(overlay, Image.Image) and overlay.size == (90, 60) and overlay.mode == "RGB"
 
     @pytest.mark.parametrize("signed", [False, True])
     def test_without_relevance_the_photo_is_recognisable_and_muted(self, signed):
@@ -79,29 +79,29 @@ class TestOverlay:
     def test_more_relevance_is_more_colour(self):
         grey = np.full((1, 256, 3), 128, np.uint8)
         ramp = np.asarray(plots.overlay(grey, np.linspace(0, 1, 256)[None])).astype(float)[0]
-        assert (np.diff(np.abs(ramp - ramp[0]).sum(-1)) >= -2).all()  # rounding to 8 bits
+        assert (np.diff(np.abs(ramp - ramp[0]).sum(-1)) >= -2).all()  # 2: rounding to 8 bits
         assert np.abs(ramp[-1] - ramp[0]).sum() > 200
 
-    def test_sign_is_told_by_colour(self):
+    def test_colour_shows_the_sign(self):
         grey = np.full((1, 3, 3), 128, np.uint8)
         against, neither, in_favour = np.asarray(plots.overlay(grey, np.array([[-1.0, 0, 1]]), signed=True), int)[0]
         assert against[2] > against[0] + 80 and in_favour[0] > in_favour[2] + 80
         assert np.ptp(neither) == 0
 
     def test_a_colormap_by_name(self):
-        heat = np.ones((96, 96))
-        other = plots.overlay(photo(), heat, colormap="viridis")
-        assert np.asarray(other).tobytes() != np.asarray(plots.overlay(photo(), heat)).tobytes()
+        heatmap = np.ones((96, 96))
+        other = plots.overlay(photo(), heatmap, colormap="viridis")
+        assert np.asarray(other).tobytes() != np.asarray(plots.overlay(photo(), heatmap)).tobytes()
 
     def test_alpha_zero_hides_the_map(self):
         bare = np.asarray(plots.overlay(photo(), np.zeros((96, 96))))
         np.testing.assert_array_equal(np.asarray(plots.overlay(photo(), blob((96, 96)), alpha=0)), bare)
 
-    def test_nan_is_flat_grey(self):
-        heat = np.zeros((96, 96))
-        heat[:10] = np.nan
-        picture = np.asarray(plots.overlay(photo(), heat))
-        assert (picture[:10] == 128).all() and not (picture[10:] == 128).all()
+    def test_nan_is_grey(self):
+        heatmap = np.zeros((96, 96))
+        heatmap[:10] = np.nan
+        pixels = np.asarray(plots.overlay(photo(), heatmap))
+        assert (pixels[:10] == 128).all() and not (pixels[10:] == 128).all()
 
     @pytest.mark.parametrize(
         "arguments, message",
@@ -113,17 +113,17 @@ class TestOverlay:
             ((photo(), -blob((96, 96))), r"\[0, 1\]"),
         ],
     )
-    def test_wrong_input_is_named(self, arguments, message):
+    def test_invalid_input_is_an_error(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             plots.overlay(*arguments)
 
 
 class TestColours:
-    def test_default_lightness_rises_evenly(self):
+    def test_lightness_of_the_default_increases(self):
         lightness = oklab_lightness(scheme("inferno")(np.linspace(0, 1, 256))[:, :3])
         assert (np.diff(lightness) > 0).all()
 
-    def test_diverging_is_symmetric_and_even(self):
+    def test_diverging_lightness_is_symmetric_and_linear(self):
         colours = blue_red()
         lightness = oklab_lightness(colours)
         np.testing.assert_allclose(lightness, lightness[::-1], atol=2e-3)
@@ -139,23 +139,23 @@ class TestText:
             assert len(rows) == lines and rows[-1].endswith("…")
             assert all(text_width(row, 7) <= 1.2 for row in rows)
 
-    def test_short_text_is_left_alone(self):
+    def test_short_text_is_unchanged(self):
         assert fit("tench", 1.2, 7) == "tench"
         assert fit("tench\n87 %", 1.2, 7, lines=2) == "tench\n87 %"
 
-    def test_the_last_paragraph_survives(self):
+    def test_the_last_paragraph_is_kept(self):
         assert fit(f"{LONG}\n87 %", 1.2, 7, lines=3).split("\n")[-1] == "87 %"
 
-    def test_a_word_wider_than_the_line_is_cut(self):
+    def test_a_word_wider_than_the_line_is_truncated(self):
         assert fit("a" * 200, 1.0, 7, lines=2).endswith("a…")
 
 
 class TestStrip:
     @pytest.mark.parametrize("shape", [(96, 96), (96, 48), (48, 96)])
     @pytest.mark.parametrize("scale", [1.0, 1e-7, 3e6])
-    def test_no_text_collides(self, shape, scale):
+    def test_no_text_overlaps(self, shape, scale):
         figure = plots.strip(photo(*shape), blob(scale=scale), method=LONG, **CAPTION)
-        assert_no_text_collides(figure)
+        assert_no_text_overlaps(figure)
         assert len(figure.axes[0].images) == 4  # photo, map, colour bar, overlay
 
     def test_names_and_probabilities(self):
@@ -171,7 +171,7 @@ class TestStrip:
             (np.linspace(1, 1.001, 196), None, {"1.0000", "1.0005", "1.0010"}),
         ],
     )
-    def test_the_bar_is_in_raw_values(self, raw, power, ticks):
+    def test_the_colour_bar_shows_raw_values(self, raw, power, ticks):
         words = {t.get_text() for t in texts(plots.strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))}
         if power:
             assert power in words
@@ -186,14 +186,14 @@ class TestStrip:
 
     @pytest.mark.parametrize("signed", [False, True])
     @pytest.mark.parametrize("value, word", [(0, "degenerate"), (0.25, "degenerate"), (np.nan, "not finite")])
-    def test_maps_that_say_nothing(self, value, word, signed):
+    def test_degenerate_and_non_finite_maps_are_stamped(self, value, word, signed):
         raw = np.full((14, 14), value)
         figure = plots.strip(photo(), raw, method="m", signed=signed, **CAPTION)
         assert [t.get_text() for t in texts(figure)].count(word) == 2
-        assert_no_text_collides(figure)
+        assert_no_text_overlaps(figure)
         figure.canvas.draw()
 
-    def test_a_batch_of_maps_is_refused(self):
+    def test_a_batch_of_maps_is_an_error(self):
         with pytest.raises(ValueError, match="one map"):
             plots.strip(photo(), np.zeros((2, 14, 14)), method="m", **CAPTION)
 
@@ -201,7 +201,7 @@ class TestStrip:
 class TestGrid:
     @pytest.mark.parametrize("images, methods", [(1, 1), (3, 8), (3, 20), (5, 17)])
     @pytest.mark.parametrize("labelled", [True, False])
-    def test_pictures_and_text(self, images, methods, labelled):
+    def test_number_of_images_and_text(self, images, methods, labelled):
         photos = [photo(seed=i) for i in range(images)]
         maps = {
             f"a_method_{m}(with={m}, long_options=True)": [blob(seed=i) for i in range(images)] for m in range(methods)
@@ -210,20 +210,22 @@ class TestGrid:
         figure = plots.comparison_grid(photos, maps, row_labels=labels)
         panels = ceil_div(methods, 8)
         assert len(figure.axes) == 1
-        assert len(figure.axes[0].images) == images * (methods + panels) + 1  # photos again in each panel; legend
-        assert_no_text_collides(figure)
+        assert (
+            len(figure.axes[0].images) == images * (methods + panels) + 1
+        )  # each panel repeats the photos; one legend
+        assert_no_text_overlaps(figure)
 
     @pytest.mark.parametrize("shape", [(96, 48), (48, 96)])
-    def test_pictures_keep_their_shape_and_do_not_overlap(self, shape):
+    def test_images_keep_their_shape_and_do_not_overlap(self, shape):
         figure = plots.comparison_grid([photo(*shape)] * 2, {"a": [blob()] * 2, "b": [blob()] * 2})
         boxes = [image.get_window_extent() for image in figure.axes[0].images]
         assert boxes[0].height / boxes[0].width == pytest.approx(shape[0] / shape[1], rel=0.02)
         for a, b in itertools.combinations(boxes, 2):
             assert not a.overlaps(b)
 
-    def test_flaws_are_stamped_where_they_are(self):
-        broken = np.full((14, 14), np.inf)
-        maps = {"a": [np.zeros((14, 14)), blob()], "b": [blob(), broken]}
+    def test_only_maps_without_information_are_stamped(self):
+        infinite = np.full((14, 14), np.inf)
+        maps = {"a": [np.zeros((14, 14)), blob()], "b": [blob(), infinite]}
         words = [t.get_text() for t in texts(plots.comparison_grid([photo()] * 2, maps))]
         assert words.count("degenerate") == words.count("not finite") == 1
 
@@ -237,7 +239,7 @@ class TestGrid:
             ([photo()], {"a": [blob()]}, [], "row_labels: 0 for 1"),
         ],
     )
-    def test_wrong_input_is_named(self, photos, maps, labels, message):
+    def test_invalid_input_is_an_error(self, photos, maps, labels, message):
         with pytest.raises(ValueError, match=message):
             plots.comparison_grid(photos, maps, row_labels=labels)
 
@@ -257,14 +259,14 @@ class TestAttentionSheet:
         patches = row[prefix:].reshape(2, 3)
         expected = (patches - patches.min()) / np.ptp(patches)
         np.testing.assert_allclose(images[2].get_array(), expected, atol=1e-5)
-        assert_no_text_collides(figure)
+        assert_no_text_overlaps(figure)
 
     def test_a_full_model(self):
         figure = plots.attention_sheet(photo(), self.attention(12, 12, 50), 1, (7, 7))
         assert len(figure.axes[0].images) == 2 + 12 * 13
-        assert_no_text_collides(figure)
+        assert_no_text_overlaps(figure)
 
-    def test_wrong_token_count_is_named(self):
+    def test_wrong_token_count_is_an_error(self):
         with pytest.raises(ValueError, match=r"1 prefix tokens and 2 x 3"):
             plots.attention_sheet(photo(), self.attention(1, 1, 8), 1, (2, 3))
 
@@ -276,33 +278,33 @@ class TestSave:
     def test_png_and_pdf(self, tmp_path):
         png, pdf = plots.save(self.figure(), tmp_path / "deep" / "er" / "a.png", pdf=True)
         assert (png.name, pdf.name) == ("a.png", "a.pdf")
-        with Image.open(png) as picture:
-            assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
-            assert picture.size == tuple(np.round(self.figure().get_size_inches() * 150).astype(int))
+        with Image.open(png) as image:
+            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+            assert image.size == tuple(np.round(self.figure().get_size_inches() * 150).astype(int))
         content = pdf.read_bytes()
         assert content.startswith(b"%PDF")
         assert b"/FontFile2" in content and b"/Type3" not in content
         assert b"CreationDate" not in content
 
-    def test_the_ending_is_added(self, tmp_path):
+    def test_the_suffix_is_added(self, tmp_path):
         assert plots.save(self.figure(), tmp_path / "norm=0.5") == [tmp_path / "norm=0.5.png"]
 
-    def test_same_figure_same_bytes_in_another_process(self, tmp_path):
+    def test_equal_figures_give_equal_bytes_in_another_process(self, tmp_path):
         code = (
             "import sys; from tests.plots.test_figures import TestSave, plots\n"
             "plots.save(TestSave().figure(), sys.argv[1], pdf=True)\n"
             "assert 'matplotlib.pyplot' not in sys.modules"
         )
-        there = tmp_path / "there" / "a.png"
-        # Another hash seed shuffles sets: nothing in a file may depend on their order.
+        other = tmp_path / "other" / "a.png"
+        # Another hash seed changes the order of sets, on which no file may depend.
         environment = os.environ | {"PYTHONHASHSEED": "7"}
         subprocess.run(
-            [sys.executable, "-c", code, str(there)], check=True, env=environment, cwd=Path(__file__).parents[2]
+            [sys.executable, "-c", code, str(other)], check=True, env=environment, cwd=Path(__file__).parents[2]
         )
-        for ours in plots.save(self.figure(), tmp_path / "here" / "a.png", pdf=True):
-            assert ours.read_bytes() == there.with_name(ours.name).read_bytes()
+        for path in plots.save(self.figure(), tmp_path / "own" / "a.png", pdf=True):
+            assert path.read_bytes() == other.with_name(path.name).read_bytes()
 
-    def test_importing_plots_leaves_matplotlib_alone(self):
+    def test_importing_plots_does_not_import_matplotlib(self):
         code = "import sys, vitjax.plots; assert 'matplotlib' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,4 +1,4 @@
-"""Runs that never ran: metrics, settings and records made of random numbers."""
+"""Synthetic runs: metrics, settings and records made of random numbers."""
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +60,7 @@ def settings(methods, metrics, count):
 
 
 def base(methods, count, **columns):
-    """The columns of every record; `columns` override, one value for each row (image by image, method by method)."""
+    """The columns that every run has. `columns` replace or add columns; rows are ordered by image, then by method."""
     n, m = count * len(methods), len(methods)
     index = np.repeat(np.arange(count), m)
     rows = {
@@ -96,7 +96,7 @@ def curve(rng, n, steepness):
 
 
 def whole_run(methods, count=60, seed=0, metrics=tuple(METRICS)):
-    """Every metric above, with NaN, images without masks and methods that fail on some."""
+    """Settings and records of all METRICS, with undefined values, images without objects and degenerate maps."""
     rng = np.random.default_rng(seed)
     m, n = len(methods), count * len(methods)
     table = base(methods, count)
@@ -108,9 +108,9 @@ def whole_run(methods, count=60, seed=0, metrics=tuple(METRICS)):
     table = table.set_column(table.column_names.index("status"), "status", pa.array(status))
     table = table.set_column(table.column_names.index("mask_state"), "mask_state", pa.array(state))
     value = np.clip(skill + hard + rng.normal(0, 0.1, n), 0, 1)
-    bare = (state != "object") | (status != "ok")
+    unusable = (state != "object") | (status != "ok")
 
-    def undefined(values, where=bare):
+    def undefined(values, where=unusable):
         return np.where(where, np.nan, values)
 
     positive, negative = curve(rng, n, 6 * skill[:, None]), curve(rng, n, 2 - 2 * skill[:, None])

@@ -1,4 +1,4 @@
-"""report.html: nothing from elsewhere, nothing hostile, everything there."""
+"""report.html is self-contained, escapes names, and shows all results."""
 
 import re
 from html.parser import HTMLParser
@@ -10,9 +10,9 @@ from PIL import Image
 from tests.report.synthetic import METRICS, one_metric, profile_of, whole_run
 from vitjax.errors import ImageError
 from vitjax.report import summarise
-from vitjax.report.extremes import ends, extremes, leader
+from vitjax.report.extremes import best_and_worst, extremes, leader
 from vitjax.report.facts import run_facts
-from vitjax.report.page import NO_PICTURES, page
+from vitjax.report.page import NO_OVERLAYS, page
 from vitjax.report.records import Records
 
 HOSTILE = ["random", "<script>alert(1)</script>", "a_b & 50%", '" onclick="x']
@@ -20,7 +20,7 @@ VOID = {"meta", "img", "br", "line", "rect", "wbr"}
 
 
 class Checker(HTMLParser):
-    """Every tag is closed, and what is loaded is in the page."""
+    """Parses a page, asserts that every tag is closed, and collects attributes and the number of scripts."""
 
     def __init__(self, html):
         super().__init__()
@@ -41,35 +41,35 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def built(methods=("random", "a", "b"), count=40, pictures=None, partial=False, **more):
+def built(methods=("random", "a", "b"), count=40, pictures=None, partial=False, **options):
     config, table = whole_run(list(methods), count)
     table = table.slice(0, len(methods) * count // 2) if partial else table
     records = Records(table, methods)
     summary = summarise(config, records, profile_of(methods), metrics=METRICS, resamples=50, partial=partial)
     facts = run_facts(config, summary, table)
-    found = extremes(summary, records)
-    return page(summary, config, facts=facts, extremes=found, pictures=pictures, **more)
+    images = extremes(summary, records)
+    return page(summary, config, facts=facts, extremes=images, pictures=pictures, **options)
 
 
 @pytest.mark.parametrize("partial", [False, True])
 def test_is_well_formed_and_self_contained(partial):
-    found = Checker(built(partial=partial, curves=b"png"))
-    assert found.scripts == 1
-    for tag, name, value in found.attributes:
+    checked = Checker(built(partial=partial, curves=b"png"))
+    assert checked.scripts == 1
+    for tag, name, value in checked.attributes:
         assert not name.startswith("on")
         if name in ("src", "href"):
             assert value.startswith(("data:", "#")), (tag, value)
     assert "http" not in built()
 
 
-def test_names_cannot_break_out():
+def test_names_are_escaped():
     html = built(HOSTILE, pictures=lambda ids, label: {ids[0]: Image.new("RGB", (8, 8))})
-    found = Checker(html)
-    assert found.scripts == 1 and not [name for _, name, _ in found.attributes if name.startswith("on")]
+    checked = Checker(html)
+    assert checked.scripts == 1 and not [name for _, name, _ in checked.attributes if name.startswith("on")]
     assert "&lt;script&gt;alert(1)" in html and "a_b &amp; 50%" in html
 
 
-def test_every_number_can_be_sorted_and_undefined_stays_out():
+def test_every_number_can_be_sorted_and_undefined_ones_are_empty():
     html = built()
     sorts = re.findall(r'<td[^>]* data-sort="([^"]*)"', html)
     assert sorts and all(text == "" or np.isfinite(float(text)) for text in sorts)
@@ -77,40 +77,40 @@ def test_every_number_can_be_sorted_and_undefined_stays_out():
     assert "aria-sort" in html
 
 
-def test_says_what_the_run_was():
+def test_shows_facts_about_the_run():
     html = built()
     for text in ("tiny on scenes:8", "a" * 64, "images/s", "peak MiB", "predicted", "Removal", "Nobody 2026", "jax"):
         assert text in html, text
 
 
-def test_partial_is_marked_on_top_and_at_every_table():
+def test_partial_run_is_marked_on_top_and_at_every_table():
     html = built(partial=True)
     assert html.count("partial: 20 of 40 images") >= 1 + 1 + 6
     assert "partial" not in built().split("<style>")[0]
 
 
-class TestPictures:
-    def test_none_says_why_and_lists_ids(self):
+class TestOverlays:
+    def test_without_overlays_the_page_says_why_and_lists_ids(self):
         html = built()
-        assert NO_PICTURES in html and "<img" not in html and "image000" in html
+        assert NO_OVERLAYS in html and "<img" not in html and "image000" in html
 
-    def test_asked_once_for_each_method(self):
-        asked = []
+    def test_requested_once_per_method(self):
+        requested = []
 
         def pictures(ids, label):
-            asked.append(label)
+            requested.append(label)
             assert len(set(ids)) == len(ids)
             return {name: Image.new("RGBA", (500, 250)) for name in ids}
 
         html = built(pictures=pictures)
-        assert len(asked) == len(set(asked))
-        assert html.count("data:image/jpeg") > 10 and NO_PICTURES not in html
+        assert len(requested) == len(set(requested))
+        assert html.count("data:image/jpeg") > 10 and NO_OVERLAYS not in html
 
-    def test_vanished_images_are_left_out(self):
+    def test_missing_overlays_are_omitted(self):
         html = built(pictures=lambda ids, label: {})
         assert "<figcaption>" in html and "data:image" not in html
 
-    def test_a_failure_is_told(self):
+    def test_an_error_is_shown(self):
         def pictures(ids, label):
             raise ImageError("photos/<1>.jpg: gone")
 
@@ -120,33 +120,33 @@ class TestPictures:
 class TestExtremes:
     def of(self, values, methods=None, **options):
         config, table = one_metric(values, methods=methods, **options)
-        records = Records(table, [each["label"] for each in config["methods"]])
+        records = Records(table, [method["label"] for method in config["methods"]])
         return extremes(summarise(config, records, metrics=METRICS, resamples=10), records, count=2)
 
     def test_best_and_worst_of_the_best_method(self):
         values = np.array([[9, 1], [9, 4], [9, 2], [9, 3], [9, 5]]) / 10
-        (found,) = self.of(values, ["random", "a"])
-        assert found.method == "a"  # a baseline's pictures say nothing
-        assert [shot.image_id for shot in found.best] == ["image00004", "image00001"]
-        assert [shot.image_id for shot in found.worst] == ["image00000", "image00002"]
-        assert [shot.value for shot in found.worst] == ["10.0", "20.0"] and found.ties == ""
+        (entry,) = self.of(values, ["random", "a"])
+        assert entry.method == "a"  # not the baseline, although its values are higher
+        assert [image.image_id for image in entry.best] == ["image00004", "image00001"]
+        assert [image.image_id for image in entry.worst] == ["image00000", "image00002"]
+        assert [image.value for image in entry.worst] == ["10.0", "20.0"] and entry.ties == ""
 
-    def test_ties_are_told(self):
-        (found,) = self.of([[1.0], [0.0], [1.0], [1.0], [0.0]])
-        assert [shot.image_id for shot in found.best] == ["image00000", "image00002"]
-        assert found.ties == "best: the first 2 of 3 images with this value"
+    def test_ties_are_mentioned(self):
+        (entry,) = self.of([[1.0], [0.0], [1.0], [1.0], [0.0]])
+        assert [image.image_id for image in entry.best] == ["image00000", "image00002"]
+        assert entry.ties == "best: the first 2 of 3 images with this value"
 
-    def test_none_on_both_sides(self):
+    def test_best_and_worst_are_disjoint(self):
         rng = np.random.default_rng(0)
         for n in range(1, 12):
             goodness = rng.integers(3, size=n).astype(float)
-            best, worst = ends(goodness, 5)
+            best, worst = best_and_worst(goodness, 5)
             assert len(best) and not set(best) & set(worst)
             assert not len(worst) or goodness[worst].max() < goodness.max()
 
     def test_single_image_and_all_undefined(self):
-        (found,) = self.of([[0.5]])
-        assert len(found.best) == 1 and not found.worst
+        (entry,) = self.of([[0.5]])
+        assert len(entry.best) == 1 and not entry.worst
         assert self.of([[np.nan], [np.nan]]) == []
 
     def test_lower_is_better(self):

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against scipy, in bounded memory, and that they cover what they say."""
+"""Bootstrap intervals equal scipy's, use bounded memory and have the stated coverage."""
 
 import tracemalloc
 
@@ -21,7 +21,7 @@ def median(values):
 
 
 class TestAgainstScipy:
-    """Both are Monte Carlo: 10,000 resamples of either leave about 2 % of the interval's width."""
+    """Both are Monte Carlo estimates: with 10,000 resamples, each has an error of about 2 % of the interval's width."""
 
     def interval(self, sample, data, statistic):
         (ours,) = estimate([sample], resamples=10_000)
@@ -57,7 +57,7 @@ class TestAgainstScipy:
         )
         assert ours.value == pytest.approx((method - baseline).mean())
 
-    def test_difference_of_any_aggregate_is_paired(self):
+    def test_paired_difference_of_medians(self):
         method, baseline = exponential(k=2)
         self.interval(
             Sample(median, (method,), (baseline,)),
@@ -71,41 +71,41 @@ class TestAgainstScipy:
         assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
 
-def test_matrix_product_equals_plain_gather():
+def test_means_by_matrix_product_equal_gathered_means():
     (values,) = exponential()
-    (found,) = estimate([Sample(mean, (values,))], resamples=500)
+    (result,) = estimate([Sample(mean, (values,))], resamples=500)
     (index,) = draws(80, 500, 0, 500)
     expected = np.quantile(values[index].mean(axis=1), [0.025, 0.975])
-    np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-12)
+    np.testing.assert_allclose([result.low, result.high], expected, rtol=1e-12)
 
 
-def test_neither_chunks_nor_company_change_a_result():
+def test_neither_memory_limit_nor_other_samples_change_a_result():
     many = [Sample(mean, (row,)) for row in exponential(k=5)]
     many += [Sample(median, (row,)) for row in exponential(n=33, k=2)]
     together = estimate(many, resamples=300)
-    alone = [estimate([each], resamples=300, memory=1000)[0] for each in many]
+    alone = [estimate([sample], resamples=300, memory=1000)[0] for sample in many]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
 def test_equal_values_give_exactly_their_mean():
-    (found,) = estimate([Sample(mean, (np.full(7, 0.1),))])
-    assert found.low == found.high == pytest.approx(0.1, abs=1e-17)
+    (result,) = estimate([Sample(mean, (np.full(7, 0.1),))])
+    assert result.low == result.high == pytest.approx(0.1, abs=1e-17)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_images_have_no_interval(n):
-    (found,) = estimate([Sample(mean, (np.ones(n),))])
-    assert np.isnan([found.low, found.high]).all() and found.n == n
-    assert found.value == 1 if n else np.isnan(found.value)
+    (result,) = estimate([Sample(mean, (np.ones(n),))])
+    assert np.isnan([result.low, result.high]).all() and result.n == n
+    assert result.value == 1 if n else np.isnan(result.value)
 
 
-def test_aggregate_without_a_number_has_no_interval():
-    (found,) = estimate([Sample(pooled, (np.zeros(3), np.array([0.0, 0, 1])))])
-    assert found.value == 0 and np.isnan(found.low)
+def test_undefined_draws_give_no_interval():
+    (result,) = estimate([Sample(pooled, (np.zeros(3), np.array([0.0, 0, 1])))])
+    assert result.value == 0 and np.isnan(result.low)
 
 
 @pytest.mark.parametrize("ci", [0, 1, 95])
-def test_ci_must_be_a_share(ci):
+def test_ci_outside_0_to_1_is_an_error(ci):
     with pytest.raises(ConfigError, match="between 0 and 1"):
         estimate([], ci=ci)
 
@@ -113,16 +113,17 @@ def test_ci_must_be_a_share(ci):
 def test_band_is_the_interval_of_each_column():
     values = exponential(k=4).T
     low, high = band(values, resamples=200, memory=8 * 80)
-    each = estimate([Sample(mean, (column,)) for column in values.T], resamples=200)
-    np.testing.assert_allclose(low, [e.low for e in each], rtol=1e-12)
-    np.testing.assert_allclose(high, [e.high for e in each], rtol=1e-12)
+    estimates = estimate([Sample(mean, (column,)) for column in values.T], resamples=200)
+    np.testing.assert_allclose(low, [e.low for e in estimates], rtol=1e-12)
+    np.testing.assert_allclose(high, [e.high for e in estimates], rtol=1e-12)
     assert np.isnan(band(values[:1])).all()
 
 
 def coverage(sample_of, truth, trials, n, seed=0):
+    """Share of the trials whose interval contains the truth."""
     rng = np.random.default_rng(seed)
-    found = [estimate([sample_of(rng, n)], resamples=500, seed=trial)[0] for trial in range(trials)]
-    return np.mean([each.low <= truth <= each.high for each in found])
+    estimates = [estimate([sample_of(rng, n)], resamples=500, seed=trial)[0] for trial in range(trials)]
+    return np.mean([e.low <= truth <= e.high for e in estimates])
 
 
 def test_interval_of_a_mean_covers():
@@ -132,17 +133,17 @@ def test_interval_of_a_mean_covers():
 
 def test_interval_of_a_difference_covers():
     def paired(rng, n):
-        easy = rng.normal(0, 1, n)  # shared by both methods: unpaired intervals would be far too wide
+        easy = rng.normal(0, 1, n)  # shared by both methods, so that unpaired intervals would be far too wide
         return Sample(mean, (easy + rng.normal(0.3, 0.1, n),), (easy + rng.normal(0, 0.1, n),))
 
     assert 0.91 < coverage(paired, 0.3, trials=300, n=100) < 0.98
 
 
-def test_unpaired_images_would_widen_the_difference():
+def test_pairing_narrows_the_interval_of_a_difference():
     rng = np.random.default_rng(0)
     easy = rng.normal(0, 1, 200)
-    (found,) = estimate([Sample(mean, (easy + 0.3 + rng.normal(0, 0.1, 200),), (easy,))])
-    assert found.high - found.low < 0.05
+    (result,) = estimate([Sample(mean, (easy + 0.3 + rng.normal(0, 0.1, 200),), (easy,))])
+    assert result.high - result.low < 0.05
 
 
 def test_interval_of_a_ratio_of_sums_covers():
@@ -154,13 +155,13 @@ def test_interval_of_a_ratio_of_sums_covers():
 
 
 @pytest.mark.slow
-def test_a_whole_imagenet_validation_set_stays_small():
+def test_memory_is_bounded_for_the_size_of_imagenet_validation():
     rng = np.random.default_rng(0)
     samples = [Sample(mean, (rng.random(50_000),)) for _ in range(10)]
     samples.append(Sample(pooled, (rng.random(50_000), rng.random(50_000) + 1)))
     tracemalloc.start()
-    found = estimate(samples)
+    estimates = estimate(samples)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 300 * 2**20
-    assert all(0.004 < each.high - each.low < 0.006 for each in found[:10])
+    assert all(0.004 < e.high - e.low < 0.006 for e in estimates[:10])

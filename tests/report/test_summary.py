@@ -1,4 +1,4 @@
-"""Figures, exclusions by reason, and differences to a baseline."""
+"""Statistics, exclusions by reason, and differences to a baseline."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from vitjax.report import summarise
 nan = np.nan
 
 
-def test_mean_over_the_images_that_count():
+def test_mean_over_usable_images():
     config, table = one_metric([[0.2, 0.4], [0.6, nan], [nan, 0.8]])
     rows = summarise(config, table, metrics=METRICS).rows
     assert rows["m0", "iou"].estimate.value == pytest.approx(0.4) and rows["m0", "iou"].estimate.n == 2
@@ -19,8 +19,8 @@ def test_mean_over_the_images_that_count():
     assert rows["m0", "iou"].excluded == {"undefined": 1}
 
 
-def test_reasons_take_turns():
-    """Status before the mask, the mask before NaN; an infinite value is its own reason, zero none."""
+def test_each_image_has_one_reason():
+    """Status comes before mask state, mask state before NaN; infinity is a reason of its own, zero is none."""
     config, table = one_metric(
         [[nan], [nan], [nan], [nan], [np.inf], [0.0], [0.7]],
         status=["degenerate", "ok", "ok", "ok", "ok", "ok", "missing"],
@@ -38,7 +38,7 @@ def test_reasons_take_turns():
     }
 
 
-def test_state_of_the_mask_is_no_reason_for_a_metric_without_mask():
+def test_mask_state_does_not_matter_to_a_metric_without_mask():
     config, table = one_metric([[nan], [1.0]], label="entropy", mask_state=["none", "none"])
     row = summarise(config, table, metrics=METRICS).rows["m0", "entropy"]
     assert row.excluded == {"undefined": 1} and row.estimate.n == 1
@@ -79,7 +79,7 @@ def test_ratio_of_sums_is_not_the_mean_of_ratios():
     assert summarise(config, table, metrics=METRICS).rows["m0", "mean_iou"].estimate.value == 0.5
 
 
-def test_options_come_from_the_run_and_labels_tell_metrics_apart():
+def test_options_come_from_the_run_and_labels_distinguish_metrics():
     config = settings(["m0"], ["iou", "iou(threshold=0.7)"], 1)
     config["metrics"][1]["options"] = {"threshold": 0.7}
     table = base(["m0"], 1)
@@ -92,7 +92,7 @@ def test_options_come_from_the_run_and_labels_tell_metrics_apart():
         summarise(config, table, metrics=METRICS)
 
 
-def test_names_of_figures():
+def test_names_of_statistics():
     config, table = whole_run(["m0"], 5)
     names = list(summarise(config, table, metrics=METRICS, resamples=20).figures)
     assert names == ["iou", "mean_iou", "pointing", "removal positive", "removal negative", "entropy"]
@@ -108,11 +108,11 @@ class TestBaseline:
         summary = summarise(config, table, metrics=METRICS)
         assert summary.baseline == expected
         differences = {method: summary.rows[method, "iou"].difference for method in methods}
-        assert [method for method, found in differences.items() if found is None] == (
+        assert [method for method, difference in differences.items() if difference is None] == (
             [expected] if expected else methods
         )
 
-    def test_method_with_options_counts_by_its_name(self):
+    def test_default_is_found_by_method_name(self):
         config, table = one_metric(np.ones((3, 2)), methods=["a", "random(kind=normal)"])
         config["methods"][1]["method"] = "random"
         assert summarise(config, table, metrics=METRICS).baseline == "random(kind=normal)"
@@ -129,17 +129,17 @@ class TestBaseline:
 
     def test_only_images_that_both_have(self):
         config, table = one_metric([[0.0, 1.0], [nan, 1.0], [0.5, nan], [0.5, 0.7]], methods=["random", "a"])
-        found = summarise(config, table, metrics=METRICS).rows["a", "iou"].difference
-        assert found.n == 2 and found.value == pytest.approx(0.6)
+        difference = summarise(config, table, metrics=METRICS).rows["a", "iou"].difference
+        assert difference.n == 2 and difference.value == pytest.approx(0.6)
 
 
-def test_profile_of_methods_that_are_not_in_the_run_is_left_out():
+def test_profile_of_methods_outside_the_run_is_omitted():
     config, table = one_metric(np.ones((2, 1)))
     summary = summarise(config, table, profile_of(["m0", "old"]), metrics=METRICS)
     assert list(summary.profile) == ["m0"] and summary.device == "cpu"
 
 
-def test_registered_metrics_by_default():
+def test_registered_metrics_are_the_default():
     config, table = one_metric([[0.5], [0.7]])
     assert summarise(config, table).rows["m0", "iou"].estimate.value == pytest.approx(0.6)
     config["metrics"][0]["metric"] = "iuo"

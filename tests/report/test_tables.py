@@ -1,4 +1,4 @@
-"""CSV, Markdown, LaTeX and text: what they say, and that no name can break them."""
+"""CSV, Markdown, LaTeX and text tables: content, and escaping of names."""
 
 import csv
 import io
@@ -36,8 +36,8 @@ class TestCsv:
         rows = self.rows(summary)
         assert len(rows) == 3 * 6
         for row in rows:
-            found = summary.rows[row["method"], row["figure"]]
-            assert float(row["value"]) == found.estimate.value and float(row["high"]) == found.estimate.high
+            estimate = summary.rows[row["method"], row["figure"]].estimate
+            assert float(row["value"]) == estimate.value and float(row["high"]) == estimate.high
             assert int(row["n"]) + int(row["excluded"]) == int(row["listed"]) == 60
             assert (row["difference"] == "") == (row["method"] == "random")
         assert rows[0]["images_per_second"] == "1234.5" and rows[0]["display_factor"] == "100"
@@ -53,16 +53,16 @@ class TestCsv:
 
 
 class TestRanks:
-    def test_ties_share_a_place(self):
+    def test_ties_share_a_rank(self):
         assert ranks(["1.0", "1.0", "0.9", "0.8"], [1.01, 1.0, 0.9, 0.8], "higher") == [1, 1, 2, 0]
         assert ranks(["1.0", "1.0", "0.9", "0.9"], [1.01, 1.0, 0.9, 0.91], "lower") == [2, 2, 1, 1]
 
-    def test_nothing_stands_out_where_all_are_alike_or_no_way_is_good(self):
+    def test_no_rank_if_all_are_equal_or_no_direction_is_better(self):
         assert ranks(["1.0", "1.0"], [1, 1], "higher") == [0, 0]
         assert ranks(["1.0", "2.0"], [1, 2], None) == [0, 0]
         assert ranks(["1.0"], [1], "lower") == [0]
 
-    def test_undefined_has_no_place(self):
+    def test_undefined_has_no_rank(self):
         assert ranks(["–", "2.0", "1.0"], [np.nan, 2, 1], "higher") == [0, 1, 2]
 
     def test_in_every_format(self):
@@ -70,24 +70,24 @@ class TestRanks:
         assert "| `m2` | **90.0** [90.0, 90.0] |" in markdown(summary)
         assert "| `m3` | **90.0** [90.0, 90.0] |" in markdown(summary)
         assert "| `m1` | <u>50.0</u>" in markdown(summary)
-        assert r"m3 & \textbf{90.0} {\scriptsize {[}" not in latex(summary)  # only names are escaped
+        assert r"m3 & \textbf{90.0} {\scriptsize {[}" not in latex(summary)  # brackets of intervals are not escaped
         assert r"m3 & \textbf{90.0} {\scriptsize [90.0, 90.0]} \\" in latex(summary)
         assert r"m1 & \underline{50.0}" in latex(summary)
         assert re.search(r"m3 +90\.0 \[90\.0, 90\.0\]\*", text(summary))
 
 
 class TestNumbers:
-    def test_decimals_follow_the_interval(self):
+    def test_decimals_depend_on_the_interval(self):
         def of(width, factor=100):
             return decimals_of([Estimate(0.5, 0.5 - width / 2, 0.5 + width / 2, 9)], factor)
 
         assert [of(0.2), of(0.02), of(0.004), of(1e-9)] == [1, 1, 2, 4]
         assert decimals_of([Estimate(0.5, np.nan, np.nan, 1)], 100) == 1
 
-    def test_no_minus_zero(self):
+    def test_no_negative_zero(self):
         assert minus("-0.00") == "0.00" and minus("-0.01") == "−0.01"
 
-    def test_three_digits(self):
+    def test_three_significant_digits(self):
         assert [significant(v) for v in (12345.6, 12.345, 0.012345, 0, np.nan)] == ["12346", "12.3", "0.0123", "0", "–"]
 
     def test_differences_have_a_sign(self):
@@ -103,13 +103,13 @@ class TestMarkdown:
                     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
                     assert len(bars) == 1, table
 
-    def test_nothing_hostile_outside_of_code(self):
+    def test_names_are_escaped_outside_code_spans(self):
         outside = re.sub(r"`[^`\n]*`", "", markdown(whole(HOSTILE)))
         assert "<script" not in outside
 
     def test_excluded_images_are_listed(self):
         summary = summary_of([[np.nan], [0.5]])
-        assert "- m0: excluded 1 undefined (all figures)" in markdown(summary)
+        assert "- m0: excluded 1 undefined (all statistics)" in markdown(summary)
         assert "Excluded" not in markdown(summary_of([[0.5], [0.5]]))
 
 
@@ -131,7 +131,7 @@ class TestLatex:
         assert not re.search(r"^[^%]*[^\\]%", re.sub(r"\\%", "", source), re.MULTILINE)  # nothing is commented out
 
     def test_no_row_starts_with_a_bracket(self):
-        """[ after a line break would be its optional argument."""
+        """LaTeX would read a [ after a line break as the optional argument of the line break."""
         assert not re.search(r"^\[", latex(whole(HOSTILE)), re.MULTILINE)
 
     def test_escape(self):
@@ -139,7 +139,7 @@ class TestLatex:
         assert escape("\\{}") == r"\textbackslash{}\{\}"
         assert escape("Ω\n☃") == "? ?"
 
-    def test_wide_tables_are_split_and_costs_stay_with_figures(self):
+    def test_wide_tables_are_split_and_costs_join_the_last_part(self):
         names = ["iou"] + [f"iou(threshold=0.{i})" for i in range(1, 6)]
         config, table = one_metric([[0.5]])
         config = settings(["m0"], names, 1)
@@ -162,7 +162,7 @@ class TestText:
         assert tables and max(map(len, tables)) <= 62
 
 
-def test_costs_stand_beside_scores():
+def test_costs_are_the_last_columns_of_scores():
     scores = [block for block in blocks(whole()) if block.kind == "scores"]
     assert all([heading.name for heading in block.headings[-2:]] == ["images/s", "peak MiB"] for block in scores)
     assert [block.title for block in scores] == ["Localisation", "Faithfulness", "Complexity"]
@@ -174,7 +174,7 @@ def test_no_costs_without_a_profile():
 
 
 @pytest.mark.parametrize("make", [csv_text, markdown, latex, text])
-def test_partial_is_marked_in_every_format(make):
+def test_partial_run_is_marked_in_every_format(make):
     config, table = whole_run(["random", "a"], 30)
     summary = summarise(config, table.slice(0, 40), metrics=METRICS, resamples=50, partial=True)
     assert "artial: 20 of 30 images" in make(summary)

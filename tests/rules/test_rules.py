@@ -1,4 +1,4 @@
-"""Rule tables: what each promises of the sum of relevance, and that no arithmetic of the model bypasses its table."""
+"""Rule tables: conservation of relevance, unchanged forward passes, and that no arithmetic bypasses the table."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax import rules
-from vitjax.layerwise.run import collect
+from vitjax.layerwise.collect import collect
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit import ViT
 from vitjax.rules.z_rule import divide
@@ -15,34 +15,33 @@ from vitjax.rules.z_rule import divide
 pytestmark = pytest.mark.unoptimised
 
 TABLES = {name: getattr(rules, name) for name in rules.__all__ if isinstance(getattr(rules, name), Ops)}
-STRUCTURE = {  # primitives that move numbers, or make constants, without doing arithmetic on them
+STRUCTURE = {  # primitives that move values or create constants, without arithmetic on values
     *("reshape", "transpose", "slice", "squeeze", "concatenate", "broadcast_in_dim", "convert_element_type"),
     *("iota", "eq", "copy", "scatter"),
 }
 
 
 def without_biases(params):
-    def silence(path, leaf):
+    def zero_bias(path, leaf):
         return jnp.zeros_like(leaf) if path[-1].key == "bias" else leaf
 
-    return jax.tree_util.tree_map_with_path(silence, params)
+    return jax.tree_util.tree_map_with_path(zero_bias, params)
 
 
 @pytest.mark.parametrize(
     "name", ["distilled", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "layer_scale", "gap", "swiglu"))]
 )
-def test_zplus_keeps_the_sum_at_every_layer(name):
+def test_zplus_conserves_the_sum_of_relevance_at_every_layer(name):
     with jax.enable_x64(True):
         model = tiny_model(name, np.float64)
         image = tiny_images(model, 1)[0].astype(np.float64)
         _, trace = collect(model.config, model.params, image, 3, gradient=None, rules=rules.ZPLUS)
-        np.testing.assert_allclose(
-            trace.tokens_relevance.sum((1, 2)), 1, atol=2e-5
-        )  # the stabiliser, a layer at a time
+        # The tolerance is for the stabiliser, which changes the sum at every layer.
+        np.testing.assert_allclose(trace.tokens_relevance.sum((1, 2)), 1, atol=2e-5)
 
 
-def test_original_doubles_at_every_linear_layer():
-    """Which is why its values mean nothing but their order."""
+def test_original_rules_double_relevance_at_every_linear_layer():
+    """Only the order of values of such relevance has a meaning."""
     with jax.enable_x64(True):
         x, kernel, bias = (np.random.default_rng(0).normal(size=s) for s in ((5, 64), (64, 6), (6,)))
         relevance = np.random.default_rng(1).normal(size=(5, 6))
@@ -58,12 +57,12 @@ def test_conservative_identity_explains_the_whole_logit_of_a_model_without_biase
         params = without_biases(model.params)
         image = tiny_images(model, 1)[0].astype(np.float64)
         _, trace = collect(model.config, params, image, 3, gradient=None, rules=rules.CONSERVATIVE_IDENTITY)
-        sweep, _ = collect(model.config, params, image, 3, gradient=None)
+        results, _ = collect(model.config, params, image, 3, gradient=None)
         per_layer = (trace.tokens * trace.tokens_relevance).sum((1, 2))
-        np.testing.assert_allclose(per_layer, sweep.logits[3], rtol=1e-10)
+        np.testing.assert_allclose(per_layer, results.logits[3], rtol=1e-10)
 
 
-def test_attn_lrp_conserves_in_every_operation_but_softmax():
+def test_attn_lrp_conserves_relevance_in_every_operation_except_softmax():
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         a, b = rng.normal(size=(2, 5, 4)), rng.normal(size=(2, 4, 6))
@@ -79,44 +78,47 @@ def test_attn_lrp_conserves_in_every_operation_but_softmax():
             (lambda x: table.scale(x, 0.3), (a,)),
         ]:
             result, vjp = jax.vjp(function, *inputs)
-            weight = rng.normal(size=result.shape)
-            back = sum((x * g).sum() for x, g in zip(inputs, vjp(weight), strict=True))
-            np.testing.assert_allclose(back, (result * weight).sum(), rtol=1e-10)
+            cotangent = rng.normal(size=result.shape)
+            input_relevance = sum((x * g).sum() for x, g in zip(inputs, vjp(cotangent), strict=True))
+            np.testing.assert_allclose(input_relevance, (result * cotangent).sum(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
-def test_a_table_leaves_the_forward_pass_as_it_is(table):
+def test_a_table_does_not_change_the_forward_pass(table):
     model = tiny_model("swiglu")
     image = tiny_images(model, 1)[0]
-    plain = ViT(model.config).apply({"params": model.params}, image)
-    under = ViT(model.config, TABLES[table]).apply({"params": model.params}, image)
-    np.testing.assert_allclose(under, plain, atol=1e-5 * np.abs(plain).max())
+    expected = ViT(model.config).apply({"params": model.params}, image)
+    logits = ViT(model.config, TABLES[table]).apply({"params": model.params}, image)
+    np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_division_is_safe():
+def test_divide_is_zero_where_the_denominator_is_zero():
     a = jnp.array([1.0, 1.0, 0.0, 2.0, 1.0])
     b = jnp.array([0.0, 2.0, 0.0, -4.0, -1e-9])
     np.testing.assert_allclose(divide(a, b), [0.0, 0.5, 0.0, -0.5, 0.0], rtol=1e-6)
 
 
 def arithmetic_outside(module, model, image):
-    """Names of primitives that touch values between pixels and logits without going through the table."""
-    marked = Ops(*(jax.jit(op, static_argnums=_static(name)) for name, op in GRADIENT._asdict().items()))
-    jaxpr = jax.make_jaxpr(lambda x: module(model.config, marked).apply({"params": model.params}, x))(image)
-    return sorted(_unmarked(jaxpr.jaxpr))
+    """Names of jaxpr primitives between pixels and logits that are not part of an entry of the table.
+
+    Every entry is wrapped in `jit`, so that its arithmetic is inside a jit equation of the jaxpr.
+    """
+    jitted_ops = Ops(*(jax.jit(op, static_argnums=_static_argnums(name)) for name, op in GRADIENT._asdict().items()))
+    jaxpr = jax.make_jaxpr(lambda x: module(model.config, jitted_ops).apply({"params": model.params}, x))(image)
+    return sorted(_primitives_outside_jit(jaxpr.jaxpr))
 
 
-def _static(name):
+def _static_argnums(name):
     return {"activation": (1,), "layernorm": (3,)}.get(name, ())
 
 
-def _unmarked(jaxpr):
+def _primitives_outside_jit(jaxpr):
     for equation in jaxpr.eqns:
-        kind = equation.primitive.name
-        if kind == "scan":
-            yield from _unmarked(equation.params["jaxpr"].jaxpr)
-        elif kind not in STRUCTURE and kind not in ("jit", "pjit"):
-            yield kind
+        primitive = equation.primitive.name
+        if primitive == "scan":
+            yield from _primitives_outside_jit(equation.params["jaxpr"].jaxpr)
+        elif primitive not in STRUCTURE and primitive not in ("jit", "pjit"):
+            yield primitive
 
 
 @pytest.mark.parametrize("name", ["plain", "distilled", "swiglu", "clip", "avg_pool", "gap", "registers"])
@@ -125,13 +127,13 @@ def test_all_arithmetic_goes_through_the_table(name):
     assert arithmetic_outside(ViT, model, tiny_images(model, 1)[0]) == []
 
 
-def test_an_operation_outside_the_table_is_found():
-    class Careless(ViT):
+def test_an_operation_outside_the_table_is_detected():
+    class ViTWithExtraProduct(ViT):
         def classify(self, tokens, weights=None):
             return super().classify(tokens * 1.5, weights)
 
     model = tiny_model("plain")
-    assert arithmetic_outside(Careless, model, tiny_images(model, 1)[0]) == ["mul"]
+    assert arithmetic_outside(ViTWithExtraProduct, model, tiny_images(model, 1)[0]) == ["mul"]
 
 
 @pytest.mark.slow

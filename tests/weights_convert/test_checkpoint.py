@@ -1,4 +1,4 @@
-"""Our own checkpoint directories and the command that writes them: whole, damaged, unfinished, in the way."""
+"""vitjax's checkpoint directories and the command that writes them: complete, damaged and unfinished directories."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_checkpoint_directory_round_trip(module, tmp_path):
     assert digest(manifest["sha256"]) == expected.weights["sha256"] and "jax" in manifest["versions"]
 
 
-# ---- row 20: our own checkpoint, damaged
+# ---- damaged directories
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def directory(module, tmp_path):
     return checkpoint.write_checkpoint(tmp_path / "out", model.params, model.config, ARCH, {})
 
 
-def test_flipped_bits_are_found(directory):
+def test_flipped_bits_are_detected(directory):
     files = [path for path in directory.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) > 100_000  # the arrays are among them
+    assert sum(path.stat().st_size for path in files) > 100_000  # the files include the arrays
     for path in files:
         content = path.read_bytes()
-        for place in np.linspace(0, len(content) - 1, 7).astype(int):
+        for position in np.linspace(0, len(content) - 1, 7).astype(int):
             flipped = bytearray(content)
-            flipped[place] ^= 4
+            flipped[position] ^= 4
             path.write_bytes(flipped)
             with pytest.raises(WeightsError, match="damaged"):
                 checkpoint.read_checkpoint(directory)
@@ -66,7 +66,7 @@ def test_flipped_bits_are_found(directory):
     checkpoint.read_checkpoint(directory)
 
 
-def test_altered_array_is_found_by_its_sha256(directory, module):
+def test_altered_array_is_detected_by_its_sha256(directory, module):
     import orbax.checkpoint as ocp
 
     params = vitjax.from_timm(module).params
@@ -83,10 +83,10 @@ def test_altered_array_is_found_by_its_sha256(directory, module):
         vitjax.load(ARCH, weights=directory)
 
 
-def test_unfinished_or_other_directories(directory, module):
-    with pytest.raises(WeightsError, match=f"holds {ARCH}, not deit_tiny_patch16_224"):
+def test_unfinished_directory_or_another_architecture_is_refused(directory, module):
+    with pytest.raises(WeightsError, match=f"contains {ARCH}, not deit_tiny_patch16_224"):
         vitjax.load("deit_tiny_patch16_224", weights=directory)
-    with pytest.raises(WeightsError, match=r"1000 classes; asked for .* 7 classes"):
+    with pytest.raises(WeightsError, match=r"1000 classes; requested: .* 7 classes"):
         vitjax.load(ARCH, weights=directory, num_classes=7)
     (directory / "manifest.json").unlink()
     with pytest.raises(WeightsError, match=r"no manifest.json"):
@@ -107,20 +107,20 @@ def test_convert_and_verify(module, file, tmp_path, capsys):
 def test_verify_fails_beyond_tolerance(module, file, tmp_path, capsys, monkeypatch):
     from weights_convert import check
 
-    exact = check.timm_peer
+    timm_peer = check.timm_peer
 
-    def other(config, state, arch):
-        return exact(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch)
+    def altered_peer(config, state, arch):
+        return timm_peer(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch)
 
-    monkeypatch.setattr(check, "timm_peer", other)
+    monkeypatch.setattr(check, "timm_peer", altered_peer)
     assert cli.convert(str(file), arch=ARCH, out=tmp_path / "out", verify=True) == 1
     assert "FAILED" in capsys.readouterr().out
 
 
-def test_output_directory_is_checked_before_anything_is_read(module, file, tmp_path):
-    with pytest.raises(ConfigError, match="not empty"):  # and not: no such file
+def test_output_directory_is_checked_before_the_source_is_read(module, file, tmp_path):
+    with pytest.raises(ConfigError, match="not empty"):  # rather than WeightsError for the missing source
         cli.convert("missing.safetensors", arch=ARCH, out=tmp_path)
-    with pytest.raises(ConfigError, match="cannot be an output directory"):
+    with pytest.raises(ConfigError, match="cannot be used as the output directory"):
         cli.convert(str(file), arch=ARCH, out=file / "below")
     with pytest.raises(UnknownNameError, match="did you mean"):
         cli.convert(str(file), arch="deit_tiny_patch_224", out=tmp_path / "new")

@@ -1,1 +1,1 @@
-"""The command line: one thin function for each subcommand, and what only commands need."""
+"""The command line: one function for each subcommand, and the code that only subcommands use."""

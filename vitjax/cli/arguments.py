@@ -1,4 +1,4 @@
-"""What several commands share: argument types, texts to requests, the progress bar."""
+"""Code that several subcommands share: argument types, the parsing of requests, the progress bar."""
 
 from __future__ import annotations
 
@@ -14,47 +14,71 @@ from tqdm import tqdm
 from vitjax.errors import ConfigError
 
 Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
-Pictures = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
+ImageFiles = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
 Metrics = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC")]
 RunDirectory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 def parse(text: str, kind: str = "method") -> dict[str, Any]:
-    """`rollout:head_fusion=max,discard_ratio=0.9` -> {"method": "rollout", "head_fusion": "max", ...}."""
-    name, _, rest = text.partition(":")
-    options: dict[str, Any] = {kind: name}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
+    """Parse `NAME:OPTION=VALUE,...` into the dict that the Python API takes.
+
+    Args:
+        text: a name, optionally followed by a colon and options. Values are Python literals, or else strings.
+        kind: "method" or "metric", the key of the name in the dict.
+
+    Raises:
+        ConfigError: an option is not of the form name=value.
+
+    Example: `parse("rollout:head_fusion=max,discard_ratio=0.9")` is {"method": "rollout", "head_fusion": "max",
+    "discard_ratio": 0.9}.
+    """
+    name, _, option_text = text.partition(":")
+    request: dict[str, Any] = {kind: name}
+    for option in filter(None, option_text.split(",")):
+        key, equals, value = option.partition("=")
         if not equals:
-            raise ConfigError(f"{kind} {text!r}: option {part!r} is not of the form name=value")
+            raise ConfigError(f"{kind} {text!r}: option {option!r} is not of the form name=value")
         try:
-            options[key] = ast.literal_eval(value)
+            request[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            options[key] = value
-    return options
+            request[key] = value
+    return request
 
 
 def method_requests(methods: Sequence[str], model: str) -> list[dict[str, Any]]:
-    """Parsed, with "all" (what is not slow) and "everything" spelled out for that kind of model."""
+    """Parse method arguments and expand the groups "all" and "everything".
+
+    Args:
+        methods: texts as for `parse`, "all" (every method that is not slow) or "everything" (slow methods, too).
+        model: name of a model; if it is a ResNet, the groups contain only the methods that apply to ResNets.
+
+    Raises:
+        ConfigError: an option is not of the form name=value.
+    """
     from vitjax.methods import METHODS
     from vitjax.models.families import CNNS
 
-    able = {known: method for known, method in METHODS.items() if model not in CNNS or method.cnn is not None}
+    applicable = {name: method for name, method in METHODS.items() if model not in CNNS or method.cnn is not None}
     groups = {
-        "all": [{"method": known} for known, method in able.items() if not method.slow],
-        "everything": [{"method": known} for known in able],
+        "all": [{"method": name} for name, method in applicable.items() if not method.slow],
+        "everything": [{"method": name} for name in applicable],
     }
-    return [each for name in methods for each in groups.get(name) or [parse(name)]]
+    return [request for text in methods for request in groups.get(text) or [parse(text)]]
 
 
-def class_of(target: str | None) -> int | str | None:
-    """A target as typed: a number where it is one."""
+def parse_target(target: str | None) -> int | str | None:
+    """The class index if the text is an integer; otherwise the text itself, or None."""
     return None if target is None else int(target) if target.lstrip("-").isdigit() else target
 
 
-class Progress:
-    """A tqdm bar on stderr as a context: yields a function to call with the number just finished."""
+class ProgressBar:
+    """A tqdm bar on stderr as a context manager, which yields a function to call with the number of finished items.
+
+    Args:
+        total: number of items.
+        unit: their name, such as "images".
+    """
 
     def __init__(self, total: int, unit: str) -> None:
         self.bar = tqdm(total=total, unit=" " + unit, file=sys.stderr)

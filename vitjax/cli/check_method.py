@@ -1,4 +1,4 @@
-"""Does a method of a user's own behave as a method must?"""
+"""Check that a user-defined method satisfies the contract of `vitjax.Method`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,34 @@ from vitjax.nn.vit_config import ViTConfig
 
 CONFIG = ViTConfig(width=24, depth=3, heads=3, mlp_dim=40, patch_size=8, image_size=(24, 32), num_classes=5)
 NAME = "checked_method"
+"""Name under which the method is registered during the checks."""
 
 
 def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
-    """Run a method on a tiny random model with a non-square image.
+    """Run a method on a tiny random ViT with non-square images and check its maps.
+
+    Checks, in this order; the others are left out if one of the first two fails:
+
+    - "shape": maps have the shape of the method's level.
+    - "finite": maps contain neither NaN nor infinity.
+    - "batch of 4 = one at a time", "order of images": maps do not depend on the batch or on the order of its images.
+    - "jit = eager": the compiled map equals the map computed without `jax.jit`.
+    - "targets": maps depend on the target if and only if `class_specific`.
 
     Args:
-        reference: a Method, or "module:name" of one; the module is looked for in the working directory, too.
+        reference: a Method, or "module:name" of one. The module is searched for in the working directory, too.
 
-    Returns rows (check, passed, detail). Raises ConfigError where the reference leads to no Method.
+    Returns:
+        (name of the check, whether it passed, detail) for each check. Maps are equal if their largest difference is
+        at most 1e-4 of the largest magnitude.
+
+    Raises:
+        ConfigError: the reference is not of the form module:name, the module cannot be imported, or the name is not a
+            Method.
+
+    Example: `check_method("vitjax.methods.rollout:METHOD")`
     """
-    method = _find(reference) if isinstance(reference, str) else reference
+    method = _import_method(reference) if isinstance(reference, str) else reference
     model = _tiny_model()
     images = prepare(model, np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32))
     level = method.level_of(method.options)
@@ -41,60 +58,62 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
     methods.register(NAME, method)
     try:
         maps = explain(model, images, NAME, target=[0, 1, 2, 3]).maps
-        rows = [
+        checks = [
             ("shape", maps.shape == (4, *expected), f"{maps.shape[1:]}, expected {expected} at level {level!r}"),
-            ("finite", bool(np.isfinite(maps).all()), f"{int((~np.isfinite(maps)).sum())} values are not"),
+            ("finite", bool(np.isfinite(maps).all()), f"{int((~np.isfinite(maps)).sum())} values are NaN or infinite"),
         ]
-        if not all(passed for _, passed, _ in rows):
-            return rows
-        by_one = explain(model, images, NAME, target=[0, 1, 2, 3], batch_size=1).maps
-        rows.append(_same("batch of 4 = one at a time", by_one, maps))
+        if not all(passed for _, passed, _ in checks):
+            return checks
+        one_at_a_time = explain(model, images, NAME, target=[0, 1, 2, 3], batch_size=1).maps
+        checks.append(_check_equal("batch of 4 = one at a time", one_at_a_time, maps))
         order = [2, 0, 3, 1]
-        rows.append(_same("order of images", explain(model, images.take(order), NAME, target=order).maps, maps[order]))
+        reordered = explain(model, images.take(order), NAME, target=order).maps
+        checks.append(_check_equal("order of images", reordered, maps[order]))
         with jax.disable_jit(), jax.default_matmul_precision("highest"):
             key = image_key(jnp.uint32(0), images.seeds()[0])
             eager = method.one(CONFIG, model.params, images.x[0], jnp.int32(0), key=key, **method.options)
-        rows.append(_same("jit = eager", np.asarray(eager), maps[0]))
-        by_class = [explain(model, images.take([0]), NAME, target=number).maps for number in range(CONFIG.num_classes)]
-        spread = float(np.ptp(np.concatenate(by_class), axis=0).max())
-        specific = spread > 1e-6 * float(np.abs(maps).max())
-        rows.append(
+        checks.append(_check_equal("jit = eager", np.asarray(eager), maps[0]))
+        per_class = [explain(model, images.take([0]), NAME, target=index).maps for index in range(CONFIG.num_classes)]
+        largest_change = float(np.ptp(np.concatenate(per_class), axis=0).max())
+        changes = largest_change > 1e-6 * float(np.abs(maps).max())
+        checks.append(
             (
                 "targets",
-                specific == method.class_specific,
-                f"maps {'change' if specific else 'do not change'} with the class; "
+                changes == method.class_specific,
+                f"maps {'change' if changes else 'do not change'} with the class; "
                 f"class_specific={method.class_specific}",
             )
         )
-        return rows
+        return checks
     finally:
         del methods.METHODS[NAME]
 
 
-def _same(name: str, ours: np.ndarray, theirs: np.ndarray) -> tuple[str, bool, str]:
-    difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
+def _check_equal(name: str, maps: np.ndarray, expected: np.ndarray) -> tuple[str, bool, str]:
+    difference = float(np.abs(maps - expected).max() / max(np.abs(expected).max(), 1e-30))
     return name, difference <= 1e-4, f"largest relative difference {difference:.1e}"
 
 
-def _find(reference: str) -> Method:
+def _import_method(reference: str) -> Method:
     module, colon, name = reference.partition(":")
     if not colon:
         raise ConfigError(f"{reference!r} is not of the form module:name")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        method = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise ConfigError(f"{reference}: {error}") from error
     finally:
         sys.path.pop(0)
-    if not isinstance(found, Method):
-        raise ConfigError(f"{reference}: {'is no vitjax.Method' if found is not None else f'{module} has no {name}'}")
-    return found
+    if not isinstance(method, Method):
+        cause = f"{module} has no {name}" if method is None else "is not a vitjax.Method"
+        raise ConfigError(f"{reference}: {cause}")
+    return method
 
 
 def _tiny_model() -> Model:
     blank = jax.ShapeDtypeStruct((*CONFIG.image_size, 3), jnp.float32)
     shapes = jax.eval_shape(ViT(CONFIG).init, jax.random.key(0), blank)["params"]
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.3, jnp.float32), shapes)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shapes)
     return Model(CONFIG, params, Preprocessing(CONFIG.image_size, crop_pct=1.0), name="tiny random model")

@@ -1,9 +1,9 @@
-"""The demonstration: bundled model, bundled scenes with known truth, every method, scored."""
+"""The subcommand `demo`: every quick method on the bundled model and scenes, scored against the true masks."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,73 +25,103 @@ from vitjax.rundir.manifest import open_directory, write_manifest
 
 
 def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool) -> str:
-    """Write grid.png, strips, index.html, scores.csv and manifest.json to `out`; return the printed table."""
+    """Explain and score two-object scenes of the bundled model.
+
+    Args:
+        out: directory to write grid.png, strips/, index.html and manifest.json (with the scores) to.
+        scenes: number of scenes to draw.
+        scored: number of scenes to score; at least `scenes` are.
+        seed: seed of the methods that draw random numbers.
+        overwrite: whether `out` may contain files.
+
+    Returns:
+        The table of scores as text, and the paths of grid.png and index.html.
+
+    Raises:
+        OutputError: `out` cannot be written, or is not empty.
+    """
     out = open_directory(out, overwrite=overwrite)
     model = load("vitjax_scenes")
-    pairs = Scenes(max(scenes, scored), seed=TEST_SEED, objects=2)
-    images, targets, asked, other = object_questions(model, pairs)
-    print(f"{len(pairs)} scenes with two objects, each explained for both", file=sys.stderr)
+    two_object_scenes = Scenes(max(scenes, scored), seed=TEST_SEED, objects=2)
+    images, targets, target_masks, other_masks = both_objects(model, two_object_scenes)
+    print(f"{len(two_object_scenes)} scenes with two objects, each explained for both", file=sys.stderr)
     requests = [{"method": name} for name, method in METHODS.items() if not method.slow]
-    found = explain_many(model, images, requests, targets, batch_size=64, seed=seed)
-    rows = score_table(found, asked, other)
-    drawn = {label: first(each, 2 * scenes) for label, each in found.items()}
+    explanations = explain_many(model, images, requests, targets, batch_size=64, seed=seed)
+    scores = score_table(explanations, target_masks, other_masks)
+    drawn = {label: first_images(explanation, 2 * scenes) for label, explanation in explanations.items()}
     plots.save(comparison(drawn), out / "grid.png")
-    for each in drawn.values():
-        each.save(out / "strips")
+    for explanation in drawn.values():
+        explanation.save(out / "strips")
     note = (
-        f"The bundled {model.name} model on scenes it has not seen. Every scene holds two objects and is explained "
-        f"twice, once for each object's class. Scores over {len(pairs)} scenes, in percent, with 95 % intervals."
+        f"The bundled model {model.name} on scenes that it was not trained on. Every scene contains two objects and is "
+        f"explained twice, once for each object's class. Scores are means over {len(two_object_scenes)} scenes in "
+        f"percent, with 95 % confidence intervals."
     )
-    write_page(out / "index.html", "vitjax demo", drawn, scores=rows, note=note)
-    write_manifest(out, "demo", model, {"scenes": scenes, "scored": scored, "seed": seed}, scores=rows)
-    return _text_table(rows) + f"\n{out / 'grid.png'}\n{out / 'index.html'}"
+    write_page(out / "index.html", "vitjax demo", drawn, scores=scores, note=note)
+    write_manifest(out, "demo", model, {"scenes": scenes, "scored": scored, "seed": seed}, scores=scores)
+    return _text_table(scores) + f"\n{out / 'grid.png'}\n{out / 'index.html'}"
 
 
-def object_questions(model: Model, scenes: Iterable[Scene]) -> tuple[Images, list[int], np.ndarray, np.ndarray]:
-    """Each two-object scene asked about both objects.
+def both_objects(model: Model, scenes: Iterable[Scene]) -> tuple[Images, list[int], np.ndarray, np.ndarray]:
+    """Every two-object scene twice: once with each object as the target.
 
-    Returns images, targets and the masks (bool [2·scenes, H, W]) of the object asked for and of the other one.
+    Returns:
+        images [2·scenes], their target classes, the masks of the target objects and those of the other objects, both
+        bool [2·scenes, H, W]. The two images of a scene are neighbours.
     """
-    pixels, ids, targets, asked, other = [], [], [], [], []
+    pixels, ids, targets, target_masks, other_masks = [], [], [], [], []
     for scene in scenes:
         for i in (0, 1):
             pixels.append(scene.image)
             ids.append(f"scene{scene.index}_{model.label(int(scene.labels[i])).replace(' ', '_')}")
             targets.append(int(scene.labels[i]))
-            asked.append(scene.masks[i])
-            other.append(scene.masks[1 - i])
+            target_masks.append(scene.masks[i])
+            other_masks.append(scene.masks[1 - i])
     images = replace(prepare(model, pixels), ids=tuple(ids))
-    return images, targets, np.asarray(asked), np.asarray(other)
+    return images, targets, np.asarray(target_masks), np.asarray(other_masks)
 
 
-def score_table(found: dict[str, Explanation], asked: np.ndarray, other: np.ndarray) -> list[dict[str, Any]]:
-    """One row a method: relevance on the object asked for, on the other one, and the pointing game, in percent."""
+def score_table(
+    explanations: Mapping[str, Explanation], target_masks: np.ndarray, other_masks: np.ndarray
+) -> list[dict[str, Any]]:
+    """Localisation scores of each method, as the rows of a table.
+
+    Args:
+        explanations: by label, of the images of `both_objects`.
+        target_masks, other_masks: bool [2·scenes, H, W].
+
+    Returns:
+        One row per method: the energy pointing game (share of the relevance) on the target object and on the other
+        object, and the pointing game (share of the peaks) on the target object, in percent with 95 % intervals; the
+        number of degenerate maps. The last row contains the share of the image that the target objects cover, the
+        expected share of a map that is unrelated to the objects.
+    """
     energy = jax.jit(jax.vmap(energy_pointing_game))
-    point = jax.jit(jax.vmap(pointing_game))
+    peak = jax.jit(jax.vmap(pointing_game))
     rows = []
-    for label, each in found.items():
-        heatmap = each.pixels()
-        kind = "class" if METHODS[each.method].class_specific else "no class"
+    for label, explanation in explanations.items():
+        heatmaps = explanation.pixels()
+        kind = "class" if METHODS[explanation.method].class_specific else "no class"
         rows.append(
             {
                 "method": label,
                 "explains": kind,
-                "relevance on asked object": _interval(energy(heatmap, asked)),
-                "on the other": _interval(energy(heatmap, other)),
-                "peak on asked object": _interval(point(heatmap, asked)),
-                "degenerate": str(int(each.degenerate.sum())),
+                "relevance on asked object": _mean_and_interval(energy(heatmaps, target_masks)),
+                "on the other": _mean_and_interval(energy(heatmaps, other_masks)),
+                "peak on asked object": _mean_and_interval(peak(heatmaps, target_masks)),
+                "degenerate": str(int(explanation.degenerate.sum())),
             }
         )
-    area = asked.reshape(len(asked), -1).mean(axis=1)
-    chance = {"method": "(share of the area)", "explains": "-", "relevance on asked object": _interval(area)}
+    area = target_masks.reshape(len(target_masks), -1).mean(axis=1)
+    chance = {"method": "(share of the area)", "explains": "-", "relevance on asked object": _mean_and_interval(area)}
     return [
         *rows,
-        {**chance, "on the other": _interval(area), "peak on asked object": "-", "degenerate": "-"},
+        {**chance, "on the other": _mean_and_interval(area), "peak on asked object": "-", "degenerate": "-"},
     ]
 
 
-def first(explanation: Explanation, count: int) -> Explanation:
-    """The first `count` images of an explanation."""
+def first_images(explanation: Explanation, count: int) -> Explanation:
+    """The explanation of the first `count` images."""
     return replace(
         explanation,
         maps=explanation.maps[:count],
@@ -101,8 +131,11 @@ def first(explanation: Explanation, count: int) -> Explanation:
     )
 
 
-def _interval(values: Any, resamples: int = 2000) -> str:
-    """Mean with a 95 % percentile-bootstrap interval over scenes (both questions of a scene stay together)."""
+def _mean_and_interval(values: Any, resamples: int = 2000) -> str:
+    """Mean in percent and its 95 % percentile bootstrap interval.
+
+    The bootstrap resamples scenes, since the two images of a scene are not independent.
+    """
     pairs = np.asarray(values, np.float64).reshape(-1, 2)
     per_scene = np.nanmean(pairs[np.isfinite(pairs).any(axis=1)], axis=1)
     draws = np.random.default_rng(0).integers(len(per_scene), size=(resamples, len(per_scene)))
@@ -111,6 +144,8 @@ def _interval(values: Any, resamples: int = 2000) -> str:
 
 
 def _text_table(rows: Sequence[dict[str, Any]]) -> str:
-    cells = [list(rows[0]), *[list(row.values()) for row in rows]]
-    widths = [max(len(str(row[i])) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+    lines = [list(rows[0]), *[list(row.values()) for row in rows]]
+    widths = [max(len(str(line[i])) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

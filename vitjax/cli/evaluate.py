@@ -1,4 +1,4 @@
-"""The commands around an evaluation: evaluate, report, status, metrics."""
+"""The subcommands evaluate, report, status and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitjax.cli.arguments import Methods, Metrics, Out, Progress, RunDirectory, class_of, method_requests, parse
+from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse, parse_target
 
 
 def evaluate(
@@ -38,38 +38,40 @@ def evaluate(
     profile: bool = True,
     report: bool = True,
 ) -> None:
-    """Score methods over a data set: resumable, on all devices, by any number of processes. Ends with a report.
+    """Score methods over a data set: resumable, on all devices, by any number of processes. Writes a report at the end.
 
-    The same command again goes on where it stopped; it refuses to where settings, weights or data have changed.
+    Rerunning the command resumes the run. It is an error if settings, weights or data have changed since.
 
     Args:
         out: the run directory, shared by all processes of the run.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
         model: name of a model, see `vitjax models`.
-        weights: checkpoint file, checkpoint directory or hub id; the model's default otherwise.
+        weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow,
-            "everything" the slow ones, too.
-        metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; "localisation", "faithfulness" and
-            so on stand for a whole family.
-        target: the class explained: the predicted one, "label", "top2", a class number or name.
-        masks: directory of masks <image name>.png in place of the data set's own.
-        limit: only the first so many images.
-        only_correct: leave out images that the model gets wrong.
-        min_confidence: leave out images whose prediction is less probable.
+            "everything" includes the slow ones.
+        metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
+            "localisation" or "faithfulness", is every metric of it.
+        target: the class to explain: "label", "top2", a class number or a class name; the predicted class if not
+            given.
+        masks: directory of masks <image name>.png that replace the masks of the data set.
+        limit: use only the first LIMIT images.
+        only_correct: leave out images whose predicted class differs from their label.
+        min_confidence: leave out images whose predicted class has a lower probability, 0 to below 1.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
-        precision: of float32 matrix products: highest, or "default" for the units' fast one (TF32, bf16 passes).
-        seed: of what draws random numbers, by image id.
+        precision: of float32 matrix products: "highest", or "default" for the accelerator's fastest (TF32, bfloat16
+            passes).
+        seed: seed of methods and metrics that draw random numbers; an image's draws depend on (seed, image id) only.
         batch_size: images in one call on each device.
-        chunk_size: images in one record file, the most that a crash costs.
-        workers: processes that decode; 0 for threads.
-        cache: directory for decoded images: the second run decodes nothing.
-        save_maps: keep the raw maps in half or single precision.
-        process: which of how many processes this one is; found by itself under Slurm and jax.distributed.
+        chunk_size: images in one record file; a crash loses at most one chunk.
+        workers: number of processes that decode images; 0 decodes in threads.
+        cache: directory for decoded images; later runs read them from there instead of decoding.
+        save_maps: also save the raw maps, in half or single precision.
+        process: this is process i of n, which computes every n-th chunk; detected under Slurm and jax.distributed.
         distributed: call jax.distributed.initialize() first (TPU pods, GKE).
         engine: local, or ray for a cluster whose nodes come and go.
-        dry_run: say how long it will take, from one batch; write nothing.
-        profile: first run every quick method alone on one batch: its speed and memory for the report.
-        report: write the report when the last chunk is done.
+        dry_run: estimate the duration from one batch and write nothing.
+        profile: first run every quick method alone on one batch to measure its speed and memory for the report.
+        report: write the report when every chunk is done.
     """
     from dataclasses import replace
 
@@ -84,10 +86,10 @@ def evaluate(
     if distributed:
         jax.distributed.initialize()
     loaded = replace(load(model, weights, dtype=dtype), precision=precision)
-    wanted: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "methods": method_requests(methods, model),
         "metrics": metric_requests(metrics),
-        "target": class_of(target),
+        "target": parse_target(target),
         "limit": limit,
         "only_correct": only_correct,
         "min_confidence": min_confidence,
@@ -98,11 +100,11 @@ def evaluate(
     if dry_run:
         from vitjax.evaluating.profile import estimate
 
-        found = estimate(Job.of(loaded, source_of(loaded, data, masks=masks), **wanted), batch_size=batch_size)
+        cost = estimate(Job.of(loaded, source_of(loaded, data, masks=masks), **settings), batch_size=batch_size)
         print(
-            f"{found['images']} images x {found['methods']} methods x {found['metrics']} metrics on {found['devices']} "
-            f"x {found['device']}: about {_duration(found['seconds'])} at {found['images_per_second']} images/s, after "
-            f"{_duration(found['compile_seconds'])} of compilation; {found['tflop']} TFLOP"
+            f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
+            f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
+            f"{_duration(cost['compile_seconds'])} of compilation; {cost['tflop']} TFLOP"
         )
         return
     run = run_evaluation(
@@ -116,15 +118,15 @@ def evaluate(
         cache=cache,
         engine=engine,  # type: ignore[arg-type]
         profile=profile,
-        progress=Progress,
+        progress=ProgressBar,
         opened={"model": model, "weights": weights, "dtype": dtype, "data": data, "masks": masks and str(masks)},
-        **wanted,
+        **settings,
     )
-    opened = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
-    write_manifest(out, "evaluate", loaded, {"data": data, **wanted, **opened})
+    execution = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
+    write_manifest(out, "evaluate", loaded, {"data": data, **settings, **execution})
     print(run.status())
     if run.finished and report:
-        _print(run.report(), run)
+        _print_report(run.report())
     print(out)
 
 
@@ -136,24 +138,25 @@ def report(
     partial: bool = False,
     pictures: bool = True,
 ) -> None:
-    """Tables (CSV, Markdown, LaTeX), curves and report.html of a run.
+    """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html.
 
     Args:
         run: the run directory.
-        out: where to write; RUN/report otherwise.
-        baseline: method that the others are compared with, pair by pair; "random" or "centre" where the run has it.
-        ci: share of the bootstrap intervals.
-        partial: of a run that is not finished, and marked so.
-        pictures: compute overlays of the best and the worst images again, from the model and the data.
+        out: directory to write; RUN/report if not given.
+        baseline: method that the others are compared with, image by image; if not given, "random" or "centre" if the
+            run contains it.
+        ci: confidence level of the bootstrap intervals, 0 to 1.
+        partial: report a run that is not finished; the report is marked as partial.
+        pictures: recompute overlays of the images with the best and the worst scores, from the model and the data.
     """
     from vitjax.evaluating.run import Run
 
-    opened = Run(run)
-    _print(opened.report(out=out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures), opened)
+    paths = Run(run).report(out=out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures)
+    _print_report(paths)
 
 
 def status(run: RunDirectory) -> None:
-    """How far a run is: chunks done and left, images skipped and why.
+    """Print the progress of a run: chunks done and left, images skipped and why.
 
     Args:
         run: the run directory.
@@ -164,33 +167,39 @@ def status(run: RunDirectory) -> None:
 
 
 def metrics() -> None:
-    """Every metric: name, family, cost for each map, options, citation."""
+    """List every metric: name, family, cost per map, options, citation."""
     from vitjax.metrics import METRICS
 
     for name, metric in METRICS.items():
-        options = ", ".join(f"{key}={value}" for key, value in metric.options.items())
+        options = ", ".join(f"{option}={value}" for option, value in metric.options.items())
         needs = f", needs {' and '.join(sorted(metric.needs))}" if metric.needs else ""
         print(f"{name}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}")
         print(f"  options: {options or 'none'}\n  {metric.cite}")
-    print(f"\nfamilies, as in --metrics localisation: {', '.join(dict.fromkeys(m.family for m in METRICS.values()))}")
+    families = dict.fromkeys(metric.family for metric in METRICS.values())
+    print(f"\nfamilies, as in --metrics localisation: {', '.join(families)}")
 
 
 def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
-    """Parsed, with the names of families spelled out."""
+    """Parse metric arguments and expand the names of families.
+
+    Raises:
+        ConfigError: an option is not of the form name=value.
+    """
     from vitjax.metrics import METRICS
 
     families: dict[str, list[dict[str, Any]]] = {}
     for name, metric in METRICS.items():
         families.setdefault(metric.family, []).append({"metric": name})
-    return [each for text in texts for each in families.get(text) or [parse(text, "metric")]]
+    return [request for text in texts for request in families.get(text) or [parse(text, "metric")]]
 
 
-def _print(paths: list[Path], run: Any) -> None:
+def _print_report(paths: list[Path]) -> None:
+    """Print the paths of the report's files to stderr and its text table to stdout."""
     for path in paths:
         print(path, file=sys.stderr)
-    text = next((path for path in paths if path.name == "table.txt"), None)
-    if text is not None:
-        print(text.read_text())
+    table = next((path for path in paths if path.name == "table.txt"), None)
+    if table is not None:
+        print(table.read_text())
 
 
 def _duration(seconds: float) -> str:

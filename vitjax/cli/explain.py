@@ -1,19 +1,19 @@
-"""One command-line run over a list of pictures: checked first, computed, written, accounted for."""
+"""Explain a list of image files and write the results: the subcommands `explain` and `compare`."""
 
 from __future__ import annotations
 
 import csv
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from vitjax.errors import ImageError, unknown_name
+from vitjax.execution.progress import Progress
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.features import stage_features
 from vitjax.explaining.inputs import Images, prepare
@@ -28,80 +28,91 @@ from vitjax.nn.vit_config import ViTConfig
 from vitjax.rundir.manifest import model_record, open_directory, write_manifest
 
 
-class Progress(Protocol):
-    """(total, unit) -> a context that yields a function to call with the number just finished."""
-
-    def __call__(self, total: int, unit: str) -> AbstractContextManager: ...
-
-
 @dataclass(frozen=True)
 class Run:
-    """What was computed, and where it goes."""
+    """Explanations of one command.
+
+    explanations: by label, including `cnn_explanation`. out: directory to write to. options: settings for
+    manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None.
+    """
 
     model: Model
     images: Images
     explanations: dict[str, Explanation]
     out: Path
     options: dict[str, Any]
-    beside: Explanation | None = None  # a CNN's, one of `explanations`, too
+    cnn_explanation: Explanation | None = None
 
     def save_sheets(self, *, pdf: bool) -> None:
-        """`<image id>_attention.png`, the attention of every layer and head, or `_features.png` of a ResNet."""
+        """Write one figure per image.
+
+        `<image id>_attention.png` shows the attention of every layer and head of a ViT; `<image id>_features.png` shows
+        the feature maps of a ResNet.
+        """
         from vitjax import plots
 
         config = self.model.config
-        for i, name in enumerate(self.images.ids):
+        for i, image_id in enumerate(self.images.ids):
             photo, x = self.images.pixels[i], self.images.x[i : i + 1]
             if isinstance(config, ViTConfig):
                 attention = np.asarray(trace(self.model, x, score=None).attention[0])
                 sheet, kind = plots.attention_sheet(photo, attention, config.prefix, config.grid), "attention"
             else:
-                maps = {layer: each[0] for layer, each in stage_features(self.model, x).items()}
+                maps = {stage: outputs[0] for stage, outputs in stage_features(self.model, x).items()}
                 sheet, kind = plots.feature_sheet(photo, maps), "features"
-            plots.save(sheet, self.out / f"{name}_{kind}.png", pdf=pdf)
+            plots.save(sheet, self.out / f"{image_id}_{kind}.png", pdf=pdf)
 
     def finish(self, command: str) -> None:
-        """Write predictions.csv (one more for a CNN beside) and manifest.json; print the headline to stdout."""
+        """Write predictions.csv, predictions_<cnn>.csv if there is a CNN, and manifest.json; print a summary.
+
+        Args:
+            command: name of the subcommand, for the manifest.
+        """
         first = next(iter(self.explanations.values()))
         rows = _write_predictions(self.out / "predictions.csv", first)
-        more: dict[str, Any] = {}
-        if self.beside is not None:
-            more["cnn"] = model_record(self.beside.model)
-            _write_predictions(self.out / f"predictions_{self.beside.model.name}.csv", self.beside)
-        degenerate = {label: int(each.degenerate.sum()) for label, each in self.explanations.items()}
+        cnn_record: dict[str, Any] = {}
+        if self.cnn_explanation is not None:
+            cnn = self.cnn_explanation.model
+            cnn_record["cnn"] = model_record(cnn)
+            _write_predictions(self.out / f"predictions_{cnn.name}.csv", self.cnn_explanation)
+        degenerate = {label: int(explanation.degenerate.sum()) for label, explanation in self.explanations.items()}
         write_manifest(
             self.out,
             command,
             self.model,
             self.options,
-            methods={label: each.options for label, each in self.explanations.items()},
+            methods={label: explanation.options for label, explanation in self.explanations.items()},
             degenerate_maps=degenerate,
             completeness_gap={
-                label: each.completeness_gap().tolist()
-                for label, each in self.explanations.items()
-                if METHODS[each.method].complete
+                label: explanation.completeness_gap().tolist()
+                for label, explanation in self.explanations.items()
+                if METHODS[explanation.method].complete
             },
             images=[{"id": name, **source} for name, source in zip(self.images.ids, self.images.sources, strict=True)],
             skipped=list(self.images.skipped),
-            **more,
+            **cnn_record,
         )
         for label, count in degenerate.items():
             if count:
-                print(f"{label}: {count} of {len(rows)} maps are degenerate (constant)", file=sys.stderr)
+                print(f"{label}: {count} of {len(rows)} maps are degenerate (constant or not finite)", file=sys.stderr)
+        self._print_summary(rows)
+
+    def _print_summary(self, rows: list[dict[str, Any]]) -> None:
+        cnn = self.cnn_explanation
         for i, row in enumerate(rows[:10]):
             print(
                 f"{row['image']}: {row['predicted_name']} ({100 * row['predicted_probability']:.1f} %)"
                 + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
-                + (f" | {self.beside.model.name}: {self.beside.verdict(i)}" if self.beside is not None else "")
+                + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
         if len(rows) > 10:
             print(f"... and {len(rows) - 10} more in predictions.csv")
-        skipped = f", {len(self.images.skipped)} pictures skipped" if self.images.skipped else ""
+        skipped = f", {len(self.images.skipped)} images skipped" if self.images.skipped else ""
         print(f"{len(rows)} images x {len(self.explanations)} methods{skipped} -> {self.out}")
 
 
-def explain_pictures(
-    pictures: Sequence[Path],
+def explain_images(
+    files: Sequence[Path],
     out: Path,
     *,
     model: str,
@@ -116,60 +127,76 @@ def explain_pictures(
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> Run:
-    """Everything that can be wrong is found before the first map is computed; damaged pictures are set aside.
+    """Explain image files by several methods. All arguments are checked before the first map is computed.
 
-    `cnn` names a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam": of the same target where one is given,
-    else of the class that it predicts itself, on the pictures in its own preprocessing.
+    Args:
+        files: image files; those that cannot be decoded are skipped and recorded in `Run.images.skipped`.
+        out: directory that the caller will write to, new or empty.
+        model, weights, dtype: as for `vitjax.load`.
+        methods, target, batch_size, seed: as for `vitjax.explain_many`.
+        overwrite: whether `out` may contain files.
+        progress: progress bar.
+        cnn: name of a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam". It gets the images in its own
+            preprocessing, and the same target; without a target, it explains the class that it predicts itself.
+        cnn_weights: weights of the ResNet, as for `vitjax.load`.
 
-    Raises ImageError (none given, missing, none readable), OutputError, WeightsError, ConfigError, LabelError.
+    Returns:
+        The explanations; nothing has been written yet.
+
+    Raises:
+        ImageError: no images given, a file does not exist, or none can be decoded.
+        OutputError: `out` cannot be written, or is not empty.
+        UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    if not pictures:
-        raise ImageError("no images were given")
-    requests = list(dict.fromkeys(request(each) for each in methods))
-    slow = [each for each in requests if each.method.slow]
+    if not files:
+        raise ImageError("no images given")
+    requests = list(dict.fromkeys(request(method) for method in methods))
+    slow = [wanted for wanted in requests if wanted.method.slow]
     if slow:
-        print("slow: " + ", ".join(f"{each.label} ({each.method.cost} an image)" for each in slow), file=sys.stderr)
+        costs = ", ".join(f"{wanted.label} ({wanted.method.cost} per image)" for wanted in slow)
+        print(f"slow: {costs}", file=sys.stderr)
     out = open_directory(out, overwrite=overwrite)
     if cnn is not None and cnn not in CNNS:
         raise unknown_name("CNN", cnn, CNNS)
     loaded = load(model, weights, dtype=dtype)
-    other = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
-    for each in requests:
-        check_needs(loaded, each)
-    images = prepare(loaded, list(pictures), skip_damaged=True)
-    for skip in images.skipped:
-        print(f"skipped: {skip['cause']}", file=sys.stderr)
+    loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
+    for wanted in requests:
+        check_needs(loaded, wanted)
+    images = prepare(loaded, list(files), skip_damaged=True)
+    for record in images.skipped:
+        print(f"skipped: {record['cause']}", file=sys.stderr)
     resolve_targets(loaded, target, len(images))
-    total = len(images) * (passes(requests) + (other is not None))
-    if other is not None:
-        resolve_targets(other, target, len(images))
+    total = len(images) * (passes(requests) + (loaded_cnn is not None))
+    if loaded_cnn is not None:
+        resolve_targets(loaded_cnn, target, len(images))
     with progress(total, "images") as on_progress:
-        compute = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
-        found, beside = compute(loaded, images, methods), None
-        if other is not None:
-            seen = prepare(other, [each["file"] for each in images.sources])
-            beside = replace(compute(other, seen, ["grad_cam"])["grad_cam"], label=f"{cnn} grad_cam")
-            found = {**found, beside.label: beside}
+        explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
+        explanations, cnn_explanation = explain(loaded, images, methods), None
+        if loaded_cnn is not None:
+            cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources])
+            grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]
+            cnn_explanation = replace(grad_cam, label=f"{cnn} grad_cam")
+            explanations = {**explanations, cnn_explanation.label: cnn_explanation}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
-    return Run(loaded, images, found, out, options, beside)
+    return Run(loaded, images, explanations, out, options, cnn_explanation)
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
-    """One row an image: predicted and explained class, and the five most probable ones."""
+    """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five."""
     rows = []
-    for i, name in enumerate(explanation.images.ids):
-        words, best = explanation.caption(i), explanation.best(i)
+    for i, image_id in enumerate(explanation.images.ids):
+        caption, top = explanation.caption(i), explanation.best(i)
         rows.append(
             {
-                "image": name,
+                "image": image_id,
                 "predicted": int(explanation.predicted[i]),
                 "target": int(explanation.target[i]),
-                "predicted_name": words["predicted"],
-                "predicted_probability": words["predicted_probability"],
-                "target_name": words["target"],
-                "target_probability": words["target_probability"],
-                "top5": ";".join(label for label, _ in best),
-                "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in best),
+                "predicted_name": caption["predicted"],
+                "predicted_probability": caption["predicted_probability"],
+                "target_name": caption["target"],
+                "target_probability": caption["target_probability"],
+                "top5": ";".join(name for name, _ in top),
+                "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in top),
             }
         )
     with path.open("w", newline="") as stream:

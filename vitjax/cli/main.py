@@ -1,20 +1,24 @@
-"""The command line: one thin function per sub-command. Results on stdout, progress and errors on stderr."""
+"""The command line: one thin function for each subcommand. Results go to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli.arguments import Methods, Out, Pictures, Progress, class_of, method_requests
-from vitjax.errors import ConfigError, VitjaxError
+from vitjax.cli.arguments import ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
+from vitjax.errors import VitjaxError
+
+if TYPE_CHECKING:
+    from vitjax.cli.explain import Run
 
 
 def explain(
-    images: Pictures,
+    images: ImageFiles,
     out: Out,
     model: str = "vitjax_scenes",
     weights: str | None = None,
@@ -27,34 +31,35 @@ def explain(
     sheets: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Heatmaps of photos: a strip (photo | map | overlay) per image and method, raw maps as .npz.
+    """Explain images: one strip (photo | map | overlay) per image and method, and the raw maps as .npz.
 
     Args:
-        images: pictures to explain.
+        images: image files to explain.
         out: directory to write, new or empty.
         model: name of a model, see `vitjax models`.
-        weights: checkpoint file, checkpoint directory or hub id; the model's default otherwise.
+        weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
-            slow, "everything" the slow ones, too.
-        target: class number or name, or "top2"; the predicted class otherwise.
+            slow, "everything" includes the slow ones.
+        target: class number, class name, or "top2" (the second most probable class); the predicted class if not given.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
-        batch_size: images per device call.
-        seed: of methods that draw random numbers.
+        batch_size: images in one device call.
+        seed: seed of methods that draw random numbers.
         pdf: also write vector PDFs.
-        sheets: also draw every layer's and head's attention, or a ResNet's feature maps, one sheet per image.
-        overwrite: write into a directory that is not empty.
+        sheets: also write one figure per image with the attention of every layer and head, or with the feature maps of
+            a ResNet.
+        overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
-    with Progress(len(run.explanations) * len(run.images), "pictures") as on_progress:
-        for each in run.explanations.values():
-            each.save(out, pdf=pdf, progress=on_progress)
+    with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
+        for explanation in run.explanations.values():
+            explanation.save(out, pdf=pdf, progress=on_progress)
     if sheets:
         run.save_sheets(pdf=pdf)
     run.finish("explain")
 
 
 def compare(
-    images: Pictures,
+    images: ImageFiles,
     out: Out,
     model: str = "vitjax_scenes",
     weights: str | None = None,
@@ -68,11 +73,11 @@ def compare(
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> None:
-    """Methods side by side: grid.png and a self-contained index.html. Other arguments as for `explain`.
+    """Compare methods side by side: grid.png and a self-contained index.html. Other arguments are those of `explain`.
 
     Args:
-        cnn: a ResNet whose Grad-CAM (of layer4) stands in a last column, with its own prediction: resnet50.
-        cnn_weights: its checkpoint file or hub id; the default otherwise.
+        cnn: name of a ResNet (resnet50) whose Grad-CAM of layer4 and prediction are shown in the last column.
+        cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
     """
     from vitjax import plots
     from vitjax.explaining.explanation import comparison
@@ -85,20 +90,20 @@ def compare(
     plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
     title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
     write_page(out / "index.html", title, run.explanations)
-    for each in run.explanations.values():
-        each.save_arrays(out)
+    for explanation in run.explanations.values():
+        explanation.save_arrays(out)
     run.finish("compare")
 
 
 def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite: bool = False) -> None:
-    """See it work: the bundled model explains bundled scenes, scored against their true masks. No network.
+    """Explain bundled scenes with the bundled model, and score every quick method against the true masks. Offline.
 
     Args:
         out: directory to write, new or empty.
         scenes: number of two-object scenes to draw.
         scored: number of two-object scenes to score.
-        seed: of methods that draw random numbers.
-        overwrite: write into a directory that is not empty.
+        seed: seed of methods that draw random numbers.
+        overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
     from vitjax.cli.demo import run_demo
 
@@ -106,21 +111,21 @@ def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite:
 
 
 def methods() -> None:
-    """Every explainer: name, level, cost in forwards (F) and backwards (B), options, citation."""
+    """List every method: name, level, cost in forwards (F) and backwards (B), options, citation."""
     from vitjax.methods import METHODS
 
     for name, method in METHODS.items():
-        options = ", ".join(f"{key}={value}" for key, value in method.options.items())
+        options = ", ".join(f"{option}={value}" for option, value in method.options.items())
         slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
-        kind += ", on a ResNet, too" if method.cnn is not None else ""
+        kind += ", also on a ResNet" if method.cnn is not None else ""
         print(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
         print(f"  options: {options or 'none'}\n  {method.cite}")
-    print("\n--methods all: every method that is not slow; --methods everything: the slow ones, too")
+    print("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
 
 
 def models() -> None:
-    """Every model: name, size, parameters."""
+    """List every model: name, image size, patch size, number of parameters, number of classes."""
     from vitjax.models.load import entries
     from vitjax.nn.network import parameter_count
     from vitjax.nn.vit_config import ViTConfig
@@ -137,28 +142,24 @@ def models() -> None:
 def verify(
     model: str = "deit_tiny_patch16_224",
     weights: str | None = None,
-    against: str = "timm",
     methods: Methods = (),
     images: int = 2,
     seed: int = 0,
     tolerance: float = 1e-3,
 ) -> None:
-    """Parity with PyTorch on the same weights: logits, every block, and methods. Exit code 1 beyond tolerance.
+    """Compare logits, every block and methods with PyTorch on the same weights. Exit code 1 if beyond the tolerance.
 
     Args:
         model: a timm name.
-        weights: checkpoint; the model's default otherwise.
-        against: "timm".
-        methods: names or "all": maps against formulas on PyTorch's own gradients in float64 (from a source checkout,
-            where tests/oracles holds them).
+        weights: checkpoint; the model's default weights if not given.
+        methods: names or "all"; their float32 maps are compared with the same formulas on PyTorch's gradients in
+            float64. Needs the tests/oracles of a source checkout.
         images: number of random inputs.
-        seed: of the inputs.
-        tolerance: of methods, max |difference| / max |reference| in the model's float32.
+        seed: seed of the inputs.
+        tolerance: for methods, the largest max |difference| / max |reference| that passes.
     """
     from vitjax.cli.verify import verify_against_timm
 
-    if against != "timm":
-        raise ConfigError(f"--against {against!r}: only 'timm' is there to compare with")
     report, passed = verify_against_timm(model, weights, method_requests(methods, model), images, seed, tolerance)
     print(report)
     if not passed:
@@ -166,17 +167,17 @@ def verify(
 
 
 def check_method(method: Annotated[str, tyro.conf.Positional]) -> None:
-    """Check a method of your own: shape, finiteness, jit = eager, batch invariance, targets under vmap.
+    """Check a user-defined method: shape, finiteness, batch invariance, jit = eager, dependence on the target.
 
     Args:
         method: module:name of a vitjax.Method, for example my_methods:my_method
     """
     from vitjax.cli.check_method import check_method as check
 
-    rows = check(method)
-    for name, passed, detail in rows:
+    checks = check(method)
+    for name, passed, detail in checks:
         print(f"{'ok  ' if passed else 'FAIL'} {name}: {detail}")
-    if not all(passed for _, passed, _ in rows):
+    if not all(passed for _, passed, _ in checks):
         raise SystemExit(1)
 
 
@@ -196,7 +197,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong arguments."""
+    """Run the command line.
+
+    Exit codes: 0 success; 1 failure, with one line on stderr or a failed check; 2 invalid arguments; 130 interrupted.
+
+    Args:
+        arguments: without the program's name; `sys.argv[1:]` if None.
+    """
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="vitjax", description="Explain Vision Transformers.", args=arguments
@@ -209,22 +216,33 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _explain_all(
-    images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn=None, cnn_weights=None
-):
-    from vitjax.cli.explain import explain_pictures
+    images: tuple[Path, ...],
+    out: Path,
+    model: str,
+    weights: str | None,
+    methods: tuple[str, ...],
+    target: str | None,
+    dtype: str,
+    batch_size: int,
+    seed: int,
+    overwrite: bool,
+    cnn: str | None = None,
+    cnn_weights: str | None = None,
+) -> Run:
+    from vitjax.cli.explain import explain_images
 
-    return explain_pictures(
+    return explain_images(
         images,
         out,
         model=model,
         weights=weights,
         methods=method_requests(methods, model),
-        target=class_of(target),
+        target=parse_target(target),
         dtype=dtype,
         batch_size=batch_size,
         seed=seed,
         overwrite=overwrite,
-        progress=Progress,
+        progress=ProgressBar,
         cnn=cnn,
         cnn_weights=cnn_weights,
     )

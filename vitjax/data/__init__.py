@@ -1,4 +1,4 @@
-"""Data sets: sources of pictures, labels and masks, decoding in the background, caches of what was decoded.
+"""Data sets: sources of images, labels and masks; background decoding; a cache of decoded images.
 
-How one picture becomes the model's input is in `vitjax.images`.
+The preprocessing of one image is in `vitjax.images`.
 """

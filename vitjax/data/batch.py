@@ -1,4 +1,4 @@
-"""Rows of `Samples`, filled in any order."""
+"""Assembles the `Samples` of one chunk from images that are decoded in any order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vitjax.data.decode import IGNORE, Decoded
+from vitjax.data.decode import Decoded
 from vitjax.data.source import Samples, Source
+from vitjax.images.mask_values import IGNORE
 
 Notes = tuple[str, str, str, str, str]  # status, cause, mask_state, mode, size
 
 
 class Batch:
-    """Room for one chunk; `put` its rows, then take `samples`. Rows may be put by several threads at once."""
+    """Arrays for the images of one chunk: call `put` for every image, possibly from several threads, then `samples`."""
 
     def __init__(self, source: Source, chunk: Sequence[int], size: tuple[int, int]) -> None:
         self.source = source
@@ -22,13 +23,15 @@ class Batch:
         self.masks = np.full((len(chunk), *size), IGNORE, np.uint8)
         self.notes: list[Notes] = [("", "", "", "", "")] * len(chunk)
 
-    def put(self, row: int, decoded: Decoded) -> None:
-        self.pixels[row] = decoded.pixels
+    def put(self, position: int, decoded: Decoded) -> None:
+        """Store the image at `position` in the chunk."""
+        self.pixels[position] = decoded.pixels
         if decoded.mask is not None:
-            self.masks[row] = decoded.mask
-        self.notes[row] = decoded[2:]
+            self.masks[position] = decoded.mask
+        self.notes[position] = decoded[2:]
 
     def samples(self) -> Samples:
+        """The chunk, once all its images are stored."""
         status, cause, mask_state, mode, size = zip(*self.notes, strict=True) if self.notes else ((),) * 5
         return Samples(
             index=np.asarray(self.chunk, np.int64),

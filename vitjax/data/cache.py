@@ -1,4 +1,4 @@
-"""Decoded chunks on disk: the second run over the same pictures decodes nothing."""
+"""A cache of decoded chunks on disk: a second run over the same images decodes nothing."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ import PIL
 
 from vitjax.data.batch import Batch
 from vitjax.data.checks import digest_of
-from vitjax.data.decode import IGNORE, OBJECT, Decoded
+from vitjax.data.decode import Decoded
 from vitjax.data.source import OK, Samples, Source
 from vitjax.errors import OutputError
 from vitjax.images.geometry import Preprocessing
+from vitjax.images.mask_values import IGNORE, OBJECT
 
-FORMAT = 1  # of the files, and of what `decode` makes of a picture: raise it where either changes
-_OPTIONS = "group_size:1,uncompressed"  # reading is to be faster than decoding; photographs hardly compress anyway
+FORMAT = 1  # version of the file format and of the output of `decode`: increment when either changes
+_OPTIONS = "group_size:1,uncompressed"  # keeps reading faster than decoding; photographs hardly compress anyway
 
 
 @dataclass(frozen=True)
 class Cache:
-    """One array_record file per chunk, under a folder named after the source's content and the preprocessing.
+    """One array_record file per chunk, in a folder named by a digest of the source's content and the preprocessing.
 
-    A file is whole or absent: it is written under another name, then renamed. What is cut or altered is not used.
-    Records: the facts of the chunk as JSON, then pixels and mask of each usable picture, each behind its CRC-32.
+    A file is written under a temporary name and then renamed, so it is complete or absent. Truncated and altered files
+    are ignored. Records of a file: a JSON object that describes the chunk, then pixels and mask of each usable image.
+    A CRC-32 precedes every record.
     """
 
     folder: Path
@@ -39,11 +41,19 @@ class Cache:
 
     @classmethod
     def at(cls, root: Path, source: Source, preprocessing: Preprocessing) -> Cache:
-        """The cache of `source` under `preprocessing` (the effective one) in the folder `root`.
+        """Open or create the cache of a source.
 
-        Raises: OutputError where the folder cannot be made. Cost: the source's `digest`.
+        Args:
+            root: folder of all caches.
+            source: the data set.
+            preprocessing: the effective one, see `vitjax.data.decode.effective`.
+
+        Raises:
+            OutputError: the folder cannot be created.
+
+        Cost: one call of the source's `digest`.
         """
-        # mean and std act later, on the device.
+        # mean and std are left out: normalisation runs later, on the device.
         how = [preprocessing.size, preprocessing.crop_pct, preprocessing.crop_mode, preprocessing.interpolation]
         fill = preprocessing.mean if preprocessing.crop_mode == "border" else None
         key = digest_of(FORMAT, PIL.__version__, source.digest(), how, fill)
@@ -51,7 +61,7 @@ class Cache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise OutputError(f"{folder}: the cache cannot be made: {cause.strerror or cause}") from cause
+            raise OutputError(f"{folder}: the cache folder cannot be created: {cause.strerror or cause}") from cause
         return cls(folder, preprocessing.size)
 
     def path(self, chunk: Sequence[int]) -> Path:
@@ -61,7 +71,7 @@ class Cache:
         return self.path(chunk).is_file()
 
     def read(self, source: Source, chunk: Sequence[int]) -> Samples | None:
-        """The chunk as it was decoded, or None where its file is missing, cut or altered."""
+        """The decoded chunk, or None if its file is missing, truncated or altered."""
         from array_record.python.array_record_module import ArrayRecordReader
 
         try:
@@ -75,7 +85,11 @@ class Cache:
             return None
 
     def write(self, samples: Samples) -> None:
-        """Keep a chunk; one with a missing file is not kept, as the file may come back. Raises OutputError."""
+        """Write a chunk, unless one of its image files is missing: the file may exist in a later run.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
         from array_record.python.array_record_module import ArrayRecordWriter
 
         if "missing" in samples.status:
@@ -92,49 +106,49 @@ class Cache:
             temporary.replace(path)
         except (OSError, ValueError, RuntimeError) as cause:
             temporary.unlink(missing_ok=True)
-            raise OutputError(f"{path}: the cache cannot be written: {cause}") from cause
+            raise OutputError(f"{path}: the cache file cannot be written: {cause}") from cause
 
     def _unpack(self, source: Source, chunk: Sequence[int], records: Sequence[bytes]) -> Samples:
         contents = [_checked(record) for record in records]
         facts: dict[str, Any] = json.loads(bytes(contents[0]))
         if facts["index"] != list(chunk) or facts["ids"] != [source.ids[index] for index in chunk]:
-            raise ValueError("another chunk")
+            raise ValueError("the file belongs to another chunk")
         batch = Batch(source, chunk, self.size)
-        rest = iter(contents[1:])
+        image_records = iter(contents[1:])
         height, width = self.size
-        for row, (masked, *notes) in enumerate(facts["rows"]):
+        for position, (has_mask, *notes) in enumerate(facts["rows"]):
             pixels: np.ndarray = np.zeros((), np.uint8)
             mask = None
             if notes[0] == OK:
-                content = np.frombuffer(next(rest), np.uint8)
+                content = np.frombuffer(next(image_records), np.uint8)
                 pixels = content[: height * width * 3].reshape(height, width, 3)
-                mask = _unpack_mask(content[height * width * 3 :], height, width) if masked else None
-            batch.put(row, Decoded(pixels, mask, *notes))
-        if next(rest, None) is not None:
-            raise ValueError("more records than pictures")
+                mask = _unpack_mask(content[height * width * 3 :], height, width) if has_mask else None
+            batch.put(position, Decoded(pixels, mask, *notes))
+        if next(image_records, None) is not None:
+            raise ValueError("more records than images")
         return batch.samples()
 
 
 def _pack(samples: Samples) -> list[bytes]:
     notes = zip(samples.status, samples.cause, samples.mask_state, samples.mode, samples.size, strict=True)
-    rows = [(state[2] != "none", *state) for state in notes]
-    facts = {"index": samples.index.tolist(), "ids": samples.ids, "rows": rows}
+    entries = [(note[2] != "none", *note) for note in notes]
+    facts = {"index": samples.index.tolist(), "ids": samples.ids, "rows": entries}
     records = [json.dumps(facts).encode()]
-    for row, (masked, status, *_) in enumerate(rows):
+    for position, (has_mask, status, *_) in enumerate(entries):
         if status == OK:
-            mask = samples.masks[row]
-            planes = np.packbits(np.stack([mask == OBJECT, mask == IGNORE])).tobytes() if masked else b""
-            records.append(samples.pixels[row].tobytes() + planes)
+            mask = samples.masks[position]
+            planes = np.packbits(np.stack([mask == OBJECT, mask == IGNORE])).tobytes() if has_mask else b""
+            records.append(samples.pixels[position].tobytes() + planes)
     return records
 
 
 def _unpack_mask(planes: np.ndarray, height: int, width: int) -> np.ndarray:
-    inside, ignored = np.unpackbits(planes, count=2 * height * width).reshape(2, height, width)
-    return inside * np.uint8(OBJECT) + ignored * np.uint8(IGNORE)
+    is_object, ignored = np.unpackbits(planes, count=2 * height * width).reshape(2, height, width)
+    return is_object * np.uint8(OBJECT) + ignored * np.uint8(IGNORE)
 
 
 def _checked(record: bytes) -> memoryview:
     content = memoryview(record)[4:]
     if struct.unpack_from("<I", record)[0] != zlib.crc32(content):
-        raise ValueError("altered")
+        raise ValueError("the checksum does not match")
     return content

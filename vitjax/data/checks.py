@@ -1,4 +1,4 @@
-"""What is checked when a data set is opened, before anything is decoded or computed."""
+"""Checks of labels, file names and ids when a data set is opened, before any image is decoded."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ from vitjax.models.class_names import Labels
 
 @dataclass(frozen=True)
 class Classes:
-    """What a label may be.
+    """The classes that a label may refer to.
 
-    labels: the model's class names, or None where it has none. count: how many classes it has, None: not checked.
+    labels: the model's class names; None if it has none.
+    count: number of classes; None if the range of labels is not checked.
     """
 
     labels: Labels | None
     count: int | None
 
     def number(self, value: Any, where: str) -> int:
-        """Class number of a stored label: an int, digits, or a name; NO_LABEL for None and for an empty text.
+        """The class number of a stored label.
 
-        Digits are a number even where a class has such a name. Raises: LabelError that begins with `where`.
+        Args:
+            value: an integer, digits, or a class name. Digits are read as a number even if a class has that name.
+            where: location of the label, such as file and row; error messages begin with it.
+
+        Returns:
+            The class number; NO_LABEL if the value is None or an empty string.
+
+        Raises:
+            LabelError: the label is out of range, not a class of the model, or of another type.
         """
         if value is None or (isinstance(value, str) and not value.strip()):
             return NO_LABEL
@@ -38,37 +47,47 @@ class Classes:
             try:
                 value = int(value)
             except ValueError:
-                return self._named(value.strip(), where)
+                return self._number_of_name(value.strip(), where)
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-            raise LabelError(f"{where}: label {value!r} is neither an int nor a name{self._range()}")
+            raise LabelError(f"{where}: label {value!r} is neither an int nor a name{self._valid_range()}")
         if value < 0 or (self.count is not None and value >= self.count):
-            # -1 is how we say "no label"; in a data set it is a mistake.
-            raise LabelError(f"{where}: label {value} is out of range{self._range()}")
+            # -1 is NO_LABEL only inside vitjax; in a data set it is a mistake.
+            raise LabelError(f"{where}: label {value} is out of range{self._valid_range()}")
         return int(value)
 
-    def _named(self, text: str, where: str) -> int:
+    def _number_of_name(self, text: str, where: str) -> int:
         if self.labels is None:
-            raise LabelError(f"{where}: label {text!r} is not an int, and the model has no class names{self._range()}")
+            raise LabelError(
+                f"{where}: label {text!r} is not an int, and the model has no class names{self._valid_range()}"
+            )
         try:
             return self.number(self.labels.index(text), where)
         except LabelError as cause:
             raise LabelError(f"{where}: {cause}") from None
 
-    def _range(self) -> str:
+    def _valid_range(self) -> str:
         return "" if self.count is None else f"; the model has {self.count} classes, 0..{self.count - 1}"
 
 
 def check_same_images(listed: Sequence[str], present: Sequence[str], where: str) -> None:
-    """Raise LabelError where a list of labels and a folder differ: a name twice, or present and not listed.
+    """Check that a list names every image of a folder, each once.
 
-    A name that is listed and not present is for `check_images` to count.
+    Names that are listed but not present are not checked: `check_images` reports missing files.
+
+    Args:
+        listed: image names in the order of the list.
+        present: image names in the folder.
+        where: the list's file; error messages begin with it.
+
+    Raises:
+        LabelError: a name is listed twice, or present and not listed.
     """
-    seen: dict[str, int] = {}
-    for row, item in enumerate(listed):
-        if item in seen:
-            raise LabelError(f"{where}: row {row}: {item!r} is listed already in row {seen[item]}")
-        seen[item] = row
-    unlisted = [item for item in present if item not in seen]
+    first_row: dict[str, int] = {}
+    for row, image in enumerate(listed):
+        if image in first_row:
+            raise LabelError(f"{where}: row {row}: {image!r} is already listed in row {first_row[image]}")
+        first_row[image] = row
+    unlisted = [image for image in present if image not in first_row]
     if unlisted:
         raise LabelError(
             f"{where}: {len(listed)} labels for {len(present)} images; the first image without one is {unlisted[0]!r}"
@@ -76,19 +95,23 @@ def check_same_images(listed: Sequence[str], present: Sequence[str], where: str)
 
 
 def unique_ids(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Ids for file names: relative names without extension, "/" as "__". Two equal ones: ImageError names both."""
-    seen: dict[str, str] = {}
+    """Ids from relative file names: the extension is removed and "/" becomes "__".
+
+    Raises:
+        ImageError: two names give the same id, ignoring case.
+    """
+    name_of_id: dict[str, str] = {}
     ids = []
     for name in names:
         identity = name.removesuffix(Path(name).suffix).replace(os.sep, "/").replace("/", "__")
-        # On some file systems Cat.png and cat.png are one file, and so would be their records.
-        other = seen.setdefault(identity.casefold(), name)
+        # Ids become file names, and some file systems ignore case: Cat and cat would be the same file.
+        other = name_of_id.setdefault(identity.casefold(), name)
         if other is not name:
-            raise ImageError(f"{where}: {other!r} and {name!r} would both be called {identity!r}; rename one")
+            raise ImageError(f"{where}: {other!r} and {name!r} would both get the id {identity!r}; rename one")
         ids.append(identity)
     return tuple(ids)
 
 
 def digest_of(*parts: Any) -> str:
-    """sha256 (hex) of values that JSON can write."""
+    """SHA-256 (hex) of JSON-serialisable values."""
     return hashlib.sha256(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()

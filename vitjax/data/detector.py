@@ -1,4 +1,7 @@
-"""Object masks from a detector: `python -m vitjax.data.detector DIR -o MASKS`, once per folder (extra `torch`)."""
+"""Object masks from an instance segmentation model, written as PNG files for a folder of images.
+
+Run `python -m vitjax.data.detector DIR -o MASKS` once per folder. It needs the extra `torch`.
+"""
 
 from __future__ import annotations
 
@@ -20,85 +23,112 @@ from vitjax.data.files import find_images, mask_stems
 from vitjax.errors import ConfigError, ImageError, OutputError, VitjaxError, WeightsError
 from vitjax.images.reading import load_image
 
-# uint8 [h, w, 3] -> (scores float [n], masks float [n, h, w] in 0..1), one row per detected instance.
+# uint8 image [h, w, 3] -> (scores float [n], masks float [n, h, w] in 0..1), one entry per detected instance.
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def mask_rcnn(weights: Path | None = None, device: str = "cpu") -> Detect:
-    """torchvision's Mask R-CNN (ResNet-50 FPN), trained on COCO.
+    """Load torchvision's Mask R-CNN (ResNet-50 FPN), trained on COCO.
 
-    Args: weights: a .pth or .safetensors state dict; None: torchvision's COCO_V1 from its hub. device: torch's name.
-    Raises: WeightsError naming the file and the cause; ConfigError where torchvision is not usable.
+    Args:
+        weights: a .pth or .safetensors state dict; None downloads torchvision's COCO_V1 weights.
+        device: torch's name of the device.
+
+    Raises:
+        WeightsError: the weights cannot be used; names the file and the cause.
+        ConfigError: torch or torchvision cannot be imported.
+
     Cost: about 3 s per photograph on two cores, 0.05 s on a GPU.
     """
     try:
         import torch
         from torchvision.models import detection
-    except Exception as cause:  # a torchvision that does not fit torch raises all sorts
+    except Exception as cause:  # a torchvision built for another torch raises many types of exception
         raise ConfigError(f"the detector needs torch and torchvision (pip install vitjax[torch]): {cause}") from cause
     default = detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
     try:
         if weights is None:
             model = detection.maskrcnn_resnet50_fpn(weights=default)
         else:
-            state = _state(torch, weights)
+            state = _state_dict(torch, weights)
             model = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
             model.load_state_dict(state)
     except WeightsError:
         raise
     except Exception as cause:
-        where = weights if weights is not None else f"{default.url} (give --weights FILE where there is no network)"
-        raise WeightsError(f"{where}: not usable for Mask R-CNN: {' '.join(str(cause).split())[:300]}") from cause
+        where = weights if weights is not None else f"{default.url} (without network access, pass --weights FILE)"
+        raise WeightsError(
+            f"{where}: cannot be loaded into Mask R-CNN: {' '.join(str(cause).split())[:300]}"
+        ) from cause
     return as_detect(model.to(device).eval(), device)
 
 
 def as_detect(model: Any, device: str = "cpu") -> Detect:
-    """A torchvision detection model as a plain function of one picture."""
+    """A torchvision detection model as a function of one image, see `Detect`."""
     import torch
 
     def detect(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        picture = torch.from_numpy(pixels.copy()).permute(2, 0, 1).to(device).float() / 255
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).to(device).float() / 255
         with torch.inference_mode():
-            found = model([picture])[0]
-        return found["scores"].cpu().numpy(), found["masks"][:, 0].cpu().numpy()
+            instances = model([image])[0]
+        return instances["scores"].cpu().numpy(), instances["masks"][:, 0].cpu().numpy()
 
     return detect
 
 
 def union_mask(scores: np.ndarray, masks: np.ndarray, score: float) -> np.ndarray:
-    """Union of the instances with a score above `score`, inside where their mask is above 0.5.
+    """Union of the masks, thresholded at 0.5, of all instances with a score above `score`.
 
-    Args: scores [n]; masks [n, h, w], 0..1. Returns: uint8 [h, w]: 255 object, 0 background.
+    Args:
+        scores: [n].
+        masks: [n, h, w], in 0..1.
+        score: instances with this score or a lower one are left out.
+
+    Returns:
+        uint8 [h, w]: 255 object, 0 background.
     """
-    inside = (masks[scores > score] > 0.5).any(axis=0)
-    return np.where(inside, 255, 0).astype(np.uint8)
+    is_object = (masks[scores > score] > 0.5).any(axis=0)
+    return np.where(is_object, 255, 0).astype(np.uint8)
 
 
 def write_masks(
     folder: Path, out: Path, detect: Detect, *, score: float = 0.5, settings: dict[str, Any] | None = None
 ) -> tuple[int, int]:
-    """Write `out/<stem>.png` for every picture of `folder`; what is there already is kept, so a stopped run goes on.
+    """Write a mask `out/<stem>.png` for every image of `folder`.
+
+    Existing masks are kept, so calling it again resumes an interrupted run.
 
     Args:
-      folder: pictures, or a folder with `images/` in it.
-      detect: finds the instances of a picture.
-      score: instances at or below it are left out.
-      settings: what else the masks depend on; a folder made with other settings is refused.
+        folder: folder of images, or a folder that contains `images/`.
+        out: folder of masks.
+        detect: finds the instances of an image.
+        score: instances with this score or a lower one are left out.
+        settings: what else the masks depend on. An `out` that was written with other settings is refused.
 
-    Returns: masks there now, pictures that could not be read (named on stderr, without a mask).
-    Raises: ImageError, ConfigError, OutputError naming file and cause.
+    Returns:
+        The number of masks in `out`, and the number of images that could not be read; these have no mask and are named
+        on stderr.
+
+    Raises:
+        ImageError: the folder does not exist or contains no images.
+        ConfigError: `score` is outside 0..1, or `out` was written with other settings.
+        OutputError: `out` or a mask cannot be written.
     """
     if not 0 <= score <= 1:
         raise ConfigError(f"score must lie in 0..1, not {score}")
-    pictures = folder / "images" if (folder / "images").is_dir() else folder
-    own = (out.resolve(), (pictures / "masks").resolve())
-    images = [path for path in find_images(pictures) if not any(path.resolve().is_relative_to(each) for each in own)]
+    image_folder = folder / "images" if (folder / "images").is_dir() else folder
+    mask_folders = (out.resolve(), (image_folder / "masks").resolve())
+    images = [
+        path
+        for path in find_images(image_folder)
+        if not any(path.resolve().is_relative_to(masks) for masks in mask_folders)
+    ]
     if not images:
-        raise ImageError(f"{pictures}: no pictures in it")
-    ids = unique_ids([path.relative_to(pictures).as_posix() for path in images], str(pictures))
-    _claim(out, {**(settings or {}), "score": score, "mask": 0.5})
+        raise ImageError(f"{image_folder}: contains no images")
+    ids = unique_ids([path.relative_to(image_folder).as_posix() for path in images], str(image_folder))
+    _check_settings(out, {**(settings or {}), "score": score, "mask": 0.5})
     written = 0
-    for image, stem in zip(tqdm(images, unit=" pictures", file=sys.stderr), mask_stems(images, ids), strict=True):
+    for image, stem in zip(tqdm(images, unit=" images", file=sys.stderr), mask_stems(images, ids), strict=True):
         path = out / f"{stem}.png"
         if not path.is_file():
             try:
@@ -119,28 +149,28 @@ def main(
     score: float = 0.5,
     device: str = "cpu",
 ) -> None:
-    """Write object masks that a Mask R-CNN finds, one PNG per picture: 255 object, 0 background.
+    """Write object masks predicted by Mask R-CNN, one PNG per image: 255 object, 0 background.
 
     Args:
-      folder: pictures.
-      out: folder of masks; masks that are there already are kept.
-      weights: state dict of torchvision's maskrcnn_resnet50_fpn; its COCO weights otherwise.
-      score: instances at or below this score are left out.
-      device: torch's name of the device.
+        folder: folder of images.
+        out: folder of masks; existing masks are kept.
+        weights: state dict of torchvision's maskrcnn_resnet50_fpn; the default is its COCO weights.
+        score: instances with this score or a lower one are left out.
+        device: torch's name of the device.
     """
     settings = {"weights": "COCO_V1" if weights is None else _sha256(weights)}
     written, skipped = write_masks(folder, out, mask_rcnn(weights, device), score=score, settings=settings)
-    print(f"{out}  {written} masks, {skipped} pictures skipped")
+    print(f"{out}  {written} masks, {skipped} images skipped")
 
 
-def _state(torch: Any, path: Path) -> dict[str, Any]:
+def _state_dict(torch: Any, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)  # a pickle that wants to run code is refused
+    return torch.load(path, map_location="cpu", weights_only=True)  # refuses pickles that would run code
 
 
 def _sha256(path: Path) -> str:
@@ -150,21 +180,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Make the folder, or see that its masks were made with the same settings."""
-    note = out / "detector.json"
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Create the folder and record the settings, or check that its masks were written with the same settings."""
+    settings_file = out / "detector.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if note.is_file():
-            before = json.loads(note.read_text(encoding="utf-8"))
+        if settings_file.is_file():
+            before = json.loads(settings_file.read_text(encoding="utf-8"))
             differing = [key for key in settings if before.get(key) != settings[key]]
             if differing:
                 key = differing[0]
-                raise ConfigError(f"{out}: its masks were made with {key}={before.get(key)}, not {settings[key]}")
+                raise ConfigError(f"{out}: its masks were written with {key}={before.get(key)}, not {settings[key]}")
             return
-        _replace(note, json.dumps(settings).encode())
+        _replace(settings_file, json.dumps(settings).encode())
     except (OSError, ValueError) as cause:
-        raise OutputError(f"{out}: cannot be used for masks: {cause}") from cause
+        raise OutputError(f"{out}: cannot be used as a folder of masks: {cause}") from cause
 
 
 def _save(path: Path, mask: np.ndarray) -> None:

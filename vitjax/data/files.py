@@ -1,4 +1,4 @@
-"""A data set of files on disk: what folders, VOC and mask overlays have in common."""
+"""Image and mask files on disk: the source behind `folder:` and `voc:`, and the search for images in a folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class Files:
-    """Pictures, and masks where there are any, as paths. `Source` says what the fields mean.
+    """A `Source` of image files and optional mask files.
 
-    root: what names in the digest are relative to. images, masks: one per id, None where a picture has no mask.
-    ignore: the value of a mask's pixel that does not count.
+    name, ids, labels, resize: as in `Source`.
+    root: folder that file names in the digest are relative to.
+    images, masks: one path per id; None for an image without a mask.
+    ignore: value of mask pixels that are ignored.
     """
 
     name: str
@@ -40,52 +42,55 @@ class Files:
         return Raw(self.images[index], self.masks[index], self.ignore)
 
     def digest(self) -> str:
-        """Cost: one `stat` per file."""
+        """SHA-256 (hex) of ids, labels, and names and sizes of the files. Cost: one `stat` per file."""
         return digest_of(
             self.ids,
             self.labels,
-            [_stamp(path, self.root) for path in self.images],
-            [None if path is None else _stamp(path, self.root) for path in self.masks],
+            [_name_and_size(path, self.root) for path in self.images],
+            [None if path is None else _name_and_size(path, self.root) for path in self.masks],
             self.ignore,
             self.resize,
         )
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All pictures below `folder` by suffix, in natural order of their paths (2.jpg before 10.jpg).
+    """All files below `folder` with an image suffix, in natural order of their paths (2.jpg before 10.jpg).
 
-    Raises: ImageError where the folder is missing or has none.
+    Hidden files and folders are left out.
+
+    Raises:
+        ImageError: the folder does not exist or contains no images.
     """
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder")
-    found = []
+    images = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(parent)
-        # "._x.jpg" is what macOS leaves beside every file on a foreign disk.
-        found += [here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
-    if not found:
-        raise ImageError(f"{folder}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
-    return natural_order(found)
+        # macOS writes a metadata file "._x.jpg" next to every x.jpg on other file systems.
+        visible = (Path(parent) / name for name in files if not name.startswith("."))
+        images += [path for path in visible if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise ImageError(f"{folder}: contains no images ({', '.join(sorted(SUFFIXES))})")
+    return natural_order(images)
 
 
 def mask_stems(images: Sequence[Path], ids: Sequence[str]) -> list[str]:
-    """What the masks of pictures are called in a folder of their own: like the picture, or its id where two clash."""
+    """File stems of the masks of images: the stems of the image files, or the ids if two stems are equal."""
     stems = [path.stem for path in images]
     return stems if len(set(stems)) == len(stems) else list(ids)
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
-    """Sorted by path; runs of digits compare as numbers."""
-    return sorted(paths, key=lambda path: ([_key(part) for part in path.parts], str(path)))
+    """Paths in sorted order, where runs of digits compare as numbers."""
+    return sorted(paths, key=lambda path: ([_sort_key(part) for part in path.parts], str(path)))
 
 
-def _key(part: str) -> list[tuple[int, int, str]]:
+def _sort_key(part: str) -> list[tuple[int, int, str]]:
     return [(0, int(run), "") if run.isdecimal() else (1, 0, run) for run in re.split(r"(\d+)", part) if run]
 
 
-def _stamp(path: Path, root: Path) -> list[str | int]:
-    """Name and size [bytes], -1 where the file is gone: a folder that was moved keeps its digest."""
+def _name_and_size(path: Path, root: Path) -> list[str | int]:
+    """Name relative to `root`, so that a moved folder keeps its digest, and size [bytes]; -1 for a missing file."""
     try:
         size = path.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""`imagenet-seg:FILE`: ImageNet-Segmentation (Guillaumin et al. 2014), gtsegs_ijcv.mat, 4,276 pictures with masks."""
+"""`imagenet-seg:FILE`: ImageNet-Segmentation (Guillaumin et al. 2014), gtsegs_ijcv.mat, 4,276 images with masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vitjax.errors import ImageError
 
 @dataclass
 class ImagenetSegmentation:
-    """Pictures and masks as arrays in one HDF5 file, opened by each process that reads. No labels."""
+    """A `Source` of images and masks in one HDF5 file, without labels. Each process opens the file itself."""
 
     name: str
     path: Path
@@ -27,19 +27,23 @@ class ImagenetSegmentation:
     _file: Any = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}  # an open HDF5 file belongs to its process
+        return {**self.__dict__, "_file": None}  # an open HDF5 file cannot be shared between processes
 
     def read(self, index: int) -> Raw:
-        """Raises ImageError naming the file and the picture."""
+        """The stored image and its mask.
+
+        Raises:
+            ImageError: the file is damaged; names the file and the image.
+        """
         try:
             if self._file is None:
                 self._file = _open(self.path)
-            # MATLAB's order of axes is the reverse of ours.
+            # MATLAB stores arrays in column-major order, so all axes are reversed.
             image = np.asarray(self._file[self._file["value/img"][index, 0]]).transpose(2, 1, 0)
             cell = self._file[self._file["value/gt"][index, 0]]
             mask = np.asarray(self._file[cell[0, 0]]).T
         except (OSError, KeyError, ValueError, RuntimeError) as cause:
-            raise ImageError(f"{self.path}: picture {index} ({self.ids[index]}) cannot be read: {cause}") from cause
+            raise ImageError(f"{self.path}: image {index} ({self.ids[index]}) cannot be read: {cause}") from cause
         return Raw(np.ascontiguousarray(image, np.uint8), np.where(mask > 0, 255, 0).astype(np.uint8))
 
     def digest(self) -> str:
@@ -47,17 +51,18 @@ class ImagenetSegmentation:
 
 
 def open_imagenet_segmentation(path: Path) -> ImagenetSegmentation:
-    """Open gtsegs_ijcv.mat (MATLAB v7.3). Ids are its own picture names where it has them.
+    """Open gtsegs_ijcv.mat (MATLAB v7.3). Ids are the image names in the file, or numbers if it has none.
 
-    Raises: ImageError where the file is missing or not of this structure.
+    Raises:
+        ImageError: the file does not exist or has another structure.
     """
     with _open(path) as file:
         for entry in ("value/img", "value/gt"):
             if entry not in file:
-                raise ImageError(f"{path}: no {entry} in it, so it is not gtsegs_ijcv.mat")
+                raise ImageError(f"{path}: contains no {entry}, so it is not gtsegs_ijcv.mat")
         count, masks = len(file["value/img"]), len(file["value/gt"])
         if not count or count != masks:
-            raise ImageError(f"{path}: {count} pictures and {masks} masks")
+            raise ImageError(f"{path}: {count} images and {masks} masks")
         ids = _ids(file, count)
     return ImagenetSegmentation(f"imagenet-seg:{path}", path, ids, (NO_LABEL,) * count)
 
@@ -77,7 +82,7 @@ def _ids(file: Any, count: int) -> tuple[str, ...]:
     numbered = tuple(f"{index:05d}" for index in range(count))
     if "value/id" not in file:
         return numbered
-    # MATLAB stores text as code points.
+    # MATLAB stores text as arrays of code points.
     try:
         names = [
             "".join(chr(code) for code in np.asarray(file[reference]).ravel()) for (reference,) in file["value/id"]

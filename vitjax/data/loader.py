@@ -1,4 +1,4 @@
-"""Decoded chunks of a source, ahead of whoever computes on them: by threads here, or by worker processes."""
+"""Decode the chunks of a source in the background, in threads of this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from vitjax.data.source import Samples, Source
 from vitjax.errors import ConfigError
 from vitjax.images.geometry import Preprocessing
 
-Plan = Sequence[tuple[int, ...]]
+ChunkPlan = Sequence[tuple[int, ...]]
+"""The chunks of a run in order, each the indices of its images in the source."""
 
 
 def default_workers() -> int:
-    """Worker processes for `load_chunks` on this machine: none below 8 cores.
+    """The default number of worker processes of `load_chunks` on this machine: 0 below 8 cores.
 
-    Threads share one interpreter, which is enough to keep about four cores busy with decoding; a worker process takes
-    one to four seconds to start and 200 MB.
+    Threads share one interpreter and keep about four cores busy with decoding. A worker process takes one to four
+    seconds to start and 200 MB of memory.
     """
     cores = _cores()
     return 0 if cores < 8 else min(cores - 2, 16)
@@ -42,103 +43,110 @@ def load_chunks(
     """Decode chunks of a source in the background and yield them in order.
 
     Args:
-      source: where pictures come from.
-      preprocessing: the model's; a source with resize="squash" gets its variant of it.
-      chunks: indices into the source, one sequence per chunk.
-      workers: 0 decodes in threads of this process; n in n processes, started by grain, that never touch the
-        accelerator. A script that asks for processes needs `if __name__ == "__main__":`.
-      ahead: how many chunks may lie decoded before they are asked for; bounds the memory.
-      cache: a folder that keeps what was decoded; a second run reads it and decodes nothing.
+        source: the data set.
+        preprocessing: the model's; `decode.effective` adapts it to the source.
+        chunks: indices into the source, one sequence per chunk.
+        workers: 0 decodes in threads of this process. n > 0 decodes in n processes, which grain starts and which never
+            use the accelerator; the script then needs the guard `if __name__ == "__main__":`.
+        ahead: at most this many chunks are decoded before they are requested, which bounds the memory.
+        cache: folder for decoded chunks. A second run reads them and decodes nothing.
 
-    Yields: one `Samples` per chunk; damaged pictures have a status and do not stop the others. Close the iterator to
-      stop early: threads and processes end with it.
-    Raises: ImageError that names source, index and id where a worker process dies or the source itself fails;
-      ConfigError for a chunk that names an index outside the source; OutputError where the cache cannot be written.
-    Cost: per chunk of n pictures at H x W: 4 n H W bytes, times `ahead` + 2.
+    Yields:
+        One `Samples` per chunk. Unusable images have a status and do not affect the others. Close the iterator to stop
+        early: its threads and processes then end.
+
+    Raises:
+        ImageError: a worker process died or the source failed; names source, index and id of the image.
+        ConfigError: a chunk contains an index outside the source, or `workers` or `ahead` is out of range.
+        OutputError: the cache cannot be written.
+
+    Memory: 4 n H W bytes for a chunk of n images of H x W pixels, times `ahead` + 2.
     """
     if workers < 0 or ahead < 1:
-        raise ConfigError(f"workers must be 0 or more and ahead 1 or more, not {workers} and {ahead}")
+        raise ConfigError(f"workers must be at least 0 and ahead at least 1, not {workers} and {ahead}")
     plan = [tuple(int(index) for index in chunk) for chunk in chunks]
     count = len(source.ids)
-    for place, chunk in enumerate(plan):
-        wrong = [index for index in chunk if not 0 <= index < count]
-        if wrong:
-            raise ConfigError(f"chunk {place} asks for picture {wrong[0]}, but {source.name} has {count}")
+    for number, chunk in enumerate(plan):
+        outside = [index for index in chunk if not 0 <= index < count]
+        if outside:
+            raise ConfigError(f"chunk {number} contains image {outside[0]}, but {source.name} has {count} images")
     if isinstance(source, Arrays):
         return source.chunks(plan, effective(source, preprocessing).size)
     if cache is None:
-        return _decoded(source, preprocessing, plan, workers, ahead)
+        return _decode_chunks(source, preprocessing, plan, workers, ahead)
     store = Cache.at(cache, source, effective(source, preprocessing))
-    return _cached(source, preprocessing, plan, workers, ahead, store)
+    return _load_with_cache(source, preprocessing, plan, workers, ahead, store)
 
 
-def _decoded(
-    source: Source, preprocessing: Preprocessing, plan: Plan, workers: int, ahead: int
+def _decode_chunks(
+    source: Source, preprocessing: Preprocessing, plan: ChunkPlan, workers: int, ahead: int
 ) -> Generator[Samples, None, None]:
     if workers == 0:
-        return _threads(source, preprocessing, plan, ahead)
+        return _load_in_threads(source, preprocessing, plan, ahead)
     from vitjax.data.worker_pool import load_in_processes
 
     return load_in_processes(source, preprocessing, plan, workers, ahead)
 
 
-def _threads(source: Source, preprocessing: Preprocessing, plan: Plan, ahead: int) -> Generator[Samples, None, None]:
+def _load_in_threads(
+    source: Source, preprocessing: Preprocessing, plan: ChunkPlan, ahead: int
+) -> Generator[Samples, None, None]:
     size = effective(source, preprocessing).size
     pool = ThreadPoolExecutor(_cores(), thread_name_prefix="vitjax-decode")
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
 
-    def fill(batch: Batch, row: int) -> None:
-        batch.put(row, decode(source, batch.chunk[row], preprocessing))
+    def decode_into(batch: Batch, position: int) -> None:
+        batch.put(position, decode(source, batch.chunk[position], preprocessing))
 
     def submit(chunk: tuple[int, ...]) -> None:
         batch = Batch(source, chunk, size)
-        pending.append((batch, [pool.submit(fill, batch, row) for row in range(len(chunk))]))
+        pending.append((batch, [pool.submit(decode_into, batch, position) for position in range(len(chunk))]))
 
     try:
         for chunk in plan:
             submit(chunk)
             if len(pending) > ahead:
-                yield _finish(pending)
+                yield _next_samples(pending)
         while pending:
-            yield _finish(pending)
+            yield _next_samples(pending)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _finish(pending: deque[tuple[Batch, list[Future[None]]]]) -> Samples:
-    batch, rows = pending.popleft()
-    for row in rows:
-        row.result()
+def _next_samples(pending: deque[tuple[Batch, list[Future[None]]]]) -> Samples:
+    batch, decodes = pending.popleft()
+    for decoding in decodes:
+        decoding.result()
     return batch.samples()
 
 
-def _cached(
+def _load_with_cache(
     source: Source,
     preprocessing: Preprocessing,
-    plan: Plan,
+    plan: ChunkPlan,
     workers: int,
     ahead: int,
     store: Cache,
 ) -> Generator[Samples, None, None]:
-    """Chunks from the cache where it has them; the others are decoded, in order, and put there."""
-    known = [store.has(chunk) for chunk in plan]
-    lacking = [chunk for chunk, kept in zip(plan, known, strict=True) if not kept]
-    decoded = _decoded(source, preprocessing, lacking, workers, ahead)
-    # One thread reads ahead, one writes behind: a chunk is computed on while the next comes from the disk.
+    """Read chunks from the cache; decode the ones that it lacks, in order, and write them to the cache."""
+    in_cache = [store.has(chunk) for chunk in plan]
+    missing = [chunk for chunk, cached in zip(plan, in_cache, strict=True) if not cached]
+    decoded = _decode_chunks(source, preprocessing, missing, workers, ahead)
+    # A thread each for reading and writing, so that the caller computes while the disk works.
     reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    places = deque(place for place, kept in enumerate(known) if kept)
+    to_read = deque(chunk for chunk, cached in zip(plan, in_cache, strict=True) if cached)
     reads: deque[Future[Samples | None]] = deque()
     writing: Future[None] | None = None
     try:
-        for chunk, kept in zip(plan, known, strict=True):
-            while places and len(reads) < ahead:
-                reads.append(reader.submit(store.read, source, plan[places.popleft()]))
-            samples = reads.popleft().result() if kept else next(decoded)
-            if samples is None:  # cut or altered: decode it again
-                with closing(_decoded(source, preprocessing, [chunk], 0, 1)) as again:
+        for chunk, cached in zip(plan, in_cache, strict=True):
+            while to_read and len(reads) < ahead:
+                reads.append(reader.submit(store.read, source, to_read.popleft()))
+            samples = reads.popleft().result() if cached else next(decoded)
+            if samples is None:  # the file is truncated or altered
+                with closing(_decode_chunks(source, preprocessing, [chunk], 0, 1)) as again:
                     samples = next(again)
-                kept = False
-            if not kept:
+                cached = False
+            if not cached:
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(store.write, samples)

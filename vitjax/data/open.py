@@ -48,7 +48,7 @@ def _scenes(rest: str, classes: Classes, limit: int | None) -> Source:
     return open_scenes(rest, classes)
 
 
-# What follows the kind, and who opens it. Each imports its own libraries, and only when asked for.
+# Kind -> (form of the specification, function that opens it). The functions import their libraries only when called.
 KINDS: dict[str, tuple[str, Opener]] = {
     "folder": ("folder:DIR", _folder),
     "tfds": ("tfds:NAME:SPLIT", _tfds),
@@ -66,29 +66,35 @@ def open_data(
     masks: Path | None = None,
     limit: int | None = None,
 ) -> Source:
-    """Open a data set and check what can be checked without decoding a picture.
+    """Open a data set and check everything that does not require decoding an image.
 
     Args:
-      spec: folder:DIR | tfds:NAME:SPLIT | voc:DIR[:LIST] | imagenet-seg:FILE | scenes:N[:objects=K].
-      labels: the model's classes, to turn class names into numbers; None: labels must be numbers.
-      num_classes: of the model; every label must be below it. None: not checked.
-      masks: a folder with `<file stem of the picture>.png` per picture, in place of the data set's own masks: 0
-        background, 128 ignore, everything else the object. A picture without a file there has no mask.
-      limit: only the first so many pictures.
+        spec: folder:DIR | tfds:NAME:SPLIT | voc:DIR[:LIST] | imagenet-seg:FILE | scenes:N[:objects=K].
+        labels: the model's class names, which map names in the data set to class numbers; if None, labels must be
+            numbers.
+        num_classes: number of classes of the model, which every label must be below; if None, this is not checked.
+        masks: a folder with one `<file stem of the image>.png` per image, used instead of the data set's own masks: 0
+            background, 128 ignored, any other value object. An image without a file there has no mask.
+        limit: use only the first `limit` images.
 
-    Returns: a picklable `Source` whose pictures are in a fixed order.
-    Raises: ConfigError for a specification that cannot be; ImageError for missing files (the first five and the
-      count); LabelError for labels that are out of range, not a class, listed twice or missing, naming the row.
-    Cost: one directory walk and one `stat` per file; tfds reads every record once and remembers its labels.
+    Returns:
+        A picklable `Source` with its images in a fixed order.
+
+    Raises:
+        ConfigError: the specification is invalid.
+        ImageError: files are missing; names the first five and their number.
+        LabelError: a label is out of range, not a class, listed twice or missing; names the row.
+
+    Cost: one directory walk and one `stat` per file; tfds reads every record once and caches the labels.
     """
     kind, _, rest = spec.partition(":")
     forms = ", ".join(form for form, _ in KINDS.values())
     if kind not in KINDS:
-        raise ConfigError(f"unknown data {spec!r}; a data set is one of {forms}")
+        raise ConfigError(f"unknown data {spec!r}; valid forms are {forms}")
     if not rest:
-        raise ConfigError(f"data {spec!r} lacks what comes after {kind!r}: {KINDS[kind][0]}")
+        raise ConfigError(f"data {spec!r} is incomplete; the form is {KINDS[kind][0]}")
     if limit is not None and limit < 1:
-        raise ConfigError(f"limit must be positive, not {limit}")
+        raise ConfigError(f"limit must be at least 1, not {limit}")
     source = KINDS[kind][1](rest, Classes(labels, num_classes), limit)
     if masks is not None:
         source = overlay_masks(source, Path(masks))

@@ -1,4 +1,4 @@
-"""Sources made of other sources: with other masks, or cut to the first n."""
+"""Sources that wrap another source: with other masks, or limited to the first n images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vitjax.errors import ImageError
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """`base` with masks from files, such as a detector's; None where a picture has no mask."""
+    """The images of `base` with masks from files, such as a detector's; None for an image without a mask."""
 
     base: Source
     folder: Path
@@ -48,23 +48,30 @@ class MaskFolder:
 
 
 def overlay_masks(source: Source, folder: Path) -> MaskFolder:
-    """`source` with the masks `<stem of the picture's file, else its id>.png` of `folder`.
+    """Replace the masks of a source by the PNG files of a folder.
 
-    Raises: ImageError where the folder is missing, or has a mask for none of the pictures.
+    A mask's file stem is the stem of the image file, or the image's id if the source has no files or two stems are
+    equal.
+
+    Raises:
+        ImageError: the folder does not exist, or contains no mask of any image.
     """
     if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder of masks")
+        raise ImageError(f"{folder}: mask folder does not exist")
     present = {path.stem: path for path in folder.glob("*.png")}
     stems = mask_stems(source.images, source.ids) if isinstance(source, Files) else list(source.ids)
     masks = tuple(present.get(stem) for stem in stems)
     if not any(masks):
-        raise ImageError(f"{folder}: none of its {len(present)} masks belongs to {source.name}, such as {stems[0]}.png")
+        raise ImageError(
+            f"{folder}: none of its {len(present)} masks belongs to an image of {source.name}; the first image's mask "
+            f"would be {stems[0]}.png"
+        )
     return MaskFolder(source, folder, masks)
 
 
 @dataclass(frozen=True)
 class FirstN:
-    """The first `n` pictures of `base`."""
+    """The first `n` images of `base`."""
 
     base: Source
     n: int
@@ -91,7 +98,7 @@ class FirstN:
 
     def read(self, index: int) -> Raw:
         if not 0 <= index < self.n:
-            raise IndexError(f"{self.name}: picture {index} of {self.n}")
+            raise IndexError(f"{self.name}: index {index} is outside the {self.n} images")
         return self.base.read(index)
 
     def digest(self) -> str:

@@ -1,7 +1,7 @@
 """Painting primitives of the procedural scenes: shapes, textures, colours and backgrounds.
 
-Everything is plain numpy on small windows, and every random number is a uniform draw from the generator
-handed in, so a scene depends on nothing but its key.
+Everything is plain NumPy on small windows. All random numbers are uniform draws from the generator that the caller
+passes, so a scene depends only on the generator's key.
 """
 
 import colorsys
@@ -15,10 +15,10 @@ ROWS, COLUMNS = (axis.astype(np.float32) for axis in np.mgrid[:SIZE, :SIZE])
 
 
 class Shape(NamedTuple):
-    """An outline of unit circumradius: a ring (or disc) when points == 0, otherwise a star polygon.
+    """An outline of unit circumradius: a ring or disc if points == 0, otherwise a star polygon.
 
-    `inner` is the radius of the hole of a ring, or the radius at which the dents of a star polygon lie; a
-    regular polygon is the star polygon whose dents are the midpoints of its sides, inner = cos(pi / points).
+    `inner` is the radius of a ring's hole, or the distance of a star polygon's inner vertices from the centre. A
+    regular polygon is the star polygon whose inner vertices are the midpoints of its sides, inner = cos(pi / points).
     """
 
     points: int
@@ -26,25 +26,31 @@ class Shape(NamedTuple):
 
     @property
     def area(self) -> float:
+        """Area for a circumradius of 1."""
         if self.points == 0:
             return math.pi * (1 - self.inner**2)
         return self.points * self.inner * math.sin(math.pi / self.points)
 
     def coverage(self, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-        """Share of each pixel inside the outline, from its signed distance in pixels; 0.5 is on the edge."""
+        """Fraction of each pixel inside the outline, in [0, 1]; 0.5 for a pixel centre on the edge.
+
+        Args:
+            x, y: coordinates relative to the centre [pixels].
+            radius: circumradius [pixels].
+        """
         distance = np.sqrt(x * x + y * y)
         if self.points == 0:
             depth = radius - distance
             if self.inner:
                 depth = np.minimum(depth, distance - self.inner * radius)
         else:
-            # Fold every sector onto the one half sector that runs from a tip to the next dent: the outline
-            # there is a single straight edge, so its signed distance is one dot product.
+            # All sectors are folded onto the half sector from an outer vertex to the next inner vertex, where the
+            # outline is a single straight edge and its signed distance is one dot product.
             sector = 2 * np.pi / self.points
             angle = np.abs(np.mod(np.arctan2(y, x) + sector / 2, sector) - sector / 2)
-            dent_x, dent_y = self.inner * math.cos(sector / 2), self.inner * math.sin(sector / 2)
-            length = math.hypot(1 - dent_x, dent_y)
-            depth = dent_y * radius - distance * (dent_y * np.cos(angle) + (1 - dent_x) * np.sin(angle))
+            inner_x, inner_y = self.inner * math.cos(sector / 2), self.inner * math.sin(sector / 2)
+            length = math.hypot(1 - inner_x, inner_y)
+            depth = inner_y * radius - distance * (inner_y * np.cos(angle) + (1 - inner_x) * np.sin(angle))
             depth /= length
         return np.clip(depth + 0.5, 0, 1)
 
@@ -58,20 +64,29 @@ SHAPES = {
 }
 
 
-def _wave(t: np.ndarray, period: float) -> np.ndarray:
-    """Signed distance (pixels) to the nearest edge of bands, positive over half of each period."""
+def _band_distance(t: np.ndarray, period: float) -> np.ndarray:
+    """Signed distance to the nearest edge of periodic bands [pixels], positive over half of each period."""
     return np.abs(np.mod(t, period) - period / 2) - period / 4
 
 
 def texture(name: str, x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
-    """Weight in [0, 1] of an object's second colour at each pixel, anti-aliased; x, y in pixels."""
+    """Weight of an object's second colour at each pixel, in [0, 1], anti-aliased.
+
+    Args:
+        name: "plain", "striped", "checked" or "dotted".
+        x, y: coordinates in the frame of the texture [pixels].
+        period: period of the texture [pixels].
+
+    Raises:
+        ValueError: the name is unknown.
+    """
     if name == "plain":
         return np.zeros_like(x)
     if name == "striped":
-        edge = _wave(x, period)
+        edge = _band_distance(x, period)
     elif name == "checked":
-        # A product of two signed distances has the right sign; the smaller magnitude is the nearer edge.
-        across, along = _wave(x, 1.5 * period), _wave(y, 1.5 * period)
+        # The product of the two signed distances gives the sign; the smaller magnitude is the nearer edge.
+        across, along = _band_distance(x, 1.5 * period), _band_distance(y, 1.5 * period)
         edge = np.minimum(np.abs(across), np.abs(along)) * np.sign(across * along)
     elif name == "dotted":
         dx, dy = np.mod(x, period) - period / 2, np.mod(y, period) - period / 2
@@ -87,22 +102,22 @@ def colour(hue: float, lightness: float, saturation: float) -> np.ndarray:
 
 
 def object_colours(u: np.ndarray, background_lightness: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two colours of one object from five uniform draws.
+    """The two colours of an object from five uniform draws `u`.
 
-    Both stand out from the background in lightness, or the texture would dissolve the outline; the hues are
-    free, so that colour says nothing about the class.
+    Both differ from the background in lightness, because a texture would otherwise hide the outline. The hues are
+    arbitrary, so that colour carries no information about the class.
     """
     if background_lightness > 0.5:
         first, second = 0.16 + 0.09 * u[0], 0.48 + 0.07 * u[1]
     else:
         first, second = 0.76 + 0.10 * u[0], 0.45 + 0.07 * u[1]
-    # Complementary or neighbouring hues please the eye more than two free ones.
+    # Complementary or neighbouring hues look better than two independent ones.
     shift = (0.5 if u[2] < 0.5 else 0.08) + 0.1 * u[3]
     return colour(u[4], first, 0.85), colour(u[4] + shift, second, 0.75)
 
 
 def _interpolation(knots: int) -> np.ndarray:
-    """Matrix [SIZE, knots] that makes a smooth line of pixels of a few random values (cosine steps)."""
+    """Matrix [SIZE, knots] of cosine interpolation from `knots` equidistant values to SIZE pixels."""
     position = np.linspace(0, knots - 1, SIZE)
     left = np.minimum(position.astype(int), knots - 2)
     weight = (1 - np.cos(np.pi * (position - left))) / 2
@@ -116,7 +131,7 @@ _COARSE, _FINE = _interpolation(5), _interpolation(17)
 
 
 def background(rng: np.random.Generator, lightness: float) -> np.ndarray:
-    """A cluttered background, float32 [64, 64, 3], about [0, 1]: gradient and noise, lines or speckles."""
+    """A cluttered background of gradient, noise, and lines or speckles: float32 [64, 64, 3], roughly in [0, 1]."""
     u = rng.random(8, dtype=np.float32)
     coarse, fine = rng.random((5, 5), dtype=np.float32), rng.random((17, 17), dtype=np.float32)
     noise = _COARSE @ coarse @ _COARSE.T
@@ -126,12 +141,12 @@ def background(rng: np.random.Generator, lightness: float) -> np.ndarray:
     one = colour(u[2], lightness - 0.06, 0.2 + 0.3 * u[3])
     two = colour(u[2] + 0.3 * (u[4] - 0.5), lightness + 0.06, 0.2 + 0.3 * u[3])
     image = one + (two - one) * blend
-    # Light and dark grain of the same hue, the clutter that textures have to be told from.
+    # Light and dark grain of the same hue: clutter that resembles the textures.
     shade = (0.05 + 0.10 * u[5]) * (_FINE @ fine @ _FINE.T - 0.5)
     if u[6] < 0.4:
         lines = rng.random((4, 3), dtype=np.float32)
-        for turn, offset, tone in lines[: 2 + int(3 * u[7])]:
-            angle = np.pi * turn
+        for rotation, offset, tone in lines[: 2 + int(3 * u[7])]:
+            angle = np.pi * rotation
             distance = math.cos(angle) * (COLUMNS - 32) + math.sin(angle) * (ROWS - 32) - 64 * (offset - 0.5)
             shade += (0.10 if tone < 0.5 else -0.10) * np.clip(1.3 - np.abs(distance), 0, 1)
     elif u[6] < 0.8:

@@ -1,4 +1,4 @@
-"""`scenes:N`: the procedural scenes as a data set with exact masks; nothing is stored."""
+"""`scenes:N`: the procedural scenes as a data set with exact masks, painted when they are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitjax.errors import ConfigError
 
 @dataclass(frozen=True)
 class SceneSource:
-    """The first n scenes of the test series; the label and the mask are those of the largest object."""
+    """A `Source` of the first n scenes of the test series. Label and mask are those of the largest object."""
 
     name: str
     scenes: Scenes
@@ -33,22 +33,29 @@ class SceneSource:
         return Raw(scene.image, np.where(scene.masks[0], 255, 0).astype(np.uint8))
 
     def digest(self) -> str:
-        first = self.scenes[0]  # a change of the painter is another data set
+        first = self.scenes[0]  # the pixels change if the code that paints scenes does
         return digest_of(self.name, self.labels, first.image.tobytes().hex())
 
 
 def open_scenes(rest: str, classes: Classes) -> SceneSource:
-    """`N` or `N:objects=K`: N scenes, of K objects each (1 to 3) instead of a random number.
+    """Open N scenes.
 
-    Raises: ConfigError for anything else; LabelError where the model has fewer classes.
-    Cost: paints every scene once for its label, about a millisecond each.
+    Args:
+        rest: `N`, or `N:objects=K` for K objects (1 to 3) in each scene instead of a random number.
+        classes: the model's classes.
+
+    Raises:
+        ConfigError: `rest` has another form.
+        LabelError: the model has fewer classes than the scenes.
+
+    Cost: every scene is painted once for its label, about a millisecond each.
     """
     count, _, option = rest.partition(":")
     key, _, objects = option.partition("=")
     if not count.isdecimal() or int(count) < 1:
-        raise ConfigError(f"scenes:{rest}: {count!r} is not a positive number of scenes")
+        raise ConfigError(f"scenes:{rest}: {count!r} is not a positive integer")
     if option and (key != "objects" or objects not in ("1", "2", "3")):
-        raise ConfigError(f"scenes:{rest}: {option!r} is not objects=1, objects=2 or objects=3")
+        raise ConfigError(f"scenes:{rest}: {option!r} is not one of objects=1, objects=2, objects=3")
     scenes = Scenes(int(count), seed=TEST_SEED, objects=int(objects) if objects else None)
     name = f"scenes:{rest}"
     labels = tuple(classes.number(int(scene.labels[0]), f"{name}: scene {scene.index}") for scene in scenes)

@@ -1,8 +1,8 @@
-"""Procedural scenes: an endless, exactly annotated image source that needs no download.
+"""Procedural scenes: an unlimited source of exactly annotated images that needs no download.
 
-A scene is a 64 x 64 picture of one to three objects before a cluttered background. A class is a shape AND a
-texture: every shape comes in two textures and every texture on at least two shapes, colours are random, so
-neither cue alone names the class. Masks are exact, which makes localisation metrics exact too.
+A scene is a 64 x 64 image of one to three objects on a cluttered background. A class is a combination of a shape and a
+texture. Every shape has two textures, every texture is on at least two shapes, and colours are random, so no single
+cue determines the class. Masks are exact, and so are localisation metrics computed from them.
 """
 
 import math
@@ -27,20 +27,21 @@ KINDS = (
 )
 CLASSES: tuple[str, ...] = tuple(f"{texture_name} {shape}" for texture_name, shape in KINDS)
 
-MARGIN = 1.7  # the largest object shows at least this many times the pixels of the second
-SMALLEST = 150  # visible pixels of the smallest object
+MARGIN = 1.7  # minimum ratio of visible pixels of the largest object to those of the second
+SMALLEST = 150  # minimum number of visible pixels of every object
 
-# Seeds are splits: pictures of different seeds share no random stream. Seed 0, the default everywhere, is
-# never trained on, so whatever a user looks at is unseen by the bundled model.
+# Each split has its own seed and random stream. Seed 0, the default everywhere, is never used for training, so the
+# bundled model has not seen the scenes that users get.
 TEST_SEED, TRAIN_SEED, VALIDATION_SEED = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One annotated picture, objects ordered by visible area, largest first.
+    """An annotated image. Objects are ordered by visible area, largest first.
 
     image: uint8 [64, 64, 3]. masks: bool [n, 64, 64], the visible pixels of each object, disjoint.
-    labels: int64 [n], indices into CLASSES, all different; labels[0] is the label of the scene.
+    labels: int64 [n], distinct indices into CLASSES; labels[0] is the label of the scene.
+    index: number of the scene in its series.
     """
 
     image: np.ndarray
@@ -50,14 +51,19 @@ class Scene:
 
 
 def scene(index: int, *, seed: int = 0, objects: int | None = None) -> Scene:
-    """Paint scene number `index` of the endless series `seed`: a pure function of (seed, index, objects).
+    """Paint scene number `index` of the series `seed`: a pure function of (seed, index, objects).
 
     Args:
-      index, seed: non-negative integers below 2**64.
-      objects: number of objects, 1 to 3; None draws it.
-    Returns: a `Scene`; the largest object has at least MARGIN times the visible pixels of the second, and
-      every object at least SMALLEST visible pixels.
-    Raises: ValueError for a negative index or seed, or a number of objects outside 1..3.
+        index, seed: integers in [0, 2**64).
+        objects: number of objects, 1 to 3; None draws it at random.
+
+    Returns:
+        A `Scene` whose largest object has at least MARGIN times the visible pixels of the second, and in which every
+        object has at least SMALLEST visible pixels.
+
+    Raises:
+        ValueError: index or seed is outside [0, 2**64), or objects outside 1..3.
+
     Cost: about a millisecond on one core.
     """
     if not (0 <= index < 2**64 and 0 <= seed < 2**64):
@@ -68,7 +74,7 @@ def scene(index: int, *, seed: int = 0, objects: int | None = None) -> Scene:
     draw = rng.random()
     count = objects or 1 + int(draw >= 0.3) + int(draw >= 0.7)
     labels = np.argsort(rng.random(len(KINDS)))[:count]
-    while True:  # nearly every first layout passes; a crowded one is drawn again
+    while True:  # rejection sampling: nearly every first layout is accepted
         placements = _layout(rng, labels)
         if placements is None:
             continue
@@ -94,10 +100,17 @@ def scene(index: int, *, seed: int = 0, objects: int | None = None) -> Scene:
 
 @dataclass(frozen=True)
 class Scenes:
-    """The scenes start, start + 1, ..., start + n - 1 of one seed as a sequence; nothing is stored.
+    """The scenes start, start + 1, ..., start + n - 1 of one series, as a sequence that paints a scene at each access.
 
-    Args: n: how many. seed, objects: as in `scene`. start: index of the first, to cut one series into parts.
-    `scenes[i]` is `scene(start + i, ...)`, with negative i counting from the end; IndexError outside.
+    `scenes[i]` is `scene(start + i, ...)`; a negative i counts from the end.
+
+    Args:
+        n: number of scenes.
+        seed, objects: as in `scene`.
+        start: index of the first scene, to split a series into parts.
+
+    Raises:
+        IndexError: an index is outside -n..n-1.
     """
 
     n: int
@@ -110,7 +123,7 @@ class Scenes:
 
     def __getitem__(self, i: int) -> Scene:
         if not -self.n <= i < self.n:
-            raise IndexError(f"scene {i} of {self.n}")
+            raise IndexError(f"index {i} is outside the {self.n} scenes")
         return scene(self.start + i % self.n, seed=self.seed, objects=self.objects)
 
     def __iter__(self) -> Iterator[Scene]:
@@ -119,6 +132,8 @@ class Scenes:
 
 @dataclass(frozen=True)
 class _Placement:
+    """Label, centre and circumradius [pixels], angles of outline and texture [rad], period of the texture [pixels]."""
+
     label: int
     row: float
     column: float
@@ -129,21 +144,22 @@ class _Placement:
 
     @property
     def window(self) -> tuple[slice, slice]:
+        """The part of the image that contains the object."""
         reach = self.radius + 1
         top, bottom = max(0, int(self.row - reach)), min(SIZE, int(self.row + reach) + 2)
         left, right = max(0, int(self.column - reach)), min(SIZE, int(self.column + reach) + 2)
         return slice(top, bottom), slice(left, right)
 
-    def coordinates(self, turn: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (x, y) of the window about the centre, in the frame of the texture or turned by `turn`."""
-        turn = self.grain_angle if turn is None else turn
+    def coordinates(self, rotation: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(x, y) of the window's pixels relative to the centre, rotated by `rotation` [rad], or by `grain_angle`."""
+        rotation = self.grain_angle if rotation is None else rotation
         x, y = COLUMNS[self.window] - self.column, ROWS[self.window] - self.row
-        cosine, sine = math.cos(turn), math.sin(turn)
+        cosine, sine = math.cos(rotation), math.sin(rotation)
         return cosine * x + sine * y, cosine * y - sine * x
 
 
 def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | None:
-    """Sizes and places of the objects in painting order, or None if they do not fit this time."""
+    """Random placements of the objects in painting order, or None if the drawn sizes and positions do not fit."""
     u = rng.random((len(labels), 5))
     largest = 560 + (390 if len(labels) < 3 else 240) * u[0, 0]
     placements: list[_Placement] = []
@@ -151,7 +167,7 @@ def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | 
         area = largest if rank == 0 else max(220.0, largest / (2.0 + 1.2 * u[rank, 0]))
         shape = SHAPES[KINDS[label][1]]
         radius = math.sqrt(area / shape.area)
-        # Tips of an object may touch the border, more than that must not be cut off.
+        # Only the tips of an object may extend beyond the border.
         low, high = 0.85 * radius, SIZE - 1 - 0.85 * radius
         for row, column in low + (high - low) * rng.random((16, 2)):
             if all(
@@ -163,19 +179,19 @@ def _layout(rng: np.random.Generator, labels: np.ndarray) -> list[_Placement] | 
             return None
         angle, grain_angle = 2 * math.pi * u[rank, 1:3]
         placements.append(_Placement(int(label), row, column, radius, angle, grain_angle, 6.0 + 1.5 * u[rank, 3]))
-    # Painting order is drawn too: the largest may lie behind or before the others.
+    # The painting order is random, so the largest object may be behind or in front of the others.
     return [placements[i] for i in np.argsort(u[:, 4])]
 
 
 def _outlines(placements: list[_Placement]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Coverage of each object in its window, and visible masks [n, 64, 64]: later objects hide earlier."""
+    """Coverage of each object in its window, and visible masks [n, 64, 64]: later objects hide earlier ones."""
     coverages = []
     masks = np.zeros((len(placements), SIZE, SIZE), bool)
     for i, placement in enumerate(placements):
         shape = SHAPES[KINDS[placement.label][1]]
         coverage = shape.coverage(*placement.coordinates(placement.angle), placement.radius)
-        inside = coverage >= 0.5
-        masks[(slice(0, i), *placement.window)] &= ~inside
-        masks[(i, *placement.window)] = inside
+        is_object = coverage >= 0.5
+        masks[(slice(0, i), *placement.window)] &= ~is_object
+        masks[(i, *placement.window)] = is_object
         coverages.append(coverage)
     return coverages, masks

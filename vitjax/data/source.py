@@ -1,4 +1,7 @@
-"""What a data set is to the evaluation: ids and labels that are known at once, pictures and masks read one by one."""
+"""The interface between data sets and the evaluation.
+
+A data set knows all its ids and labels when it is opened; images and masks are read one by one.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ OK = "ok"
 
 
 class Raw(NamedTuple):
-    """One picture as it is stored, and its object mask where there is one.
+    """An image as it is stored, and its object mask if it has one.
 
-    image: a path, encoded bytes, or uint8 [h, w, 3]. mask: a path of a PNG, encoded bytes, or an array [h, w], of the
-    picture's size: 0 background, `ignore` does not count, everything else the object. A palette PNG counts by index.
+    image: a path, encoded bytes, or an array uint8 [h, w, 3].
+    mask: a path of a PNG, encoded bytes, or an array [h, w], of the image's size. Values: 0 background, `ignore`
+        ignored, any other value object. The values of a palette PNG are its palette indices.
+    ignore: value of ignored mask pixels.
     """
 
     image: Path | bytes | np.ndarray
@@ -25,13 +30,13 @@ class Raw(NamedTuple):
 
 
 class Source(Protocol):
-    """A data set. Picklable: worker processes read from it. Plain attributes will do.
+    """A data set. It must be picklable, because worker processes read from it. Plain attributes suffice.
 
-    name: the specification it was opened by, such as "folder:photos".
-    ids: one per picture, all different, in the order of evaluation; file names in records come from them.
-    labels: class numbers, NO_LABEL where there is none.
-    has_masks: whether pictures come with object masks.
-    resize: "timm" (the model's own resize and crop) or "squash" (straight to the model's size: CIFAR).
+    name: the specification that it was opened with, such as "folder:photos".
+    ids: one per image, all different, in the order of evaluation; records and file names use them.
+    labels: class numbers; NO_LABEL for an image without a label.
+    has_masks: whether images have object masks.
+    resize: "timm" (the model's own resize and crop) or "squash" (resize to the model's size without crop, for CIFAR).
     """
 
     @property
@@ -50,21 +55,32 @@ class Source(Protocol):
     def resize(self) -> str: ...
 
     def read(self, index: int) -> Raw:
-        """The stored picture. Cheap: nothing is decoded. Raises ImageError naming file and cause."""
+        """The stored image, not decoded.
+
+        Raises:
+            ImageError: the image cannot be read; names file and cause.
+        """
 
     def digest(self) -> str:
-        """sha256 (hex) of what the figures depend on: ids, labels, files by name and size."""
+        """SHA-256 (hex) of everything that results depend on: ids, labels, names and sizes of the files."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Decoded pictures of one chunk, in the order asked for; a damaged one has zeros and a status that is not "ok".
+    """The decoded images of one chunk, in its order. An unusable image is zeros, with a status other than "ok".
 
-    index: int64 [n], place in the source. ids [n]. labels: int32 [n]. pixels: uint8 [n, H, W, 3], resized and cropped.
-    masks: uint8 [n, H, W]: 0, 128 (ignore; everywhere where there is no mask), 255, through the picture's own geometry.
-    status: "ok", "missing", "unreadable", "mask_unreadable", "mask_size". cause: one line where not ok, else "".
-    mask_state: "object", "none", "all_background", "all_foreground" (of the pixels that count, after the crop).
-    mode: the stored colour mode. size: "h x w" of the stored picture.
+    index: int64 [n], index in the source.
+    ids: [n].
+    labels: int32 [n].
+    pixels: uint8 [n, H, W, 3], resized and cropped.
+    masks: uint8 [n, H, W], resized and cropped like the image: 0 background, 128 ignored, 255 object. All 128 for an
+        image without a mask.
+    status: "ok", "missing", "unreadable", "mask_unreadable" or "mask_size".
+    cause: one line; "" if the status is "ok".
+    mask_state: "object", "none", "all_background" or "all_foreground", of the pixels that are not ignored, after the
+        crop.
+    mode: colour mode of the stored image.
+    size: "h x w" of the stored image.
     """
 
     index: np.ndarray

@@ -1,4 +1,4 @@
-"""`tfds:NAME:SPLIT`: a prepared TensorFlow Datasets data set, read without TensorFlow and decoded by us."""
+"""`tfds:NAME:SPLIT`: a prepared TensorFlow Datasets data set, read without TensorFlow; vitjax decodes the images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from vitjax.errors import ConfigError, ImageError, LabelError, VitjaxError
 from vitjax.models.class_names import Labels
 
 _NAME_FIELDS = ("file_name", "image/filename")
-_SQUASHED = ("cifar",)  # 32 x 32 pictures have no border that a crop could take off
+_SQUASHED = ("cifar",)  # in 32 x 32 images, a crop would cut off parts of the objects
 
 
 @dataclass
 class Tfds:
-    """Records of one split. Labels and names are read once and remembered in the user's cache."""
+    """A `Source` of the records of one split. Labels and file names are read once and cached in ~/.cache/vitjax/tfds.
+
+    name, ids, labels, resize, has_masks: as in `Source`.
+    dataset, split, data_dir: as in tfds.
+    stamp: digest of version and sizes of the records.
+    """
 
     name: str
     dataset: str
@@ -36,7 +41,7 @@ class Tfds:
     _records: Any = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_records": None}  # each process opens its own files
+        return {**self.__dict__, "_records": None}  # open files cannot be shared: each process opens its own
 
     def read(self, index: int) -> Raw:
         if self._records is None:
@@ -48,11 +53,23 @@ class Tfds:
 
 
 def open_tfds(dataset: str, split: str, classes: Classes, limit: int | None = None) -> Tfds:
-    """Open `split` of a data set that is prepared as array_record under TFDS_DATA_DIR (else ~/tensorflow_datasets).
+    """Open a split of a prepared data set below TFDS_DATA_DIR, or ~/tensorflow_datasets if that is not set.
 
-    Class names that the model knows decide the labels, else the data set's numbers where both have as many classes.
-    Raises: ImageError that says where an unprepared data set was looked for; LabelError for classes that are not the
-      model's. Cost: the first time, one pass over the records (of `limit` pictures at most) for labels and names.
+    The data set must be prepared as array_record or parquet.
+
+    The data set's class names are mapped to the model's classes. If the model does not have these names but both have
+    the same number of classes, the data set's class numbers are used.
+
+    Args:
+        dataset, split: as in tfds.
+        classes: the model's classes.
+        limit: number of records to open; None opens all.
+
+    Raises:
+        ImageError: the data set is not prepared; names the folder that was searched.
+        LabelError: the classes are not the model's.
+
+    Cost: when first opened, one pass over the records (at most `limit`) for labels and names.
     """
     name = f"tfds:{dataset}:{split}"
     data_dir = os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
@@ -69,20 +86,20 @@ def open_tfds(dataset: str, split: str, classes: Classes, limit: int | None = No
         split=split,
         data_dir=data_dir,
         ids=_ids(names, f"{dataset}-{split}", count),
-        labels=_numbers(stored, info, classes, name),
+        labels=_class_numbers(stored, info, classes, name),
         stamp=stamp,
         resize="squash" if dataset.startswith(_SQUASHED) else "timm",
     )
 
 
 def _records(dataset: str, split: str, data_dir: str) -> Any:
-    """The records of the split as a sequence of dicts, pictures as bytes."""
+    """The records of the split as a sequence of dicts with encoded images."""
     import tensorflow_datasets as tfds
 
     try:
         builder = _builder(tfds, dataset, data_dir)
         if "image" not in builder.info.features:
-            raise ConfigError(f"tfds:{dataset}: has no feature 'image' but {', '.join(builder.info.features)}")
+            raise ConfigError(f"tfds:{dataset}: has no feature 'image', only {', '.join(builder.info.features)}")
         return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     except VitjaxError:
         raise
@@ -92,26 +109,26 @@ def _records(dataset: str, split: str, data_dir: str) -> Any:
 
 
 def _builder(tfds: Any, dataset: str, data_dir: str) -> Any:
-    """tfds's description of the data set as it lies on the disk: nothing is downloaded."""
+    """The tfds builder of a data set on disk; downloads nothing."""
     folder = Path(data_dir) / dataset.split(":")[0]
     try:
         builder = tfds.builder(dataset, data_dir=data_dir) if folder.is_dir() else None
     except tfds.core.registered.DatasetNotFoundError:
         builder = None
-    how = (
+    advice = (
         f"prepare it once with `python -c \"import tensorflow_datasets as tfds; tfds.builder('{dataset}', "
         f"data_dir='{data_dir}', file_format='array_record').download_and_prepare()\"`, or set TFDS_DATA_DIR"
     )
     if builder is None or not builder.info.splits:
-        raise ImageError(f"tfds:{dataset}: no prepared data set in {folder}; {how}")
+        raise ImageError(f"tfds:{dataset}: no prepared data set in {folder}; {advice}")
     file_format = builder.info.file_format.value
     if file_format not in ("array_record", "parquet"):
-        raise ImageError(f"tfds:{dataset}: {folder} is prepared as {file_format}, which has no random access; {how}")
+        raise ImageError(f"tfds:{dataset}: {folder} is prepared as {file_format}, which has no random access; {advice}")
     return builder
 
 
 def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple[np.ndarray, list[str] | None]:
-    """Label (NO_LABEL where there is none) and file name of the first `count` records, from the cache or by reading."""
+    """Labels (NO_LABEL if missing) and file names of the first `count` records, from the cache or from the records."""
     features = records.dataset_info.features
     cache = _cache_folder() / f"{_file_name(title)}-{stamp[:16]}-{count}.json"
     try:
@@ -119,7 +136,7 @@ def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple
         if len(stored["labels"]) == count and (stored["names"] is None or len(stored["names"]) == count):
             return np.asarray(stored["labels"], np.int64), stored["names"]
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never read before, or damaged: read again
+        pass  # the cache file does not exist or is damaged
     name_field = next((key for key in _NAME_FIELDS if key in features), None)
     has_label = "label" in features
     labels = np.full(count, NO_LABEL, np.int64)
@@ -130,7 +147,7 @@ def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple
             labels[index] = record["label"]
         if names is not None:
             names.append(record[name_field].decode("utf-8", "replace"))
-    _remember(cache, {"labels": labels.tolist(), "names": names})
+    _write_cache(cache, {"labels": labels.tolist(), "names": names})
     return labels, names
 
 
@@ -138,13 +155,13 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitjax" / "tfds"
 
 
-def _remember(path: Path, content: dict[str, Any]) -> None:
+def _write_cache(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(path)
-    except OSError:  # it only saves time
+    except OSError:  # the cache only saves time
         return
 
 
@@ -160,31 +177,33 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]", "_", text)
 
 
-def _numbers(stored: np.ndarray, info: Any, classes: Classes, name: str) -> tuple[int, ...]:
-    own = list(getattr(info.features["label"], "names", None) or ()) if "label" in info.features else []
-    table = _class_table(own, classes.labels, classes.count, name)
+def _class_numbers(stored: np.ndarray, info: Any, classes: Classes, name: str) -> tuple[int, ...]:
+    class_names = list(getattr(info.features["label"], "names", None) or ()) if "label" in info.features else []
+    table = _class_table(class_names, classes.labels, classes.count, name)
     numbers = []
     for row, label in enumerate(stored.tolist()):
-        if label == NO_LABEL:  # tfds, too, says -1 where a test set hides its labels
+        if label == NO_LABEL:  # tfds also uses -1, for test sets without public labels
             numbers.append(NO_LABEL)
         else:
             numbers.append(classes.number(table[label] if table is not None else label, f"{name}: record {row}"))
     return tuple(numbers)
 
 
-def _class_table(own: list[str], labels: Labels | None, count: int | None, name: str) -> list[int] | None:
-    """Model's class per class of the data set; None: the numbers are the same."""
-    if not own or labels is None or own == [str(number) for number in range(len(own))]:
+def _class_table(class_names: list[str], labels: Labels | None, count: int | None, name: str) -> list[int] | None:
+    """The model's class number of each class of the data set; None if the class numbers are the same."""
+    if not class_names or labels is None or class_names == [str(number) for number in range(len(class_names))]:
         return None
     try:
-        return [labels.index(text) for text in own]
+        return [labels.index(text) for text in class_names]
     except LabelError as cause:
-        if len(own) == count:
+        if len(class_names) == count:
             return None
-        raise LabelError(f"{name}: its {len(own)} classes are not among the model's {len(labels)}: {cause}") from None
+        raise LabelError(
+            f"{name}: its {len(class_names)} classes are not among the model's {len(labels)}: {cause}"
+        ) from None
 
 
 def _stamp(info: Any, split: str) -> str:
-    """Version and sizes of the split's records."""
+    """Digest of version and sizes of the split's records."""
     shards = info.splits[split]
     return digest_of(info.full_name, split, shards.num_examples, shards.num_bytes, list(shards.shard_lengths or ()))

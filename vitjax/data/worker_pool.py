@@ -1,4 +1,4 @@
-"""Chunks decoded by worker processes, through grain; a worker that dies is an error that names its picture."""
+"""Decode chunks in worker processes, using grain. If a worker dies, the error names the image that it was decoding."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from typing import Any
 import numpy as np
 
 from vitjax.data.batch import Batch, Notes
-from vitjax.data.decode import IGNORE, Decoded, decode, effective
+from vitjax.data.decode import Decoded, decode, effective
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ImageError, VitjaxError
 from vitjax.images.geometry import Preprocessing
+from vitjax.images.mask_values import IGNORE
 
-PIECE = 8  # pictures per message between processes: larger pieces balance worse, smaller ones cost more
-_LOOK_S = 0.5  # how often a silent worker is looked after
+PIECE = 8  # images per message between processes: larger pieces balance the load worse, smaller ones cost more messages
+_POLL_S = 0.5  # interval of the checks for dead workers while no chunk arrives [s]
 _IDLE = -1
 
-Piece = tuple[int, int, int]  # place of the chunk in the plan, first and last + 1 row
+Piece = tuple[int, int, int]  # number of the chunk, start and stop of the piece within the chunk
 
 
 @dataclass
-class _Log:
-    """What each worker is at: int64 [workers, 2] in a file that all processes map: process id, index of the picture."""
+class _WorkerTable:
+    """A memory-mapped file that all processes share: int64 [workers, 2], process id and index of the current image."""
 
     path: str
     workers: int
@@ -43,31 +44,31 @@ class _Log:
 
 @dataclass
 class _StartWorker:
-    """Run in each worker before its first picture."""
+    """Initialises a worker process before it decodes its first image."""
 
-    log: _Log
+    table: _WorkerTable
 
     def __call__(self, worker: int, workers: int) -> None:
-        global _entry
-        _entry = self.log.open()[worker]
-        _entry[:] = os.getpid(), _IDLE
-        # Ctrl-C reaches every process of the terminal; the parent ends the workers in order.
+        global _table_entry
+        _table_entry = self.table.open()[worker]
+        _table_entry[:] = os.getpid(), _IDLE
+        # Ctrl-C interrupts every process of the terminal, but the parent process is to stop the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Nothing here computes with JAX; should anything try, it must not take the accelerator's memory.
+        # Workers do not compute with JAX; if a source does, it must not allocate the accelerator's memory.
         os.environ["JAX_PLATFORMS"] = "cpu"
         if "jax" in sys.modules:
             sys.modules["jax"].config.update("jax_platforms", "cpu")
-        # grain takes exit code 0 for "still working" and would wait for ever.
-        leave = os._exit
-        os._exit = lambda code: leave(code or 1)  # type: ignore[assignment, return-value]
-        threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+        # grain treats exit code 0 as "still running" and would wait forever.
+        exit_process = os._exit
+        os._exit = lambda code: exit_process(code or 1)  # type: ignore[assignment, return-value]
+        threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-_entry: np.ndarray | None = None
+_table_entry: np.ndarray | None = None
 
 
-def _leave_with(parent: int) -> None:
-    """A parent that is killed cannot stop its workers: they must notice."""
+def _exit_with_parent(parent: int) -> None:
+    """End this process when its parent has ended: a parent that is killed cannot stop its workers."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -75,77 +76,82 @@ def _leave_with(parent: int) -> None:
 
 @dataclass
 class _DecodePiece:
-    """Piece of a chunk -> (piece, pixels, masks or None, notes), or the error instead of it."""
+    """Piece of a chunk -> (piece, pixels, masks or None, notes), or (piece, error message) if the source fails."""
 
     source: Source
     preprocessing: Preprocessing
     plan: Sequence[tuple[int, ...]]
 
     def __call__(self, piece: Piece) -> tuple[Any, ...]:
-        place, start, stop = piece
-        rows: list[Decoded] = []
+        number, start, stop = piece
+        images: list[Decoded] = []
         try:
-            for index in self.plan[place][start:stop]:
-                if _entry is not None:
-                    _entry[1] = index
-                rows.append(decode(self.source, index, self.preprocessing))
-        except BaseException as cause:  # SystemExit, too: the parent must hear of it
+            for index in self.plan[number][start:stop]:
+                if _table_entry is not None:
+                    _table_entry[1] = index
+                images.append(decode(self.source, index, self.preprocessing))
+        except BaseException as cause:  # includes SystemExit, which must reach the parent as well
             message = str(cause) if isinstance(cause, VitjaxError) else f"{type(cause).__name__}: {cause}"
             return piece, f"{message}"
-        if _entry is not None:
-            _entry[1] = _IDLE
-        pixels = np.stack([row.pixels for row in rows])
+        if _table_entry is not None:
+            _table_entry[1] = _IDLE
+        pixels = np.stack([image.pixels for image in images])
         masks = None
-        if any(row.mask is not None for row in rows):
+        if any(image.mask is not None for image in images):
             blank = np.full(pixels.shape[1:3], IGNORE, np.uint8)
-            masks = np.stack([blank if row.mask is None else row.mask for row in rows])
-        # As bytes they go through a pipe: grain puts arrays into shared memory, and where a container has 64 MB of
-        # that, a full one kills the worker.
-        return piece, pixels.tobytes(), masks.tobytes() if masks is not None else None, [row[2:] for row in rows]
+            masks = np.stack([blank if image.mask is None else image.mask for image in images])
+        notes = [image[2:] for image in images]
+        # grain sends arrays through shared memory, of which a container may have only 64 MB; when it is full, the
+        # worker is killed. Bytes are sent through a pipe.
+        return piece, pixels.tobytes(), masks.tobytes() if masks is not None else None, notes
 
 
 def load_in_processes(
     source: Source, preprocessing: Preprocessing, plan: Sequence[tuple[int, ...]], workers: int, ahead: int
 ) -> Generator[Samples, None, None]:
-    """As `load_chunks`, in `workers` processes. Raises ImageError naming source, index and id where one dies."""
+    """`load_chunks` with `workers` processes.
+
+    Raises:
+        ImageError: a worker died or the source failed; names source, index and id of the image.
+    """
     size = effective(source, preprocessing).size
-    pieces = _cut(plan)
+    pieces = _split(plan)
     workers = min(workers, max(1, len(pieces)))
     if not pieces:
         for chunk in plan:
             yield Batch(source, chunk, size).samples()
         return
     with tempfile.TemporaryDirectory(prefix="vitjax-loader-") as folder:
-        log = _Log(str(Path(folder) / "log"), workers)
-        np.memmap(log.path, np.int64, "w+", shape=(workers, 2))[:] = 0, _IDLE
-        run = _Run(source, plan, pieces, log, ahead)
-        run.start(_DecodePiece(source, preprocessing, plan), size)
+        table = _WorkerTable(str(Path(folder) / "workers"), workers)
+        np.memmap(table.path, np.int64, "w+", shape=(workers, 2))[:] = 0, _IDLE
+        pool = _Pool(source, plan, pieces, table, ahead)
+        pool.start(_DecodePiece(source, preprocessing, plan), size)
         try:
             for _ in plan:
-                yield run.next()
+                yield pool.next()
         finally:
-            run.stop()
+            pool.stop()
 
 
-def _cut(plan: Sequence[tuple[int, ...]]) -> list[Piece]:
+def _split(plan: Sequence[tuple[int, ...]]) -> list[Piece]:
     return [
-        (place, start, min(start + PIECE, len(chunk)))
-        for place, chunk in enumerate(plan)
+        (number, start, min(start + PIECE, len(chunk)))
+        for number, chunk in enumerate(plan)
         for start in range(0, len(chunk), PIECE)
     ]
 
 
-class _Run:
-    """Workers, a thread that puts their pieces together, and a short queue of finished chunks."""
+class _Pool:
+    """Worker processes, a thread that assembles their pieces to chunks, and a queue of at most `ahead` chunks."""
 
     def __init__(
-        self, source: Source, plan: Sequence[tuple[int, ...]], pieces: Sequence[Piece], log: _Log, ahead: int
+        self, source: Source, plan: Sequence[tuple[int, ...]], pieces: Sequence[Piece], table: _WorkerTable, ahead: int
     ) -> None:
-        self._source, self._plan, self._pieces, self._log, self._ahead = source, plan, pieces, log, ahead
-        self._seen = log.open()
-        self._done: queue.Queue[Samples | BaseException] = queue.Queue()
-        # A chunk takes a place when its assembly begins and frees it when it is asked for.
-        self._room = threading.Semaphore(ahead)
+        self._source, self._plan, self._pieces, self._table, self._ahead = source, plan, pieces, table, ahead
+        self._workers = table.open()
+        self._assembled: queue.Queue[Samples | BaseException] = queue.Queue()
+        # Acquired before a chunk is assembled, released when the chunk is requested.
+        self._free_places = threading.Semaphore(ahead)
         self._stopping = threading.Event()
         self._received = 0
 
@@ -153,16 +159,16 @@ class _Run:
         import grain
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # grain asks absl for its options, and nobody here calls absl's main
+        if not flags.FLAGS.is_parsed():  # grain reads absl flags, which only absl's own main function parses
             flags.FLAGS.mark_as_parsed()
-        # One piece waits in each worker's queue, one more is in the making: no further buffers.
+        # Each worker has one finished piece in its queue and decodes one more; no other buffers are needed.
         dataset = (
             grain.MapDataset.source(self._pieces)
             .map(transform)
             .to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
             .mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self._log.workers, per_worker_buffer_size=1),
-                worker_init_fn=_StartWorker(self._log),
+                grain.MultiprocessingOptions(num_workers=self._table.workers, per_worker_buffer_size=1),
+                worker_init_fn=_StartWorker(self._table),
             )
         )
         self._iterator = iter(dataset)
@@ -170,32 +176,34 @@ class _Run:
         self._thread.start()
 
     def next(self) -> Samples:
+        """The next chunk, or the error that stopped the workers."""
         received = -1
         while True:
             try:
-                item = self._done.get(timeout=_LOOK_S)
+                item = self._assembled.get(timeout=_POLL_S)
             except queue.Empty:
-                # Should one have left with exit code 0 all the same.
-                dead = self._dead() if received == self._received else None
+                # grain does not report a worker with exit code 0, which can still occur in spite of `_StartWorker`.
+                dead = self._dead_worker() if received == self._received else None
                 received = self._received
                 if dead is not None:
-                    raise self._died(dead, None) from None
+                    raise self._worker_error(dead, None) from None
                 continue
             if isinstance(item, VitjaxError):
                 raise item
             if isinstance(item, BaseException):
-                raise self._died(self._dead(), item) from item
-            self._room.release()
+                raise self._worker_error(self._dead_worker(), item) from item
+            self._free_places.release()
             return item
 
     def stop(self) -> None:
+        """End the worker processes and the thread."""
         self._stopping.set()
-        self._room.release()
-        # grain joins its workers, and waits for ever for one that is gone without a trace.
+        self._free_places.release()
+        # grain joins its workers and waits forever for one that has disappeared, hence the timeout.
         closing = threading.Thread(target=self._iterator.close, daemon=True)
         closing.start()
         closing.join(timeout=20)
-        pids = set(self._seen[:, 0].tolist())
+        pids = set(self._workers[:, 0].tolist())
         for process in multiprocessing.active_children():
             if process.pid in pids:
                 process.kill()
@@ -206,57 +214,59 @@ class _Run:
         try:
             pieces = iter(self._pieces)
             for chunk in self._plan:
-                self._room.acquire()
+                self._free_places.acquire()
                 if self._stopping.is_set():
                     return
                 batch = Batch(self._source, chunk, size)
-                left = len(chunk)
-                while left:
-                    left -= self._receive(batch, next(pieces))
-                self._done.put(batch.samples())
+                remaining = len(chunk)
+                while remaining:
+                    remaining -= self._receive(batch, next(pieces))
+                self._assembled.put(batch.samples())
         except BaseException as cause:
-            self._done.put(cause)
+            self._assembled.put(cause)
 
     def _receive(self, batch: Batch, expected: Piece) -> int:
+        """Copy the next piece of the workers into the chunk; returns its number of images."""
         piece, *content = next(self._iterator)
         self._received += 1
         if tuple(piece) != expected:
-            raise ImageError(f"{self._source.name}: the loader sent piece {piece} for {expected}")
+            raise ImageError(f"{self._source.name}: the workers sent piece {piece} instead of {expected}")
         if len(content) == 1:
             raise ImageError(content[0])
         pixels, masks, notes = content
         _, start, stop = expected
-        for rows, sent in ((batch.pixels[start:stop], pixels), (batch.masks[start:stop], masks)):
-            if sent is not None:
-                rows[:] = np.frombuffer(sent, np.uint8).reshape(rows.shape)
+        for destination, data in ((batch.pixels[start:stop], pixels), (batch.masks[start:stop], masks)):
+            if data is not None:
+                destination[:] = np.frombuffer(data, np.uint8).reshape(destination.shape)
         batch.notes[start:stop] = [_notes(note) for note in notes]
         return stop - start
 
-    def _dead(self) -> int | None:
-        """A worker that is gone in the middle of a picture."""
+    def _dead_worker(self) -> int | None:
+        """The number of a worker that ended while it decoded an image, or None."""
         alive = {process.pid for process in multiprocessing.active_children()}
-        for worker, (pid, index) in enumerate(self._seen.tolist()):
+        for worker, (pid, index) in enumerate(self._workers.tolist()):
             if pid and pid not in alive and index != _IDLE:
                 return worker
         return None
 
-    def _died(self, worker: int | None, cause: BaseException | None) -> ImageError:
+    def _worker_error(self, worker: int | None, cause: BaseException | None) -> ImageError:
+        """The error for a dead worker, or for workers that failed otherwise if `worker` is None."""
         name = self._source.name
         if worker is not None:
-            index = int(self._seen[worker, 1])
-            how = f" ({' '.join(str(cause).split('.')[0].split())})" if cause is not None else ""
-            return ImageError(f"{name}: a loader worker died at picture {index} ({self._source.ids[index]}){how}")
-        if not self._seen[:, 0].any():
+            index = int(self._workers[worker, 1])
+            detail = f" ({' '.join(str(cause).split('.')[0].split())})" if cause is not None else ""
             return ImageError(
-                f"{name}: the loader workers did not start: {cause}; a script needs `if __name__ == '__main__':`, "
-                "and workers=0 needs no processes"
+                f"{name}: a loader worker died while decoding image {index} ({self._source.ids[index]}){detail}"
             )
-        place, start, stop = self._pieces[min(self._received, len(self._pieces) - 1)]
-        indices = self._plan[place][start:stop]
+        if not self._workers[:, 0].any():
+            return ImageError(
+                f"{name}: the loader workers did not start: {cause}; a script needs the guard "
+                "`if __name__ == '__main__':`; workers=0 starts no processes"
+            )
+        number, start, stop = self._pieces[min(self._received, len(self._pieces) - 1)]
+        indices = self._plan[number][start:stop]
         ids = f"{self._source.ids[indices[0]]} to {self._source.ids[indices[-1]]}"
-        return ImageError(
-            f"{name}: a loader worker failed near pictures {indices[0]} to {indices[-1]} ({ids}): {cause}"
-        )
+        return ImageError(f"{name}: a loader worker failed near images {indices[0]} to {indices[-1]} ({ids}): {cause}")
 
 
 def _notes(note: Sequence[str]) -> Notes:

@@ -1,4 +1,4 @@
-"""Methods x metrics over a data set: what `vitjax.evaluate` does between a source of pictures and a run directory.
+"""Evaluation of methods by metrics over a data set: `vitjax.evaluate`, from a source of images to a run directory.
 
-A run is a list of chunks. Each is decoded in the background, computed, and published as one file.
+A run is a list of chunks. Each chunk is decoded in the background, evaluated, and written to one record file.
 """

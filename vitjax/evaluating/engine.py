@@ -1,4 +1,4 @@
-"""The loop: chunks that are not done -> decoded in the background -> computed -> published, one file each."""
+"""The loop over the unfinished chunks of a run: decode in the background, evaluate, write the record file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 
@@ -22,15 +22,10 @@ from vitjax.evaluating.profile import profile
 from vitjax.evaluating.records import table
 from vitjax.evaluating.results import Results
 from vitjax.execution import compilation_cache
+from vitjax.execution.progress import Progress, Silent
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.saved_maps import save_maps
 from vitjax.rundir.store import RunStore
-
-
-class Progress(Protocol):
-    """(total, unit) -> a context that yields a function to call with the number just finished."""
-
-    def __call__(self, total: int, unit: str) -> AbstractContextManager[Callable[[int], Any]]: ...
 
 
 def run_chunks(
@@ -45,46 +40,67 @@ def run_chunks(
     progress: Progress | None = None,
     profiled: bool = False,
 ) -> None:
-    """Compute every chunk of this process that has no sound record file yet.
+    """Evaluate the unfinished chunks of one process of a run. Calling it again resumes the run.
 
-    `profiled`: process 0 first runs every quick method alone on one batch, for profile.json.
+    Args:
+        job: the evaluation.
+        store: its run directory.
+        process: (i, n): this is process i of n, which evaluates chunks i, i + n, i + 2n, ...
+        batch_size: images in one call on each device.
+        devices: devices of this process; None uses all.
+        workers: processes that decode; 0 uses threads, None `default_workers()`.
+        cache: folder for decoded images; None disables the cache.
+        progress: shows the number of finished images.
+        profiled: whether process 0 first runs every quick method alone on one batch, for profile.json.
 
-    Raises RunError where another process has this slot, the disk is full, or a picture is too much for the device;
-    ImageError where a loader worker dies. What was published stays, and the same call goes on from there.
+    Raises:
+        RunError: another process holds the lock of this one, the disk is full, or one image per device exceeds the
+            device's memory. Completed chunks are preserved.
+        ImageError: a loader worker died. Completed chunks are preserved.
     """
     with Slot(store.directory, *process) as slot:
         if process[1] == 1:
-            store.sweep()
-        for path in store.damaged():
-            if int(path.name.split("-")[1]) % process[1] == process[0]:
-                print(f"{path}: damaged, its chunk is computed again", file=sys.stderr)
-                path.unlink(missing_ok=True)
+            store.remove_partial_files()
+        for line in store.remove_damaged(process):
+            print(line, file=sys.stderr)
         done = store.finished()
-        todo = [chunk for chunk in range(process[0], len(job.chunks), process[1]) if chunk not in done]
-        if todo:
-            first = profiled and process[0] == 0
-            _compute(job, store, slot.name, todo, batch_size, devices, workers, cache, progress, first)
+        unfinished = [chunk for chunk in range(process[0], len(job.chunks), process[1]) if chunk not in done]
+        if unfinished:
+            profiles = profiled and process[0] == 0
+            _run(job, store, slot.name, unfinished, batch_size, devices, workers, cache, progress, profiles)
 
 
-def _compute(job, store, slot, todo, batch_size, devices, workers, cache, progress, profiled) -> None:
+def _run(
+    job: Job,
+    store: RunStore,
+    slot: str,
+    unfinished: Sequence[int],
+    batch_size: int,
+    devices: Sequence[jax.Device] | None,
+    workers: int | None,
+    cache: Path | None,
+    progress: Progress | None,
+    profiled: bool,
+) -> None:
     compilation_cache.enable()
-    total = sum(len(job.chunks[chunk]) for chunk in todo)
+    total = sum(len(job.chunks[chunk]) for chunk in unfinished)
     profile_file = store.directory / "profile.json"
     started = time.perf_counter()
     with (progress or Silent)(total, "images") as on_progress, ThreadPoolExecutor(1) as writer:
         evaluator = Evaluator(job, batch_size=batch_size, devices=devices, on_progress=on_progress)
-        store.log(slot, event="started", chunks=len(todo), images=total, **evaluator.surroundings())
+        store.log(slot, event="started", chunks=len(unfinished), images=total, **evaluator.environment())
         writing: Future[None] | None = None
-        loading = _loaded(job, todo, workers, cache)
+        loading = _load(job, unfinished, workers, cache)
         with closing(loading):
-            for chunk, samples in zip(todo, loading, strict=True):
+            for chunk, samples in zip(unfinished, loading, strict=True):
                 if profiled and not profile_file.exists():
                     _write_profile(store, chunk, profile_file, profile(evaluator, samples))
                 results = evaluator.chunk(samples)
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(publish, job, store, chunk, samples, results)
-                on_progress(len(samples) - int((results.target >= 0).sum()))  # the others were counted as they came
+                # The evaluator has already counted the images that it evaluated.
+                on_progress(len(samples) - int((results.target >= 0).sum()))
             if writing is not None:
                 writing.result()
     seconds = time.perf_counter() - started
@@ -102,37 +118,30 @@ def _compute(job, store, slot, todo, batch_size, devices, workers, cache, progre
 
 
 def publish(job: Job, store: RunStore, chunk: int, samples: Samples, results: Results) -> None:
-    """Write what one chunk gave; the record file last, since it is what makes the chunk done."""
+    """Write the results of a chunk. The record file comes last, because it makes the chunk finished.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
     if job.save_maps:
         save_maps(store, chunk, samples.ids, results.maps, job.save_maps)
     store.write(chunk, table(job, samples, results))
 
 
-def _write_profile(store: RunStore, chunk: int, path: Path, found: dict[str, Any]) -> None:
-    store.publish(chunk, path, lambda stream: stream.write((json.dumps(found, indent=1) + "\n").encode()))
+def _write_profile(store: RunStore, chunk: int, path: Path, measured: dict[str, Any]) -> None:
+    store.publish(chunk, path, lambda stream: stream.write((json.dumps(measured, indent=1) + "\n").encode()))
 
 
 def device_peak(evaluator: Evaluator) -> float | None:
-    """Peak bytes in use on a device [MiB], where the platform counts them."""
+    """The largest peak memory of a device [MiB], or None if the platform does not report it."""
     stats = [device.memory_stats() or {} for device in evaluator.devices.devices]
-    peaks = [each["peak_bytes_in_use"] for each in stats if "peak_bytes_in_use" in each]
+    peaks = [stat["peak_bytes_in_use"] for stat in stats if "peak_bytes_in_use" in stat]
     return round(max(peaks) / 2**20, 1) if peaks else None
 
 
-def _loaded(job: Job, todo: Sequence[int], workers: int | None, cache: Path | None) -> Generator[Samples, None, None]:
+def _load(
+    job: Job, unfinished: Sequence[int], workers: int | None, cache: Path | None
+) -> Generator[Samples, None, None]:
     workers = default_workers() if workers is None else workers
-    chunks = [job.chunks[chunk] for chunk in todo]
+    chunks = [job.chunks[chunk] for chunk in unfinished]
     return load_chunks(job.source, job.model.preprocessing, chunks, workers=workers, cache=cache)
-
-
-class Silent:
-    """A `Progress` that says nothing."""
-
-    def __init__(self, total: int, unit: str) -> None:
-        pass
-
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda count: None
-
-    def __exit__(self, *_: object) -> None:
-        pass

@@ -1,4 +1,4 @@
-"""What an evaluation's rows depend on, all of it checked before anything is computed."""
+"""The specification of an evaluation: everything that its records depend on, checked before any computation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ SAVE_MAPS = ("float16", "float32")
 
 
 class MetricRequest(NamedTuple):
-    """A metric with all its options, hashable."""
+    """A metric with all its options; hashable.
+
+    label: the name, followed by the options that were passed in parentheses; it is unique in an evaluation.
+    options: all options, defaults included, sorted by name.
+    """
 
     label: str
     name: str
@@ -32,22 +36,32 @@ class MetricRequest(NamedTuple):
 
 
 def metric_request(metric: str | dict[str, Any]) -> MetricRequest:
-    """A metric name, or {"metric": name, **options}. Raises on unknown names."""
+    """The request of a metric.
+
+    Args:
+        metric: a name, or {"metric": name, **options}.
+
+    Raises:
+        UnknownNameError: the metric or an option is unknown; suggests close matches.
+        ConfigError: the key "metric" is missing, or the value of an option is invalid.
+    """
     options = dict(metric) if isinstance(metric, dict) else {"metric": metric}
     if "metric" not in options:
         raise ConfigError(f"a metric given as a dict needs the key 'metric': {metric!r}")
     name = str(options.pop("metric"))
-    found = find_metric(name)
+    known = find_metric(name)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     label = name + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
-    return MetricRequest(label, name, found, tuple(sorted(found.check_options(name, options).items())))
+    return MetricRequest(label, name, known, tuple(sorted(known.check_options(name, options).items())))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """An evaluation. `Job.of` checks and makes one.
+    """The specification of an evaluation; `Job.of` creates and checks one.
 
-    The rows are a function of these fields alone: not of batch size, devices, processes or workers.
+    Records are a function of these fields only, not of batch size, devices, processes or workers.
+
+    count: number of images. The other fields are arguments of `vitjax.evaluate`.
     """
 
     model: Model
@@ -78,31 +92,37 @@ class Job:
         min_confidence: float = 0.0,
         save_maps: str | None = None,
     ) -> Job:
-        """Raises UnknownNameError, ConfigError, LabelError: everything that is wrong with the request itself."""
-        requests = tuple(dict.fromkeys(request(each) for each in methods))
-        wanted = tuple(dict.fromkeys(metric_request(each) for each in metrics))
-        if not requests:
-            raise ConfigError("no method was asked for")
-        if not wanted:
-            raise ConfigError("no metric was asked for")
-        for each in requests:
-            check_needs(model, each)
+        """Create the specification of an evaluation; the arguments are those of `vitjax.evaluate`.
+
+        Raises:
+            UnknownNameError: a method, a metric or one of their options is unknown.
+            ConfigError: an argument is invalid, or the model or the data lack what a method or metric needs.
+            LabelError: the target is not a class of the model, or labels that it needs are missing.
+        """
+        method_requests = tuple(dict.fromkeys(request(method) for method in methods))
+        metric_requests = tuple(dict.fromkeys(metric_request(metric) for metric in metrics))
+        if not method_requests:
+            raise ConfigError("no methods requested")
+        if not metric_requests:
+            raise ConfigError("no metrics requested")
+        for requested in method_requests:
+            check_needs(model, requested)
         if not len(source.ids):
-            raise ConfigError(f"{source.name}: there are no pictures in it")
+            raise ConfigError(f"{source.name}: contains no images")
         if chunk_size < 1 or (limit is not None and limit < 1):
-            raise ConfigError(f"chunk_size={chunk_size}, limit={limit}: must be at least 1")
+            raise ConfigError(f"chunk_size={chunk_size}, limit={limit}: both must be at least 1")
         if not 0 <= min_confidence < 1:
-            raise ConfigError(f"min_confidence={min_confidence}: a probability, 0 to below 1")
+            raise ConfigError(f"min_confidence={min_confidence} must be a probability in [0, 1)")
         if save_maps not in (None, *SAVE_MAPS):
-            raise ConfigError(f"save_maps={save_maps!r} is not one of {', '.join(SAVE_MAPS)}")
+            raise ConfigError(f"save_maps={save_maps!r} must be None or one of {', '.join(SAVE_MAPS)}")
         if isinstance(target, (list, tuple, np.ndarray)):
-            raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2', a class")
+            raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2' or a class")
         count = min(len(source.ids), limit or len(source.ids))
         job = cls(
             model=model,
             source=source,
-            requests=tuple(each._replace(method=each.method.on(model.config)) for each in requests),
-            metrics=wanted,
+            requests=tuple(each._replace(method=each.method.on(model.config)) for each in method_requests),
+            metrics=metric_requests,
             target=target,
             seed=seed,
             chunk_size=chunk_size,
@@ -116,25 +136,32 @@ class Job:
 
     @property
     def chunks(self) -> list[range]:
-        """Places in the data set of each chunk's pictures."""
+        """The indices of each chunk's images in the data set."""
         starts = range(0, self.count, self.chunk_size)
         return [range(start, min(start + self.chunk_size, self.count)) for start in starts]
 
     @property
     def target_kind(self) -> str:
-        """What a record says of how the explained class was chosen."""
-        known = {None: "predicted", "top2": "top2", "label": "label"}
-        return known.get(self.target, "class") if isinstance(self.target, (str, type(None))) else "class"
+        """How the explained class is chosen, as records state it: "predicted", "label", "top2" or "class"."""
+        kinds = {None: "predicted", "top2": "top2", "label": "label"}
+        return kinds.get(self.target, "class") if isinstance(self.target, (str, type(None))) else "class"
 
     def targets(self, labels: np.ndarray) -> np.ndarray:
-        """Explained class, or the code of what the sweep itself resolves, for pictures with these labels."""
+        """The explained classes of images with these labels.
+
+        Args:
+            labels: int32 [b].
+
+        Returns:
+            int32 [b]: class numbers, or codes of predicted classes, which the compiled program resolves.
+        """
         if self.target_kind == "label":
             return np.asarray(labels, np.int32)
         return resolve_targets(self.model, self.target, len(labels))
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Every field, as run.json keeps it and a resumed run is compared with."""
+        """All fields as stored in run.json; a run is resumed only if they are equal."""
         return {
             "data": {
                 "source": self.source.name,
@@ -163,31 +190,31 @@ class Job:
 
     def _check_data(self) -> None:
         labels = self.source.labels[: self.count]
-        missing = [row for row, label in enumerate(labels) if label == NO_LABEL]
-        for what, asked in (("target 'label'", self.target_kind == "label"), ("only_correct", self.only_correct)):
-            if asked and missing:
+        missing = [index for index, label in enumerate(labels) if label == NO_LABEL]
+        for option, used in (("target 'label'", self.target_kind == "label"), ("only_correct", self.only_correct)):
+            if used and missing:
                 raise LabelError(
-                    f"{self.source.name}: {what} needs labels; {len(missing)} of {len(labels)} pictures have none, "
+                    f"{self.source.name}: {option} needs labels; {len(missing)} of {len(labels)} images have none, "
                     f"the first is {self.source.ids[missing[0]]}"
                 )
         if self.target_kind == "class":
             resolve_targets(self.model, self.target, 1)
-        for each in self.metrics:
-            if "mask" in each.metric.needs and not self.source.has_masks:
+        for metric in self.metrics:
+            if "mask" in metric.metric.needs and not self.source.has_masks:
                 raise ConfigError(
-                    f"metric {each.label!r} needs object masks; {self.source.name} has none (--masks DIR adds them)"
+                    f"metric {metric.label!r} needs object masks; {self.source.name} has none (--masks DIR adds them)"
                 )
-            if "explainer" in each.metric.needs:
+            if "explainer" in metric.metric.needs:
                 for method in self.requests:
                     if method.method.explain_on_host is not None:
                         raise ConfigError(
-                            f"metric {each.label!r} explains changed images inside the compiled program; method "
-                            f"{method.label!r} is computed outside of it: leave one of them out"
+                            f"metric {metric.label!r} explains perturbed images inside the compiled program, but "
+                            f"method {method.label!r} runs on the host; remove one of them"
                         )
 
 
 def weights_digest(params: Any) -> str:
-    """sha256 (hex) over names, dtypes, shapes and bytes of all parameters: the weights as they are used."""
+    """SHA-256 (hex) of names, dtypes, shapes and bytes of all parameters, in the dtype that the model uses."""
     sha = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.asarray(leaf)

@@ -1,4 +1,4 @@
-"""What each method costs by itself, and what a whole run will cost: from one batch."""
+"""Speed and memory of each method alone, and an estimate of the cost of a whole run, measured on one batch."""
 
 from __future__ import annotations
 
@@ -19,40 +19,48 @@ from vitjax.execution.worker_threads import run_in_threads
 from vitjax.explaining.programs import compiled
 
 REPEATS = 3
+"""Timed calls of a method, of which the median is reported."""
 
 
 def profile(evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
-    """Images per second and memory of every quick method alone, on one batch of these pictures.
+    """Measure every quick method alone on one batch of a chunk.
 
-    Slow methods run alone anyway and are timed while they work (`Evaluator.seconds`).
+    Slow methods are not measured here: they always run alone and are timed during the run (`Evaluator.seconds`).
 
-    Returns {"device": ..., "batch": ..., "methods": {label: {"images_per_second", "peak_memory_mib", "gflop"}}}: the
-    median of REPEATS calls after compilation; memory of the compiled program on one device (arguments, results and
-    temporaries), GFLOP of one image.
+    Returns:
+        {"device": ..., "batch": ..., "methods": {label: {"images_per_second", "peak_memory_mib", "gflop"}}}. Images per
+        second: median of REPEATS calls after compilation. Memory: arguments, results and temporaries of the compiled
+        program on one device [MiB]. GFLOP of one image.
     """
-    rows = np.flatnonzero([status == OK for status in samples.status])[: evaluator.batch]
-    found: dict[str, Any] = {}
-    for each in evaluator.job.requests if len(rows) else ():
-        if not each.method.slow:
+    indices = np.flatnonzero([status == OK for status in samples.status])[: evaluator.batch]
+    methods: dict[str, Any] = {}
+    for method in evaluator.job.requests if len(indices) else ():
+        if not method.method.slow:
             with jax.default_matmul_precision(evaluator.model.precision):
-                program = compiled(evaluator.model.config, (each,), evaluator.plan)
-                arguments = evaluator.arguments(samples, rows, evaluator.inputs(samples, rows))
+                program = compiled(evaluator.model.config, (method,), evaluator.plan)
+                arguments = evaluator.arguments(samples, indices, evaluator.inputs(samples, indices))
                 executable = evaluator.devices.compile(program, *arguments)
                 count = evaluator.worker_count * evaluator.batch
                 seconds = median(_timed(executable, [arguments] * evaluator.worker_count) for _ in range(REPEATS))
                 memory = executable.memory_analysis()
-                found[each.label] = {
+                methods[method.label] = {
                     "images_per_second": round(count / seconds, 3),
                     "peak_memory_mib": _mebibytes(memory),
                     "gflop": round(flops(program, *arguments) / evaluator.batch / 1e9, 3),
                 }
-    return {**evaluator.surroundings(), "batch": evaluator.batch, "methods": found}
+    return {**evaluator.environment(), "batch": evaluator.batch, "methods": methods}
 
 
 def estimate(job: Job, **options: Any) -> dict[str, Any]:
-    """What the whole job will cost on these devices, from one batch: nothing is written.
+    """Estimate the cost of a whole evaluation on these devices from one batch. Writes nothing.
 
-    Returns images, seconds (of computing; decoding runs beside it), images_per_second, tflop, compile_seconds.
+    Args:
+        job: the evaluation.
+        options: of `Evaluator`.
+
+    Returns:
+        The entries of `Evaluator.environment`, numbers of images, methods and metrics, "seconds" of computation
+        (decoding runs concurrently), "images_per_second", "tflop" of the whole evaluation, and "compile_seconds".
     """
     evaluator = Evaluator(job, **options)
     counter = evaluator.programs.counter = FlopCounter()
@@ -63,16 +71,16 @@ def estimate(job: Job, **options: Any) -> dict[str, Any]:
         started = time.perf_counter()
         evaluator.chunk(samples)
         times.append(time.perf_counter() - started)
-    used = max(1, sum(status == OK for status in samples.status))
-    seconds = times[1] / used * job.count
+    evaluated = max(1, sum(status == OK for status in samples.status))
+    seconds = times[1] / evaluated * job.count
     return {
-        **evaluator.surroundings(),
+        **evaluator.environment(),
         "images": job.count,
         "methods": len(job.requests),
         "metrics": len(job.metrics),
         "seconds": round(seconds, 1),
-        "images_per_second": round(used / times[1], 3),
-        "tflop": round(counter.total / 2 / used * job.count / 1e12, 3),
+        "images_per_second": round(evaluated / times[1], 3),
+        "tflop": round(counter.total / 2 / evaluated * job.count / 1e12, 3),
         "compile_seconds": round(times[0] - times[1], 1),
     }
 

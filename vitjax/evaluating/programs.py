@@ -1,4 +1,4 @@
-"""The compiled programs of an evaluation: pixels -> model input, maps -> metric columns."""
+"""The jitted programs of an evaluation: pixels -> model input, logits -> predictions, maps -> metric columns."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from vitjax.explaining.requests import Request
 from vitjax.images.geometry import Preprocessing
 from vitjax.metrics.contract import Case
 from vitjax.metrics.removal import ends_of
-from vitjax.models.model import Model, accumulation_dtype
+from vitjax.models.model import Model
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array, Image, Logits, Params, Target, accumulation_dtype
 
 METRIC_STREAM = 1
-"""Folded into an image's key, so that a metric's random draws are not its method's."""
+"""Folded into an image's PRNG key, so that metrics and methods draw independent random numbers."""
 
 
 @lru_cache(maxsize=16)
 def model_input(preprocessing: Preprocessing, dtype: Any) -> Any:
-    """jit: uint8 [b, H, W, 3] -> normalised [b, H, W, 3] in the model's dtype. A quarter of the bytes travel."""
-    mean, std = (np.asarray(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    """jit: uint8 [b, H, W, 3] -> normalised [b, H, W, 3] in the model's dtype.
+
+    Normalising on the device reduces the transfer to a quarter of the bytes.
+    """
+    mean, std = (np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
     return jax.jit(lambda pixels: ((pixels.astype(jnp.float32) / 255 - mean) / std).astype(dtype))
 
 
 @lru_cache(maxsize=16)
-def verdicts(dtype: Any) -> Any:
-    """jit: logits [b, k] -> predicted class and its probability."""
+def predictions(dtype: Any) -> Any:
+    """jit: logits [b, k] -> predicted classes int32 [b] and their probabilities [b]."""
 
-    def run(logits):
+    def run(logits: Logits) -> Any:
         probabilities = jax.nn.softmax(logits.astype(accumulation_dtype(dtype)))
         return logits.argmax(axis=-1).astype(jnp.int32), probabilities.max(axis=-1)
 
@@ -46,18 +50,18 @@ def verdicts(dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def curve_ends(config: Config, preprocessing: Preprocessing, wanted: tuple[str, ...], plan: ExecutionPlan) -> Any:
-    """jit: (params, x) -> logits of fully removed and of blurred images, which the curves of all methods share."""
+def curve_ends(config: Config, preprocessing: Preprocessing, names: tuple[str, ...], plan: ExecutionPlan) -> Any:
+    """jit: (params, x) -> logits of the endpoint images, which the curves of all methods share; see `ends_of`."""
 
-    def run(params, x):
-        return ends_of(partial(_forward, config, params), x, black(preprocessing, x.dtype), wanted)
+    def run(params: Params, x: Array) -> Any:
+        return ends_of(partial(_forward, config, params), x, black(preprocessing, x.dtype), names)
 
     return jax.jit(planned(plan, microbatched_vmap(run, (None, 0), microbatch_size=plan.forward_microbatch)))
 
 
 @lru_cache(maxsize=16)
 def heat_maps(size: tuple[int, int], dtype: Any) -> Any:
-    """jit: raw maps [b, h, w] or [b, H, W] -> H [b, H, W], rounded as `Explanation.pixels` rounds."""
+    """jit: raw maps [b, h, w] or [b, H, W] -> heatmaps [b, H, W], equal to `Explanation.pixels`, including rounding."""
     return jax.jit(lambda raw: maps.all_to_pixels(raw.astype(dtype), size))
 
 
@@ -69,20 +73,35 @@ def metric_columns(
     method: Request | None,
     plan: ExecutionPlan,
 ) -> Any:
-    """jit: (params, x, raw, heat, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
+    """jit: (params, x, raw, heatmap, mask, logits, target, label, seeds, seed, ends) -> columns, degenerate, finite.
 
-    One program serves all methods whose maps have the same shape; only metrics that explain changed images need to
-    know the `method`.
+    All methods whose maps have the same shape use one program. `method` is needed only by metrics that explain
+    perturbed images; otherwise it is None.
+
+    The program returns the metric columns by name, each [b] or [b, levels], and two arrays bool [b]: whether the map is
+    constant, and whether it is finite.
     """
 
-    def one(params, image, raw, heatmap, mask, logits, target, label, image_seed, seed, ends):
+    def one(
+        params: Params,
+        image: Image,
+        raw: Array,
+        heatmap: Array,
+        mask: Array,
+        logits: Logits,
+        target: Target,
+        label: Array,
+        image_seed: Array,
+        seed: Array,
+        ends: Any,
+    ) -> tuple[dict[str, Array], Array, Array]:
         key = image_key(seed, image_seed)
         explain = None
         if method is not None:
             options = dict(method.options)
 
-            def explain(changed, picture, asked):
-                return method.method.one(config, changed, picture, asked, key=key, **options)
+            def explain(changed_params: Params, changed_image: Image, changed_target: Target) -> Array:
+                return method.method.one(config, changed_params, changed_image, changed_target, key=key, **options)
 
         wide = raw.astype(accumulation_dtype(raw.dtype))
         case = Case(
@@ -102,9 +121,9 @@ def metric_columns(
             ends=ends,
         )
         columns = {
-            f"{each.label}.{name}": value
-            for each in metrics
-            for name, value in each.metric.record(case, **dict(each.options)).items()
+            f"{metric.label}.{name}": value
+            for metric in metrics
+            for name, value in metric.metric.record(case, **dict(metric.options)).items()
         }
         return columns, maps.is_degenerate(raw), jnp.isfinite(raw).all()
 
@@ -119,23 +138,27 @@ def column_shapes(
     ends: Iterable[str],
     plan: ExecutionPlan,
 ) -> dict[str, tuple[int, ...]]:
-    """Shape of one image's number in each column of these metrics. Cost: one abstract trace."""
+    """Shape of one image's value in each column of these metrics.
+
+    Cost: one abstract trace; nothing is compiled or computed.
+    """
     config, dtype = model.config, accumulation_dtype(model.dtype)
 
-    def of(*shape: int, kind: Any = dtype) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, *shape), kind)
+    def batch_of(*shape: int, dtype: Any = dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *shape), dtype)
 
-    image, number = of(*config.image_size, 3, kind=model.dtype), of(kind=np.int32)
-    heatmap, mask = of(*config.image_size), of(*config.image_size, kind=np.uint8)
-    logits, seed = of(config.num_classes), jax.ShapeDtypeStruct((), np.uint32)
-    drawn = of(kind=np.uint32), seed, dict.fromkeys(ends, logits)
+    image, class_number = batch_of(*config.image_size, 3, dtype=model.dtype), batch_of(dtype=np.int32)
+    heatmap, mask = batch_of(*config.image_size), batch_of(*config.image_size, dtype=np.uint8)
+    logits = batch_of(config.num_classes)
+    image_seed, seed = batch_of(dtype=np.uint32), jax.ShapeDtypeStruct((), np.uint32)
+    arguments = image, heatmap, heatmap, mask, logits, class_number, class_number, image_seed, seed
     program = metric_columns(config, model.preprocessing, metrics, method, plan)
-    columns, *_ = jax.eval_shape(program, model.params, image, heatmap, heatmap, mask, logits, number, number, *drawn)
-    return {name: each.shape[1:] for name, each in columns.items()}
+    columns, *_ = jax.eval_shape(program, model.params, *arguments, dict.fromkeys(ends, logits))
+    return {name: column.shape[1:] for name, column in columns.items()}
 
 
 def _grid(config: Config) -> tuple[int, int]:
-    """Patches of a ViT, positions of a ResNet's last stage."""
+    """(rows, columns) of a ViT's patches, or of the positions in a ResNet's last stage."""
     if isinstance(config, ViTConfig):
         return config.grid
     return config.image_size[0] // 32, config.image_size[1] // 32
@@ -149,7 +172,7 @@ def black(preprocessing: Preprocessing, dtype: Any) -> np.ndarray:
 def _forward(config: Config, params: Any, images: jax.Array) -> jax.Array:
     module, dtype = network(config), params_dtype(params)
 
-    def one(image):
+    def one(image: Image) -> Array:
         return module.apply({"params": params}, image.astype(dtype))
 
     microbatch_size = active_plan(config).forward_microbatch

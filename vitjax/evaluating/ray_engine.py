@@ -1,6 +1,7 @@
-"""The same chunks on a Ray cluster whose nodes may come and go: an actor for each accelerator pulls the next chunk.
+"""Evaluation on a Ray cluster whose nodes may join and leave: each accelerator has an actor that evaluates chunks.
 
-Ray schedules and notices what is lost; a lost actor's chunk goes to another. Rows are those of the local engine.
+Ray schedules the actors and detects lost ones, whose chunks are given to new actors. Records are the same as those of
+the local engine.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ import jax
 import numpy as np
 
 from vitjax.errors import ConfigError, RunError
-from vitjax.evaluating.engine import Progress, Silent, publish
+from vitjax.evaluating.engine import publish
 from vitjax.evaluating.job import Job
+from vitjax.execution.progress import Progress, Silent
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.store import RunStore
 
 TRIES = 3
-"""A chunk whose actor is lost so often is taken to be the cause."""
+"""The run stops when the actors of one chunk are lost this many times, because the chunk is then the likely cause."""
 
 
 class ChunkActor:
-    """Lives on one accelerator (or, without any, on the cores that Ray gives it) and computes chunks."""
+    """Evaluates chunks on one accelerator, or on the CPU cores that Ray assigns if there is none."""
 
     def __init__(self, job: Job, directory: str, batch_size: int, cache: str | None) -> None:
         from vitjax.evaluating.compute import Evaluator
@@ -33,16 +35,16 @@ class ChunkActor:
         self.job, self.cache = job, None if cache is None else Path(cache)
         self.store = RunStore.open(Path(directory))
         self.evaluator = Evaluator(job, batch_size=batch_size)
-        self.store.log("ray", event="started", **self.evaluator.surroundings())
+        self.store.log("ray", event="started", **self.evaluator.environment())
 
     def run(self, chunk: int) -> int:
-        """Compute and publish; returns the number of images."""
+        """Evaluate a chunk and write its record file; returns the number of images."""
         from vitjax.data.loader import load_chunks
 
-        places = [self.job.chunks[chunk]]
-        for samples in load_chunks(self.job.source, self.job.model.preprocessing, places, workers=0, cache=self.cache):
+        plan = [self.job.chunks[chunk]]
+        for samples in load_chunks(self.job.source, self.job.model.preprocessing, plan, workers=0, cache=self.cache):
             publish(self.job, self.store, chunk, samples, self.evaluator.chunk(samples))
-        return len(places[0])
+        return len(plan[0])
 
 
 def run_on_ray(
@@ -55,12 +57,22 @@ def run_on_ray(
     progress: Progress | None = None,
     actors: int | None = None,
 ) -> None:
-    """Compute every chunk without a sound record file on the Ray cluster that is running, or on a local one.
+    """Evaluate the unfinished chunks of a run on the connected Ray cluster, or on a local one that is started for it.
 
-    The run directory must be one that every node sees. `workers` is of no use here: each actor decodes in threads.
+    The run directory must be on a file system that all nodes share.
 
-    Args: actors: how many; otherwise one for each GPU or TPU of the cluster, or for each core where there are none.
-    Raises ConfigError where Ray is not installed; RunError where a chunk's actor is lost TRIES times.
+    Args:
+        job: the evaluation.
+        store: its run directory.
+        batch_size: images in one call on each device.
+        workers: ignored, since each actor decodes in threads.
+        cache: folder for decoded images; None disables the cache.
+        progress: shows the number of finished images.
+        actors: number of actors; None: one per GPU or TPU of the cluster, or one per core if there are none.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        RunError: the actors of a chunk were lost TRIES times.
     """
     try:
         import ray
@@ -68,67 +80,76 @@ def run_on_ray(
         raise ConfigError("--engine ray needs Ray: pip install 'vitjax[ray]'") from None
 
     with Slot(store.directory, 0, 1):
-        store.sweep()
-        for path in store.damaged():
-            path.unlink(missing_ok=True)
+        store.remove_partial_files()
+        for line in store.remove_damaged():
+            print(line, file=sys.stderr)
         done = store.finished()
-        todo = deque(chunk for chunk in range(len(job.chunks)) if chunk not in done)
-        if not todo:
+        unfinished = deque(chunk for chunk in range(len(job.chunks)) if chunk not in done)
+        if not unfinished:
             return
         started = not ray.is_initialized()
         if started:
             ray.init(log_to_driver=False, include_dashboard=False)
         try:
-            _pull(ray, job, store, todo, batch_size, cache, progress, actors)
+            _run(ray, job, store, unfinished, batch_size, cache, progress, actors)
         finally:
             if started:
                 ray.shutdown()
 
 
-def _pull(ray: Any, job: Job, store: RunStore, todo, batch_size, cache, progress, actors) -> None:
-    needs, most = _resources(ray)
-    remote = ray.remote(max_restarts=0, **needs)(ChunkActor)
-    portable = replace(job, model=replace(job.model, params=jax.tree.map(np.asarray, job.model.params)))
-    shared = ray.put(portable)
-    where = str(store.directory.resolve()), batch_size, None if cache is None else str(cache.resolve())
+def _run(
+    ray: Any,
+    job: Job,
+    store: RunStore,
+    unfinished: deque[int],
+    batch_size: int,
+    cache: Path | None,
+    progress: Progress | None,
+    actors: Any,
+) -> None:
+    resources, available = _resources(ray)
+    actor_class = ray.remote(max_restarts=0, **resources)(ChunkActor)
+    host_job = replace(job, model=replace(job.model, params=jax.tree.map(np.asarray, job.model.params)))
+    shared_job = ray.put(host_job)
+    options = str(store.directory.resolve()), batch_size, None if cache is None else str(cache.resolve())
 
-    def hire() -> Any:
-        return remote.remote(shared, *where)
+    def new_actor() -> Any:
+        return actor_class.remote(shared_job, *options)
 
-    tries: dict[int, int] = {}
-    total = sum(len(job.chunks[chunk]) for chunk in todo)
+    losses: dict[int, int] = {}
+    total = sum(len(job.chunks[chunk]) for chunk in unfinished)
     with (progress or Silent)(total, "images") as on_progress:
         running: dict[Any, tuple[Any, int]] = {}
-        for _ in range(min(actors or most, len(todo))):
-            _give(hire(), todo, running)
+        for _ in range(min(actors or available, len(unfinished))):
+            _start_next(new_actor(), unfinished, running)
         while running:
             (ready, *_), _ = ray.wait(list(running))
             actor, chunk = running.pop(ready)
             try:
                 on_progress(ray.get(ready))
             except ray.exceptions.RayActorError as error:
-                tries[chunk] = tries.get(chunk, 0) + 1
-                if tries[chunk] == TRIES:
-                    raise RunError(f"chunk {chunk}: its worker was lost {TRIES} times; the last: {error}") from error
-                print(f"chunk {chunk}: its worker was lost, another takes it", file=sys.stderr)
-                todo.appendleft(chunk)
-                actor = hire()
+                losses[chunk] = losses.get(chunk, 0) + 1
+                if losses[chunk] == TRIES:
+                    raise RunError(f"chunk {chunk}: its worker was lost {TRIES} times; last error: {error}") from error
+                print(f"chunk {chunk}: its worker was lost; a new worker evaluates it again", file=sys.stderr)
+                unfinished.appendleft(chunk)
+                actor = new_actor()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause if isinstance(error.cause, Exception) else error from None
-            if todo:
-                _give(actor, todo, running)
+            if unfinished:
+                _start_next(actor, unfinished, running)
 
 
-def _give(actor: Any, todo: deque[int], running: dict[Any, tuple[Any, int]]) -> None:
-    chunk = todo.popleft()
+def _start_next(actor: Any, unfinished: deque[int], running: dict[Any, tuple[Any, int]]) -> None:
+    chunk = unfinished.popleft()
     running[actor.run.remote(chunk)] = actor, chunk
 
 
 def _resources(ray: Any) -> tuple[dict[str, Any], int]:
-    """What one actor asks for, and how many of them the cluster holds."""
-    there = ray.cluster_resources()
+    """The resources of one actor, and the number of actors that the cluster has resources for."""
+    cluster = ray.cluster_resources()
     for name in ("GPU", "TPU"):
-        if there.get(name, 0) >= 1:
-            needs: dict[str, Any] = {"num_gpus": 1} if name == "GPU" else {"resources": {"TPU": 1}}
-            return needs, int(there[name])
-    return {"num_cpus": 1}, max(1, int(there.get("CPU", 1)))
+        if cluster.get(name, 0) >= 1:
+            resources: dict[str, Any] = {"num_gpus": 1} if name == "GPU" else {"resources": {"TPU": 1}}
+            return resources, int(cluster[name])
+    return {"num_cpus": 1}, max(1, int(cluster.get("CPU", 1)))

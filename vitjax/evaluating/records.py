@@ -1,4 +1,4 @@
-"""The numbers of a chunk as rows of its record file."""
+"""The results of a chunk as a table of records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def table(job: Job, samples: Samples, results: Results) -> pa.Table:
-    """Records of a chunk, ordered by image and method."""
+    """The records of a chunk, one per image and method, ordered by image and then method; see `rundir.schema`."""
     import pyarrow as pa
 
     methods = [each.label for each in job.requests]
@@ -26,8 +26,8 @@ def table(job: Job, samples: Samples, results: Results) -> pa.Table:
         return np.repeat(np.asarray(values, object if isinstance(values, (list, tuple)) else None), count)
 
     status = results.status.ravel()
-    causes = [STATUSES.get(each, "") if each != "ok" else "" for each in status]
-    causes = [cause or known for cause, known in zip(per_image(samples.cause), causes, strict=True)]
+    meanings = [STATUSES.get(value, "") if value != "ok" else "" for value in status]
+    causes = [cause or meaning for cause, meaning in zip(per_image(samples.cause), meanings, strict=True)]
     values = {
         "index": per_image(samples.index),
         "image_id": per_image(samples.ids),
@@ -44,12 +44,13 @@ def table(job: Job, samples: Samples, results: Results) -> pa.Table:
         "size": per_image(samples.size),
     }
     arrays = {name: pa.array(values[name], type=pa.type_for_alias(kind)) for name, kind in BASE.items()}
-    for name, numbers in results.columns.items():
-        arrays[name] = _numbers(numbers.reshape(len(status), *numbers.shape[2:]))
+    for name, column in results.columns.items():
+        arrays[name] = _metric_array(column.reshape(len(status), *column.shape[2:]))
     return pa.table(arrays)
 
 
-def _numbers(values: np.ndarray) -> pa.Array:
+def _metric_array(values: np.ndarray) -> pa.Array:
+    """[n] as float64, [n, levels] as list<float64>."""
     import pyarrow as pa
 
     if values.ndim == 1:

@@ -1,4 +1,4 @@
-"""evaluate: methods x metrics over a data set, into a run directory that any number of processes can share."""
+"""`evaluate`: methods and metrics over a data set, written to a run directory that several processes can share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import jax
 from vitjax.data.open import open_data
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
-from vitjax.evaluating.engine import Progress, run_chunks
+from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.job import Job, weights_digest
-from vitjax.evaluating.pictures import Pictures
+from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.topology import topology
+from vitjax.execution.progress import Progress
 from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.rundir.status import Status, status
@@ -33,7 +34,15 @@ ENGINES = ("local", "ray")
 
 
 class Run:
-    """A run directory, finished or not. `Run(directory)` opens one."""
+    """The results of an evaluation, finished or not.
+
+    Args:
+        directory: an existing run directory.
+        model, source: model and data set of the run, for overlays in reports; None opens them again when needed.
+
+    Raises:
+        RunError: the directory contains no run, or its run.json is damaged.
+    """
 
     def __init__(self, directory: str | Path, model: Model | None = None, source: Source | None = None) -> None:
         self.directory = Path(directory)
@@ -42,31 +51,41 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the rows depend on: run.json."""
+        """Everything that the records depend on, as stored in run.json."""
         return self.store.config
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are in all."""
+        """Total number of chunks."""
         return ceil_div(self.config["count"], self.config["chunk_size"])
 
     @property
     def finished(self) -> bool:
-        """Whether every chunk has its records."""
+        """Whether all chunks are finished."""
         return len(self.store.finished()) == self.chunks
 
     def status(self) -> Status:
-        """How far it is, with reasons: prints as `vitjax status` does."""
+        """The progress of the run; prints like `vitjax status`."""
         return status(self.store)
 
     def records(self) -> pa.Table:
-        """One row for each image and method, ordered by both; see `vitjax.rundir.schema`."""
+        """The records of all finished chunks, ordered by image and method; see `vitjax.rundir.schema`.
+
+        Raises:
+            RunError: no chunk is finished yet.
+        """
         return self.store.records()
 
     def table(self, ci: float = 0.95, *, baseline: str | None = None, partial: bool = False) -> Table:
-        """Every figure of every method with its interval: prints as a table.
+        """Means of all metrics for all methods, with bootstrap intervals; prints as a table.
 
-        Raises RunError where images are missing, unless `partial`.
+        Args:
+            ci: confidence level of the intervals.
+            baseline: method that the others are compared with.
+            partial: accept an unfinished run.
+
+        Raises:
+            RunError: records of images are missing and `partial` is False.
         """
         from vitjax.report.summary import summarise
         from vitjax.report.tables import Table
@@ -74,49 +93,54 @@ class Run:
         return Table(**vars(summarise(self.config, self.records(), ci=ci, baseline=baseline, partial=partial)))
 
     def report(self, out: Path | None = None, *, with_pictures: bool = True, **options: Any) -> list[Path]:
-        """Write tables, curves and report.html to `out`, or to report/ in the run directory.
+        """Write tables, curves and report.html.
 
-        Overlays of the best and the worst images are computed again from model and data, where these are still there
-        and `with_pictures`. Other options as of `vitjax.report.write.write_report`: baseline, ci, partial.
+        Args:
+            out: directory of the report; None: report/ in the run directory.
+            with_pictures: recompute overlays of the best and worst images, if model and data are still available.
+            options: of `vitjax.report.write.write_report`: baseline, ci, partial.
+
+        Returns:
+            The paths of the files.
         """
         from vitjax.report.write import write_report
 
-        pictures = self._pictures() if with_pictures else None
+        pictures = self._overlays() if with_pictures else None
         return write_report(self.directory, out, pictures=pictures, profile=self.profile(), **options)
 
     def profile(self) -> dict[str, Any]:
-        """Speed and memory of each method: alone on one batch, slow ones as they were while the run computed."""
+        """Speed and memory of each method: quick methods alone on one batch, slow methods as timed during the run."""
         path = self.directory / "profile.json"
-        found = json.loads(path.read_text()) if path.exists() else {"methods": {}}
+        measured = json.loads(path.read_text()) if path.exists() else {"methods": {}}
         spent: dict[str, list[float]] = {}
         for event in self.store.logged():
             for label, (seconds, images) in event.get("slow_methods", {}).items():
                 total = spent.setdefault(label, [0.0, 0])
                 total[0], total[1] = total[0] + seconds, total[1] + images
         slow = {label: {"images_per_second": images / seconds} for label, (seconds, images) in spent.items() if images}
-        return {**found, "methods": {**found["methods"], **slow}}
+        return {**measured, "methods": {**measured["methods"], **slow}}
 
-    def _pictures(self) -> Pictures | None:
+    def _overlays(self) -> Overlays | None:
         try:
-            model, source = self._opened()
+            model, source = self._model_and_source()
             if weights_digest(model.params) != self.config["model"]["sha256"]:
-                raise RunError("the weights are not those of the run")
+                raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
-                raise RunError("the data are not those of the run")
+                raise RunError("the data differ from those of the run")
         except VitjaxError as error:
-            print(f"no pictures in the report: {error}", file=sys.stderr)
+            print(f"the report contains no overlays: {error}", file=sys.stderr)
             return None
-        rows = self.store.records().select(["image_id", "target"]).to_pydict()
-        return Pictures(model, source, self.config, dict(zip(rows["image_id"], rows["target"], strict=True)))
+        records = self.store.records().select(["image_id", "target"]).to_pydict()
+        return Overlays(model, source, self.config, dict(zip(records["image_id"], records["target"], strict=True)))
 
-    def _opened(self) -> tuple[Model, Source]:
+    def _model_and_source(self) -> tuple[Model, Source]:
         if self._model is not None and self._source is not None:
             return self._model, self._source
-        how = self.store.opened
-        if not how:
-            raise RunError("the run was made from objects in memory")
-        model = load(how["model"], how["weights"], dtype=how["dtype"])
-        return model, source_of(model, how["data"], masks=how["masks"])
+        opened = self.store.opened
+        if not opened:
+            raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
+        model = load(opened["model"], opened["weights"], dtype=opened["dtype"])
+        return model, source_of(model, opened["data"], masks=opened["masks"])
 
 
 def evaluate(
@@ -144,33 +168,47 @@ def evaluate(
     progress: Progress | None = None,
     opened: dict[str, Any] | None = None,
 ) -> Run:
-    """Score explanation methods over a data set. The same call again goes on where it stopped.
+    """Evaluate explanation methods by metrics over a data set. Repeating the call resumes an interrupted run.
 
     Args:
-        data: "folder:DIR", "voc:DIR", "imagenet-seg:FILE", "tfds:NAME:SPLIT", "scenes:N", or a `Source` of your own.
-        methods, metrics: names, or {"method": name, **options} and {"metric": name, **options}.
-        out: the run directory; shared by all processes of the run.
-        target: None (predicted class), "label", "top2", a class number or a class name.
-        masks: directory of masks <image name>.png that stand in for the data set's own.
-        limit: only the first so many images.
-        only_correct, min_confidence: leave out images that the model gets wrong, or is less sure of.
-        seed: of methods and metrics that draw random numbers, by image id.
-        chunk_size: images in one record file, the most that a crash costs.
-        save_maps: "float16" or "float32": raw maps are kept, too.
+        model: the model.
+        data: "folder:DIR", "voc:DIR", "imagenet-seg:FILE", "tfds:NAME:SPLIT", "scenes:N", or a `Source`.
+        methods: names, or {"method": name, **options}.
+        metrics: names, or {"metric": name, **options}.
+        out: the run directory, which all processes of the run share.
+        target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.
+        masks: directory of masks <image name>.png that replace the data set's own.
+        limit: use only the first `limit` images.
+        only_correct: exclude images that the model classifies incorrectly.
+        min_confidence: exclude images whose predicted class has a lower probability; in [0, 1).
+        seed: seed of methods and metrics that draw random numbers; the numbers of an image depend on its id.
+        chunk_size: images in one record file; a crash loses at most the chunk being computed.
+        save_maps: "float16" or "float32" saves raw maps as well; None saves none.
         batch_size: images in one call on each device.
-        process: "i/n": this is process i of n, which take every n-th chunk each; jax.distributed's and Slurm's own
-            numbers where not given.
-        devices: this process's devices; all that it sees otherwise.
-        workers: processes that decode; 0 for threads of this one.
-        cache: directory for decoded images: the second run decodes nothing.
-        profile: first run every quick method alone on one batch: images per second and memory for the report.
-        engine: "local", or "ray" for a cluster whose nodes come and go.
-        opened: how a later `vitjax report` opens model and data again: model, weights, dtype, data, masks.
+        process: "i/n": this is process i of n, each of which evaluates every n-th chunk; None takes the numbers of
+            jax.distributed or Slurm.
+        devices: devices of this process; None uses all that are visible to it.
+        workers: processes that decode; 0 uses threads of this process, None chooses by the number of cores.
+        cache: directory for decoded images, so that a second run decodes nothing; None disables the cache.
+        profile: first run every quick method alone on one batch, for images per second and memory in the report.
+        engine: "local", or "ray" for a cluster whose nodes may join and leave.
+        progress: shows the number of finished images.
+        opened: how a later `vitjax report` can open model and data again: model, weights, dtype, data, masks.
 
-    Returns a `Run`: `.table(ci=0.95)`, `.records()`, `.report()`.
-    Raises before any computation: UnknownNameError, ConfigError, LabelError, ImageError (data that is not there),
-    OutputError, RunError with every field in which a run begun earlier differs. Later: RunError for a full disk or too
-    little device memory; what was finished is kept.
+    Returns:
+        A `Run` with `.table(ci=0.95)`, `.records()` and `.report()`.
+
+    Raises:
+        UnknownNameError: a method, a metric or one of their options is unknown.
+        ConfigError: an argument is invalid.
+        LabelError: the target or a label is not a class of the model, or labels are missing.
+        ImageError: the data do not exist, or a loader worker died.
+        OutputError: `out` contains other files or cannot be written.
+        RunError: an existing run in `out` has other settings (lists every field that differs), another process holds
+            the lock, the disk is full, or device memory does not suffice for one image per device.
+
+        Except for dead loader workers, full disks and insufficient device memory, errors are raised before any
+        computation. Completed chunks are preserved.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine={engine!r} is not one of {', '.join(ENGINES)}")
@@ -188,7 +226,7 @@ def evaluate(
         min_confidence=min_confidence,
         save_maps=save_maps,
     )
-    number = topology(process)
+    process_number = topology(process)
     store = RunStore.create(Path(out), job.config, opened)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     options["cache"] = None if cache is None else Path(cache)
@@ -197,12 +235,16 @@ def evaluate(
 
         run_on_ray(job, store, **options)
     else:
-        run_chunks(job, store, process=number, devices=devices, profiled=profile, **options)
+        run_chunks(job, store, process=process_number, devices=devices, profiled=profile, **options)
     return Run(out, model, source)
 
 
 def source_of(model: Model, data: str | Path | Source, *, masks: str | Path | None = None) -> Source:
-    """The data set of a specification, checked against the model's classes."""
+    """Open a data set and check its labels against the model's classes; a `Source` is returned unchanged.
+
+    Raises:
+        ConfigError, ImageError, LabelError: as `vitjax.data.open.open_data`.
+    """
     if not isinstance(data, (str, Path)):
         return data
     spec = str(data)

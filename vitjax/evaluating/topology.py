@@ -1,4 +1,4 @@
-"""Which of several processes this one is. They share a run directory and nothing else: none waits for another."""
+"""The number of this process among the processes of a run, which share only the run directory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ from vitjax.errors import ConfigError
 
 
 def topology(process: str | tuple[int, int] | None = None) -> tuple[int, int]:
-    """(number, count) of this process: "i/n" where given, else as jax.distributed or Slurm say, else (0, 1).
+    """The number of this process and the number of all processes.
 
-    Under jax.distributed (TPU pods, GKE: call `jax.distributed.initialize()` or `vitjax evaluate --distributed`
-    first) every host takes its own chunks on its own devices. Under Slurm nothing needs to be initialised.
+    Processes do not communicate or wait for one another. With jax.distributed (TPU pods, GKE), call
+    `jax.distributed.initialize()` or use `vitjax evaluate --distributed`; every host then evaluates its own chunks on
+    its own devices. Slurm needs no initialisation.
 
-    Raises ConfigError for a text that is not i/n, or a number out of range.
+    Args:
+        process: "i/n" or (i, n); None takes the numbers of jax.distributed or Slurm, or (0, 1) without either.
+
+    Returns:
+        (i, n) with 0 <= i < n.
+
+    Raises:
+        ConfigError: the text does not have the form i/n, or i is out of range.
     """
     if process is not None:
         if isinstance(process, str):
             match = re.fullmatch(r"(\d+)/(\d+)", process.strip())
             if not match:
-                raise ConfigError(f"process {process!r}: give it as i/n, such as 0/2 and 1/2 for two processes")
+                raise ConfigError(f"process {process!r} must have the form i/n, such as 0/2 and 1/2 for two processes")
             process = int(match[1]), int(match[2])
         number, count = process
         if not 0 <= number < count:

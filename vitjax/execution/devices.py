@@ -1,4 +1,4 @@
-"""Images over devices: the batch axis is cut, the weights are copied, and no device ever waits for another."""
+"""The devices of one process: batches are sharded over them, weights replicated, and devices never communicate."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ _COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|reduce-scatter|co
 
 
 class Devices:
-    """The devices of one process as a line along which batches are cut."""
+    """The devices of one process as a one-dimensional mesh, along which batches are sharded."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None) -> None:
         self.devices = list(devices or jax.local_devices())
-        # make_mesh defaults to Explicit axes, under which the sweep compiles with an all-gather of the whole batch.
+        # make_mesh defaults to Explicit axes, under which the shared pass compiles with an all-gather of the batch.
         self.mesh = Mesh(np.asarray(self.devices), ("images",), axis_types=(AxisType.Auto,))
 
     def __len__(self) -> int:
         return len(self.devices)
 
     def cut(self, batch: Any) -> Any:
-        """Arrays that lead with the batch axis, a share on every device; its length is a multiple of their number."""
+        """Shard arrays along their leading batch axis, whose length is a multiple of the number of devices."""
         return jax.device_put(batch, NamedSharding(self.mesh, _CUT))
 
     def copy(self, tree: Any) -> Any:
-        """Arrays that every device has whole."""
+        """Replicate a tree of arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, _WHOLE))
 
     def compile(self, program: Any, *arguments: Any) -> Any:
-        """The executable of a program whose results all lead with the batch axis, as its cut arguments do.
+        """The executable of a program whose results all lead with the batch axis.
 
-        Arguments are arrays, or `jax.ShapeDtypeStruct`s: devices of another platform than this machine's have a
-        compiler and no memory (`python -m benchmarks.tpu_compile`).
+        Every device runs the whole program on its shard (shard_map). The SPMD partitioner alone would shard some
+        products of the shared pass along another axis and gather the batch for them.
 
-        Every device runs the whole program on its share (shard_map): left to itself, the compiler cuts some products
-        of the sweep another way and gathers the batch for them.
+        Args:
+            arguments: arrays placed by `cut` or `copy`, or `jax.ShapeDtypeStruct`s with such shardings, for devices
+                that only compile (`python -m benchmarks.tpu_compile`).
 
-        Raises RunError where there is communication between devices all the same: images do not depend on one another,
-        so that would be a mistake that costs time and ties devices together.
+        Raises: RunError where the compiled program communicates between devices: images are independent, so that
+            would be a defect which costs time and makes devices wait for one another.
         """
         leaves, structure = jax.tree.flatten(arguments)
         signature = tuple((leaf.shape, np.dtype(leaf.dtype), self._spec(leaf)) for leaf in map(_array, leaves))
@@ -66,7 +67,7 @@ def _array(leaf: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _executable(program: Any, mesh: Mesh, structure: Any, signature: tuple[Any, ...], precision: Any) -> Any:
-    """Of a program for arguments of these shapes, under the precision of matrix products that is in force."""
+    """The executable for arguments of these shapes, at the matmul precision in force."""
     shapes = [
         jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in signature
     ]

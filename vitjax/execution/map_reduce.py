@@ -1,4 +1,4 @@
-"""Maps made of many queries to the model that know nothing of one another: perturbed copies, points of a path."""
+"""Explainers that evaluate the model many times for one image, independently: perturbed copies, points of a path."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from vitjax.shapes import Array, ceil_div
 
 
 class MapReduce(NamedTuple):
-    """A round of queries for one image, and what comes of them. Any part of it can be computed by itself.
+    """Evaluations of the model that are independent, and how their values become a map.
 
-    size: how many there are.
-    one: number in 0..size-1 -> what that query contributes, a tree of arrays.
-    finish: the sum of all contributions, or where they are `kept` all of them, [size, ...] -> the map, or a round
-        that needs to know them.
-    together: how many go through the model at once, at most.
+    size: number of evaluations.
+    one: index in 0..size-1 -> that evaluation's value, a tree of arrays.
+    finish: values -> the map, or another `MapReduce` whose evaluations depend on them. It receives the sum of all
+        values, or with `kept` all of them, [size, ...].
+    together: evaluations that are vmapped together, at most.
+    kept: values are kept one by one, not summed.
     """
 
     size: int
@@ -29,43 +30,46 @@ class MapReduce(NamedTuple):
     kept: bool = False
 
     def part(self, number: Array | int, parts: int) -> Any:
-        """The sum of part `number` of equal `parts`, or its contributions; the last ones may go beyond `size`: they
-        add nothing to a sum, and are to be cut off what is kept.
+        """The sum (with `kept`, the values) of part `number` of equal `parts`.
 
-        Memory: that of the queries that are made together.
+        Parts may extend beyond `size`: evaluations beyond it add nothing to a sum; kept values beyond it must be
+        dropped, as `after` does. Memory: `together` evaluations.
         """
         share = ceil_div(self.size, parts)
         rounds = ceil_div(share, self.together)
         together = ceil_div(share, rounds)
         places = jnp.arange(rounds * together).reshape(rounds, together)
 
-        def several(places):
-            numbers = jnp.minimum(number * share + places, self.size - 1)
-            if together == 1:  # XLA's CPU backend has better code for what has no batch axis
-                return jax.tree.map(lambda each: each[None], self.one(numbers[0]))
-            return jax.vmap(self.one)(numbers)
+        def evaluate(places: Array) -> Any:
+            indices = jnp.minimum(number * share + places, self.size - 1)
+            if together == 1:  # XLA's CPU backend compiles better code without a batch axis
+                return jax.tree.map(lambda value: value[None], self.one(indices[0]))
+            return jax.vmap(self.one)(indices)
 
         if self.kept:
-            found = lax.map(several, places)
-            return jax.tree.map(lambda each: each.reshape(-1, *each.shape[2:])[:share], found)
+            values = lax.map(evaluate, places)
+            return jax.tree.map(lambda value: value.reshape(-1, *value.shape[2:])[:share], values)
 
-        def add(total, places):
-            here = several(places)
+        def add(total: Any, places: Array) -> tuple[Any, None]:
+            values = evaluate(places)
             if rounds * together * parts > self.size:
-                counts = (places < share) & (number * share + places < self.size)
-                here = jax.tree.map(lambda each: jnp.where(jnp.expand_dims(counts, range(1, each.ndim)), each, 0), here)
-            return jax.tree.map(lambda total, each: total + each.sum(axis=0), total, here), None
+                valid = (places < share) & (number * share + places < self.size)
+                values = jax.tree.map(
+                    lambda value: jnp.where(jnp.expand_dims(valid, range(1, value.ndim)), value, 0), values
+                )
+            return jax.tree.map(lambda total, value: total + value.sum(axis=0), total, values), None
 
-        zero = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), jax.eval_shape(self.one, places[0, 0]))
+        shapes = jax.eval_shape(self.one, places[0, 0])
+        zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return lax.scan(add, zero, places)[0]
 
-    def after(self, found: Any) -> Any:
-        """What comes of the sums, or the contributions, of all parts."""
-        return self.finish(jax.tree.map(lambda each: each[: self.size], found) if self.kept else found)
+    def after(self, values: Any) -> Any:
+        """The map, or the next `MapReduce`, from the sum or the concatenated values of all parts."""
+        return self.finish(jax.tree.map(lambda value: value[: self.size], values) if self.kept else values)
 
 
-def all_rounds(found: Array | MapReduce) -> Array:
-    """The map itself, every round computed here; a map passes through."""
-    while isinstance(found, MapReduce):
-        found = found.after(found.part(0, 1))
-    return found
+def all_rounds(result: Array | MapReduce) -> Array:
+    """The map of a `MapReduce`, every evaluation computed here; a map passes unchanged."""
+    while isinstance(result, MapReduce):
+        result = result.after(result.part(0, 1))
+    return result

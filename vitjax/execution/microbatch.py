@@ -28,14 +28,14 @@ def microbatched_vmap(
     Memory: one microbatch, and the results.
     """
 
-    def together(count, *arguments):
+    def together(count: int, *arguments: Any) -> Any:
         if count > 1:
             return jax.vmap(one, tuple(in_axes))(*arguments)
         pairs = zip(arguments, in_axes, strict=True)
         alone = (each if axis is None else jax.tree.map(lambda a: a[0], each) for each, axis in pairs)
         return jax.tree.map(lambda a: jnp.asarray(a)[None], one(*alone))
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         batched = [each for each, axis in zip(arguments, in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
         if microbatch_size is None or count <= microbatch_size:
@@ -44,7 +44,7 @@ def microbatched_vmap(
         size = ceil_div(count, microbatches)
         places = jnp.minimum(jnp.arange(microbatches * size), count - 1).reshape(microbatches, size)
 
-        def microbatch(indices):
+        def microbatch(indices: jax.Array) -> Any:
             parts = iter(jax.tree.map(lambda each: each[indices], batched))
             mixed = (next(parts) if axis == 0 else each for each, axis in zip(arguments, in_axes, strict=True))
             return together(size, *mixed)

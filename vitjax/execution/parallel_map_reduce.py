@@ -1,4 +1,4 @@
-"""The queries that one map is made of, spread over the cores of a CPU."""
+"""The evaluations of one image's map, distributed over the worker threads of a CPU."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vitjax.execution.worker_threads import run_in_threads, worker_count
 
 
 class ParallelMapReduce:
-    """Maps of fewer images than there are lanes: every image's queries are cut into parts, one for each lane.
+    """Maps of fewer images than there are worker threads: each image's evaluations are divided among several threads.
 
-    explain: (params, *what there is of one image, seed) -> its map, or Queries.
+    explain: (params, *arguments of one image, seed) -> its map, or a `MapReduce`.
     """
 
     def __init__(self, explain: Callable[..., Any], plan: ExecutionPlan) -> None:
@@ -27,17 +27,16 @@ class ParallelMapReduce:
         self._round = cache(self._program)
 
     def __call__(self, params: Any, images: Sequence[tuple[Any, ...]], seed: Any) -> np.ndarray:
-        """(params, [what there is of one image, ...], seed) -> maps [b, ...].
+        """(params, [arguments of one image, ...], seed) -> maps [b, ...].
 
-        One program for each round of queries, and one for what comes of the last; each is given what those before
-        found.
+        One program for each `MapReduce` in turn, and one for the map; each receives the values of those before it.
         """
         parts = max(1, worker_count() // len(images))
-        found: list[tuple[Any, ...]] = [() for _ in images]
+        values: list[tuple[Any, ...]] = [() for _ in images]
         while True:
             calls = [
                 [(params, *image, seed, before, np.int32(number)) for number in range(parts)]
-                for image, before in zip(images, found, strict=True)
+                for image, before in zip(images, values, strict=True)
             ]
             run = self._round(parts).executable(*calls[0][0])
             done = "map" in jax.tree.unflatten(run.out_tree, range(run.out_tree.num_leaves))
@@ -47,17 +46,17 @@ class ParallelMapReduce:
             joined = [_joined([next(results) for _ in range(parts)]) for _ in images]
             if done:
                 return np.stack(joined)
-            found = [(*before, each) for before, each in zip(found, joined, strict=True)]
+            values = [(*before, new) for before, new in zip(values, joined, strict=True)]
 
     def _program(self, parts: int) -> Program:
-        def run(*arguments):
+        def run(*arguments: Any) -> dict[str, Any]:
             *plain, before, number = arguments
-            found = self._explain(*plain)
-            for each in before:
-                found = found.after(each)
-            if not isinstance(found, MapReduce):
-                return {"map": found}
-            return {"kept" if found.kept else "sum": found.part(number, parts)}
+            result = self._explain(*plain)
+            for values in before:
+                result = result.after(values)
+            if not isinstance(result, MapReduce):
+                return {"map": result}
+            return {"kept" if result.kept else "sum": result.part(number, parts)}
 
         return Program(run, (), self._plan)
 
@@ -67,9 +66,9 @@ def _fetching(run: Callable[..., Any]) -> Callable[[tuple[Any, ...]], Any]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> Any:
-    """What all parts of one image found; the key says how it goes together."""
+    """The values of all parts of one image, concatenated or summed as their key says."""
     (kind,) = parts[0]
-    trees = [each[kind] for each in parts]
+    trees = [part[kind] for part in parts]
     if kind == "kept":
-        return jax.tree.map(lambda *each: np.concatenate(each), *trees)
-    return jax.tree.map(lambda *each: reduce(add, each), *trees)
+        return jax.tree.map(lambda *values: np.concatenate(values), *trees)
+    return jax.tree.map(lambda *values: reduce(add, values), *trees)

@@ -22,7 +22,7 @@ layer costs more, and its weights grow with the square of the width, so the limi
 
 
 class ExecutionPlan(NamedTuple):
-    """Choices that change speed and memory of a program, never its results. Hashable: programs are cached by it.
+    """Choices that change a program's speed and memory, never its results. Hashable: programs are cached by it.
 
     forward_microbatch, backward_microbatch: images computed together by programs that only run forward, and by those
         that also run backward; None computes the whole batch at once.

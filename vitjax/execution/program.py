@@ -1,4 +1,4 @@
-"""A jitted function of a batch; on a CPU its batch is cut over worker threads."""
+"""A jitted function of a batch; on a CPU its batch is divided among worker threads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from vitjax.shapes import ceil_div
 
 
 class Program:
-    """`jax.jit` of a function of a batch, traced under a plan; results lead with the batch axis. On a CPU in lanes.
+    """`jax.jit` of a function of a batch, traced under an execution plan; its results lead with the batch axis.
 
-    Called inside another transformation, with arrays on several devices, or on a device that is no CPU, it is the
-    jitted function and nothing else. In lanes results are numpy arrays, and the call returns when they are there.
+    On a CPU a call divides the batch among worker threads, which run one executable, and returns numpy arrays. Inside
+    another transformation, with arrays on several devices, or on another platform it is the jitted function.
 
-    in_axes: 0 or None for each argument, as of `jax.vmap`.
+    Args:
+        run: function of a batch.
+        in_axes: 0 or None for each argument, as of `jax.vmap`.
+        plan: how the function is laid out.
     """
 
     def __init__(self, run: Callable[..., Any], in_axes: Sequence[int | None], plan: ExecutionPlan) -> None:
@@ -29,22 +32,26 @@ class Program:
         self._executables: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        starts, size = self._cut(arguments)
+        starts, size = self._division(arguments)
         if len(starts) == 1:
             return self.jitted(*arguments)
         parts = [self._part(arguments, start, size) for start in starts]
         executable = self.executable(*parts[0])
-        found = run_in_threads(lambda part: jax.device_get(executable(*part)), parts)
-        skipped = [number * size - start for number, start in enumerate(starts)]
-        return jax.tree.map(lambda *each: np.concatenate([a[n:] for a, n in zip(each, skipped, strict=True)]), *found)
+        results = run_in_threads(lambda part: jax.device_get(executable(*part)), parts)
+        repeated = [number * size - start for number, start in enumerate(starts)]
+
+        def join(*arrays: np.ndarray) -> np.ndarray:
+            return np.concatenate([array[skip:] for array, skip in zip(arrays, repeated, strict=True)])
+
+        return jax.tree.map(join, *results)
 
     def parts(self, *arguments: Any) -> list[Any]:
-        """The arguments of every lane of a call with these: one list, of all of them, where there are no lanes."""
-        starts, size = self._cut(arguments)
+        """The arguments of each worker thread in a call with these; one list where the batch is not divided."""
+        starts, size = self._division(arguments)
         return [self._part(arguments, start, size) for start in starts]
 
     def executable(self, *part: Any) -> Any:
-        """What a lane runs. Compiled once, before the lanes, which would all do it at the same time."""
+        """The executable that worker threads run on a part. Compiled once, before the threads start."""
         leaves, structure = jax.tree.flatten(part)
         settings = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
         key = (structure, settings, *map(jax.typeof, leaves))
@@ -53,29 +60,33 @@ class Program:
         return self._executables[key]
 
     def lower(self, *arguments: Any) -> Any:
-        """As of the jitted function."""
+        """`lower` of the jitted function."""
         return self.jitted.lower(*arguments)
 
     def trace(self, *arguments: Any) -> Any:
-        """As of the jitted function."""
+        """`trace` of the jitted function."""
         return self.jitted.trace(*arguments)
 
     def _part(self, arguments: Sequence[Any], start: int, size: int) -> list[Any]:
-        pairs = zip(arguments, self._in_axes, strict=True)
-        return [each if axis is None else jax.tree.map(lambda a: a[start : start + size], each) for each, axis in pairs]
+        def cut(argument: Any, axis: int | None) -> Any:
+            return argument if axis is None else jax.tree.map(lambda array: array[start : start + size], argument)
 
-    def _cut(self, arguments: Sequence[Any]) -> tuple[list[int], int]:
-        """Where parts begin, and their size: one for all, so that there is one program. Where it does not fit, the last
-        part begins with images that the one before has, too."""
-        batched = [each for each, axis in zip(arguments, self._in_axes, strict=True) if axis == 0]
+        return [cut(argument, axis) for argument, axis in zip(arguments, self._in_axes, strict=True)]
+
+    def _division(self, arguments: Sequence[Any]) -> tuple[list[int], int]:
+        """Where the parts of a batch begin, and their common size, so that one executable serves all.
+
+        Where the batch is not a multiple, the last part begins with images that the part before it computes, too.
+        """
+        batched = [argument for argument, axis in zip(arguments, self._in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
-        here = not setting("jax_default_device") and all(map(_lies_here, jax.tree.leaves(arguments)))
+        here = not setting("jax_default_device") and all(map(_on_default_device, jax.tree.leaves(arguments)))
         size = ceil_div(count, min(worker_count(), count) if here else 1)
         return [min(start, count - size) for start in range(0, count, size)], size
 
 
-def _lies_here(leaf: Any) -> bool:
-    """Whether a lane can compute with it: a value, in memory or on the default device."""
+def _on_default_device(leaf: Any) -> bool:
+    """Whether a worker thread can compute with it: a concrete value in host memory or on the default device."""
     if isinstance(leaf, jax.core.Tracer):
         return False
     return not isinstance(leaf, jax.Array) or leaf.devices() == {jax.local_devices()[0]}

@@ -1,7 +1,8 @@
-"""Worker threads, one on each core of a CPU, each running a program of its own.
+"""Worker threads for a CPU: one for each core, each running an executable on its part of the work.
 
-On a CPU, XLA runs a batched matrix product, most of attention, on one core, whatever the machine has. With a part of
-the batch in each of as many threads as there are cores, every core is busy all the time."""
+XLA's CPU backend runs a batched matrix product, which is most of attention, on one core. With a part of the batch in
+each of as many threads as there are cores, all cores are busy.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +19,33 @@ from vitjax.execution.jax_settings import setting
 
 T, R = TypeVar("T"), TypeVar("R")
 
-
 _thread_state = threading.local()
 
 
 def worker_count() -> int:
-    """Programs that are run side by side: one on each core of a CPU; one inside a lane, and on other devices."""
+    """Number of worker threads: the cores of a CPU; 1 inside a worker thread and on other platforms."""
     if jax.default_backend() != "cpu" or getattr(_thread_state, "taken", False):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_threads(run: Callable[[T], R], items: Iterable[T], stop: threading.Event | None = None) -> list[R]:
-    """[run(each) for each in items], as many at a time as there are lanes, under the caller's settings of precision.
+    """[run(item) for item in items] in worker threads, under the caller's settings of precision.
 
-    Raises what the first of them raises, or the interrupt of the caller, once those that have begun have ended; `stop`
-    is set before that, for whoever wants to end early.
+    Raises: the exception of the first item that fails, or the caller's KeyboardInterrupt, after all calls that have
+        begun have ended. `stop` is set first, so that they can end early.
     """
     items = list(items)
     if worker_count() == 1 or len(items) < 2:
-        return [run(each) for each in items]
+        return [run(item) for item in items]
     precision, wide = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
 
-    def in_thread(each: T) -> R:
+    def in_thread(item: T) -> R:
         _thread_state.taken = True
         with jax.default_matmul_precision(precision), jax.enable_x64(wide):
-            return run(each)
+            return run(item)
 
-    futures = [_threads().submit(in_thread, each) for each in items]
+    futures = [_threads().submit(in_thread, item) for item in items]
     try:
         return [future.result() for future in futures]
     except BaseException:
@@ -60,7 +60,7 @@ def run_in_threads(run: Callable[[T], R], items: Iterable[T], stop: threading.Ev
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(worker_count(), "lane")
+    return ThreadPoolExecutor(worker_count(), "vitjax-worker")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork

@@ -1,4 +1,4 @@
-"""What `explain` returns: raw maps, and the pictures made of them."""
+"""`Explanation`, the result of `explain`: raw maps, and the figures drawn from them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from vitjax.models.model import Model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps of one method over a batch of images."""
+    """Maps of one method over a batch of b images.
+
+    Example: `vitjax.explain(model, "cat.jpg", "rollout").overlay(0)`
+    """
 
     maps: np.ndarray
     """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
     target: np.ndarray
-    """Explained class of each image, int32 [b]."""
+    """Explained class index of each image, int32 [b]."""
     logits: np.ndarray
     """[b, k]"""
     method: str
+    """Name of the method in `vitjax.METHODS`."""
     label: str
+    """The method's name, with the options that were given in parentheses."""
     options: dict[str, Any]
+    """All options, defaults included."""
     level: str
+    """"token" or "pixel": what a cell of a map stands for."""
     images: Images
     model: Model
 
@@ -45,75 +52,85 @@ class Explanation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """softmax of the logits, [b, k]."""
+        """Softmax of the logits, [b, k]."""
         return _softmax(self.logits)
 
     @property
     def degenerate(self) -> np.ndarray:
-        """bool [b]: the map is constant (all zero, say) or not finite, and so says nothing about the image."""
+        """bool [b]: the map is constant (such as all zero) or not finite, so it ranks no part of the image."""
         return np.asarray(map_functions.are_degenerate(self.maps))
 
     @property
     def signed(self) -> bool:
-        """Whether some relevance counts against the class; pictures then show zero as neutral."""
+        """Whether any map contains negative relevance, evidence against the class; figures then show 0 as neutral."""
         return bool((self.maps < 0).any())
 
     def pixels(self) -> np.ndarray:
-        """[b, H, W]: upsampled bilinearly and min-max normalised to [0, 1] per image."""
+        """Maps at pixel size: upsampled bilinearly and min-max normalised to [0, 1] per image, [b, H, W]."""
         size = self.images.pixels.shape[1:3]
         return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size)))
 
     def completeness_gap(self) -> np.ndarray:
-        """|Σ map - (s(x) - s(0))| / |s(x) - s(0)| of each image, float [b], x = 0 the mean colour.
+        """Relative completeness error of each map: |Σ map - (s(x) - s(0))| / |s(x) - s(0)|.
 
-        0 is what methods marked complete promise (integrated gradients, up to their quadrature); meaningless for
-        others. Cost: one forward.
+        s is the target's logit, or its probability if the option `score` says so; the baseline 0 is the mean colour.
+
+        Returns:
+            Float [b], at least 0. It is 0 for complete methods (integrated gradients, up to their quadrature error) and
+            meaningless for other methods.
+
+        Cost: 1F, of the baseline.
         """
         baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
-        rows = np.arange(len(self))
+        image_indices = np.arange(len(self))
         if self.options.get("score") == "probability":
-            difference = self.probabilities[rows, self.target] - _softmax(baseline)[0, self.target]
+            difference = self.probabilities[image_indices, self.target] - _softmax(baseline)[0, self.target]
         else:
-            difference = self.logits[rows, self.target] - baseline[0, self.target]
+            difference = self.logits[image_indices, self.target] - baseline[0, self.target]
         total = self.maps.reshape(len(self), -1).sum(axis=1)
         return np.abs(total - difference) / np.abs(difference)
 
-    def overlay(self, index: int = 0) -> Picture:
-        """The map of image `index` over its photo, a PIL image at model resolution."""
+    def overlay(self, index: int = 0) -> Image:
+        """The map of image `index` laid over the image: a PIL image at the model's resolution."""
         from vitjax import plots
 
         size = self.images.pixels.shape[1:3]
         signed = self.signed and not self.degenerate[index]
-        heat = map_functions.to_display(self.maps[index], size, signed=signed)
-        return plots.overlay(self.images.pixels[index], np.asarray(heat), signed=self.signed)
+        heatmap = map_functions.to_display(self.maps[index], size, signed=signed)
+        return plots.overlay(self.images.pixels[index], np.asarray(heatmap), signed=self.signed)
 
     def caption(self, index: int) -> dict[str, Any]:
-        """Names and probabilities for picture titles: predicted and explained class."""
+        """Text for the figure of one image: label of the method, names and probabilities of predicted and target class.
+
+        Returns:
+            {"method", "predicted", "predicted_probability", "target", "target_probability"}.
+        """
         predicted, target = int(self.predicted[index]), int(self.target[index])
-        p = self.probabilities[index]
+        probabilities = self.probabilities[index]
         return {
             "method": self.label,
             "predicted": self.model.label(predicted),
-            "predicted_probability": float(p[predicted]),
+            "predicted_probability": float(probabilities[predicted]),
             "target": self.model.label(target),
-            "target_probability": float(p[target]),
+            "target_probability": float(probabilities[target]),
         }
 
     def verdict(self, index: int) -> str:
-        """`tabby (62.3 %)`, the predicted class, and the explained one where it is another."""
-        words = self.caption(index)
-        said = f"{words['predicted']} ({100 * words['predicted_probability']:.1f} %)"
+        """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ."""
+        caption = self.caption(index)
+        predicted = f"{caption['predicted']} ({100 * caption['predicted_probability']:.1f} %)"
         if self.predicted[index] == self.target[index]:
-            return said
-        return f"{said}; explained: {words['target']} ({100 * words['target_probability']:.1f} %)"
+            return predicted
+        return f"{predicted}; explained: {caption['target']} ({100 * caption['target_probability']:.1f} %)"
 
     def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
-        """Names and probabilities of the most probable classes, best first; all where there are fewer."""
-        p = self.probabilities[index]
-        return [(self.model.label(int(number)), float(p[number])) for number in np.argsort(-p, kind="stable")[:count]]
+        """Names and probabilities of the `count` most probable classes of image `index`, most probable first."""
+        probabilities = self.probabilities[index]
+        top = np.argsort(-probabilities, kind="stable")[:count]
+        return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
 
     def save_arrays(self, directory: str | Path) -> Path:
-        """Write `<label>.npz`: raw maps, target, logits and image ids."""
+        """Write the raw maps, targets, logits and image ids to `<directory>/<label>.npz` and return its path."""
         path = Path(directory) / f"{file_stem(self.label)}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
@@ -124,50 +141,55 @@ class Explanation:
     def save(
         self, directory: str | Path, *, pdf: bool = False, progress: Callable[[int], None] | None = None
     ) -> list[Path]:
-        """Write the arrays and one strip (photo | map | overlay) per image, `<image id>_<label>.png`.
+        """Write the arrays, and for each image a strip (photo | map | overlay) to `<image id>_<label>.png`.
 
         Args:
+            directory: created if it does not exist.
             pdf: also write each strip as a vector PDF.
-            progress: called with 1 after each picture.
+            progress: called with 1 after each strip.
 
-        Returns the files written.
+        Returns:
+            The files written.
         """
         from vitjax import plots
 
         written = [self.save_arrays(directory)]
         stem = file_stem(self.label)
-        for i, name in enumerate(self.images.ids):
+        for i, image_id in enumerate(self.images.ids):
             figure = plots.strip(self.images.pixels[i], self.maps[i], signed=self.signed, **self.caption(i))
-            written += plots.save(figure, Path(directory) / f"{name}_{stem}.png", pdf=pdf)
+            written += plots.save(figure, Path(directory) / f"{image_id}_{stem}.png", pdf=pdf)
             if progress is not None:
                 progress(1)
         return written
 
 
 def comparison(explanations: Mapping[str, Explanation]) -> Figure:
-    """Grid of images x methods as a figure; all explanations are of the same images.
+    """A figure with a row for each image and a column for each explanation.
 
-    Those of another model than the first's are drawn over the photos as that model saw them, with its prediction.
+    Args:
+        explanations: by label, all of the same images. Explanations of another model than that of the first one are
+            drawn over the images in that model's preprocessing, with its predictions.
     """
     from vitjax import plots
 
     first = next(iter(explanations.values()))
     captions = [first.caption(i) for i in range(len(first))]
-    others = {label: each for label, each in explanations.items() if each.model.name != first.model.name}
+    other_model = {label: other for label, other in explanations.items() if other.model.name != first.model.name}
     return plots.comparison_grid(
         list(first.images.pixels),
-        {label: list(each.maps) for label, each in explanations.items()},
-        signed={label for label, each in explanations.items() if each.signed},
+        {label: list(explanation.maps) for label, explanation in explanations.items()},
+        signed={label for label, explanation in explanations.items() if explanation.signed},
         row_labels=[
-            f"{each['target']} ({100 * each['target_probability']:.0f}\N{NO-BREAK SPACE}%)" for each in captions
+            f"{caption['target']} ({100 * caption['target_probability']:.0f}\N{NO-BREAK SPACE}%)"
+            for caption in captions
         ],
-        own_photos={label: list(each.images.pixels) for label, each in others.items()},
-        notes={label: [each.verdict(i) for i in range(len(each))] for label, each in others.items()},
+        own_photos={label: list(other.images.pixels) for label, other in other_model.items()},
+        notes={label: [other.verdict(i) for i in range(len(other))] for label, other in other_model.items()},
     )
 
 
 def file_stem(label: str) -> str:
-    """A method label as a file name: "rollout(head_fusion=max)" -> "rollout_head_fusion-max"."""
+    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
     return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
 
 

@@ -1,4 +1,4 @@
-"""The compiled programs of explanations: all quick methods in one, each slow one in its own."""
+"""Compiled programs of explanations: one for all quick methods together, one for each slow method."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from vitjax.execution.parallel_map_reduce import ParallelMapReduce
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.explaining.requests import Request
-from vitjax.layerwise.fold import choose_target
-from vitjax.layerwise.run import backward_fold, collect
-from vitjax.models.model import accumulation_dtype
+from vitjax.layerwise.collect import collect
+from vitjax.layerwise.fold import LayerTrace, choose_target
+from vitjax.layerwise.run import backward_fold
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Image, Params, Target, accumulation_dtype
 
 TRACES: Counter[tuple] = Counter()
-"""How often each (config, requests, shape) was traced by JAX; more than once is a bug."""
+"""Number of times that JAX traced each (config, requests, shape). More than once is a defect."""
 
 
 def image_key(seed: Array, image_seed: Array) -> Array:
-    """The PRNG key of one image: by the seed and the image's id alone."""
+    """The PRNG key of one image, a function of the seed and the image's id only."""
     return jax.random.fold_in(jax.random.key(seed), image_seed)
 
 
@@ -35,9 +35,12 @@ image_keys = jax.jit(jax.vmap(image_key, in_axes=(None, 0)))
 
 
 def compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan | None = None) -> Program:
-    """All requests for a batch: (params, x [b,H,W,3], targets [b], seeds [b], seed) -> (logits, target, maps).
+    """The program of all `requests` for a batch of images.
 
-    plan: the active one where not given.
+    Args:
+        plan: how the program is laid out; the active plan where it is None.
+
+    Returns: (params, x [b, H, W, 3], targets [b], image seeds [b], seed) -> (logits, target, a tuple of maps).
     """
     return _compiled(config, requests, plan or active_plan(config))
 
@@ -46,67 +49,73 @@ def compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan 
 def _compiled(config: Config, requests: tuple[Request, ...], plan: ExecutionPlan) -> Program:
     backward = any(map(partial(_runs_backward, config), requests))
 
-    def one(params, image, target, image_seed, seed):
+    def one(params: Params, image: Image, target: Target, image_seed: Array, seed: Array) -> tuple[Any, ...]:
         dtype = params_dtype(params)
         image = image.astype(dtype)
-        folds = [each.method.fold(config, **dict(each.options)) for each in requests if each.method.fold]
+        folds = [wanted.method.fold(config, **dict(wanted.options)) for wanted in requests if wanted.method.fold]
         if folds and isinstance(config, ViTConfig):
             logits, target, results = backward_fold(config, params, image, target, folds)
         else:
             logits = network(config).apply({"params": params}, image)
             target, results = choose_target(logits, target), ()
-        from_sweep = iter(results)
+        of_shared_pass = iter(results)
         key = image_key(seed, image_seed)
         maps = tuple(
-            next(from_sweep)
-            if each.method.explain is None
-            else all_rounds(_explained(each, config, params, image, target, key))
-            for each in requests
+            next(of_shared_pass)
+            if wanted.method.explain is None
+            else all_rounds(_explained(wanted, config, params, image, target, key))
+            for wanted in requests
         )
         out = accumulation_dtype(dtype)
-        return logits.astype(out), target, tuple(m.astype(out) for m in maps)
+        return logits.astype(out), target, tuple(one_map.astype(out) for one_map in maps)
 
     axes = (None, 0, 0, 0, None)
+    batched = microbatched_vmap(one, axes, microbatch_size=plan.microbatch(backward=backward))
 
-    def batched(params, x, targets, seeds, seed):
-        TRACES[config, tuple(each.label for each in requests), x.shape] += 1
-        return microbatched_vmap(one, axes, microbatch_size=plan.microbatch(backward=backward))(
-            params, x, targets, seeds, seed
-        )
+    def counted(params: Params, x: Array, targets: Array, seeds: Array, seed: Array) -> tuple[Any, ...]:
+        TRACES[config, tuple(wanted.label for wanted in requests), x.shape] += 1
+        return batched(params, x, targets, seeds, seed)
 
-    return Program(batched, axes, plan)
+    return Program(counted, axes, plan)
 
 
 @lru_cache(maxsize=64)
-def spread(config: Config, each: Request, plan: ExecutionPlan) -> ParallelMapReduce:
-    """One slow method for fewer images than there are lanes: (params, [(image, target, its seed), ...], seed) -> maps;
-    each target is a class."""
+def parallel_map_reduce(config: Config, wanted: Request, plan: ExecutionPlan) -> ParallelMapReduce:
+    """The program of one slow method for fewer images than there are worker threads.
 
-    def explain(params, image, target, image_seed, seed):
+    Returns: (params, [(image, class index, image seed), ...], seed) -> maps [b, ...].
+    """
+
+    def explain(params: Params, image: Image, target: Target, image_seed: Array, seed: Array) -> Array | MapReduce:
         dtype = params_dtype(params)
-        found = _explained(each, config, params, image.astype(dtype), target, image_key(seed, image_seed))
-        return found if isinstance(found, MapReduce) else found.astype(accumulation_dtype(dtype))
+        result = _explained(wanted, config, params, image.astype(dtype), target, image_key(seed, image_seed))
+        return result if isinstance(result, MapReduce) else result.astype(accumulation_dtype(dtype))
 
     return ParallelMapReduce(explain, plan)
 
 
-def _explained(each: Request, config, params, image, target, key) -> Array | MapReduce:
-    assert each.method.explain is not None
-    return each.method.explain(config, params, image, target, key=key, **dict(each.options))
+def _explained(
+    wanted: Request, config: Config, params: Params, image: Image, target: Target, key: Array
+) -> Array | MapReduce:
+    assert wanted.method.explain is not None
+    return wanted.method.explain(config, params, image, target, key=key, **dict(wanted.options))
 
 
-def _runs_backward(config: Config, each: Request) -> bool:
-    """Whether a method may take gradients or relevance; one that is no fold and not free of cost may."""
-    if each.method.fold is None:
-        return each.method.cost != "0"
-    fold = each.method.fold(config, **dict(each.options))
+def _runs_backward(config: Config, wanted: Request) -> bool:
+    """Whether a method may compute gradients or relevance. Of methods other than folds only free ones do not."""
+    if wanted.method.fold is None:
+        return wanted.method.cost != "0"
+    fold = wanted.method.fold(config, **dict(wanted.options))
     return fold.gradient is not None or fold.rules is not None
 
 
 @lru_cache(maxsize=8)
-def _compiled_trace(config: ViTConfig, score: Any, plan: ExecutionPlan):
-    def one(params, image, target):
+def compiled_trace(config: ViTConfig, score: Any, plan: ExecutionPlan) -> Program:
+    """The program of `vitjax.trace`: (params, x [b, H, W, 3], targets [b]) -> LayerTrace without parameters."""
+
+    def one(params: Params, image: Image, target: Target) -> LayerTrace:
         image = jnp.asarray(image, params_dtype(params))
         return collect(config, params, image, target, gradient=score)[1]._replace(params=None)
 
-    return Program(microbatched_vmap(one, (None, 0, 0), microbatch_size=plan.backward_microbatch), (None, 0, 0), plan)
+    axes = (None, 0, 0)
+    return Program(microbatched_vmap(one, axes, microbatch_size=plan.backward_microbatch), axes, plan)

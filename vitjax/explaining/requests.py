@@ -1,4 +1,4 @@
-"""What is asked for: a method with all its options, checked against the model before anything is computed."""
+"""A requested method with all its options, checked against the model before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from vitjax.nn.vit_config import ViTConfig
 
 
 class Request(NamedTuple):
-    """A method with all its options, hashable."""
+    """A method with all its options; hashable.
+
+    label: the name with the options that were given in parentheses, unique in a call.
+    options: all options, defaults included, sorted by name.
+    """
 
     label: str
     name: str
@@ -21,7 +25,10 @@ class Request(NamedTuple):
 
 
 def request(method: str | dict[str, Any], **options: Any) -> Request:
-    """A method name with options, or {"method": name, **options} -> Request. Raises on unknown names."""
+    """The request of a method by name, or as {"method": name, **options}.
+
+    Raises: UnknownNameError for an unknown method or option, with close matches; ConfigError for an invalid value.
+    """
     if isinstance(method, dict):
         if "method" not in method:
             raise ConfigError(f"a method given as a dict needs the key 'method': {method!r}")
@@ -29,14 +36,14 @@ def request(method: str | dict[str, Any], **options: Any) -> Request:
         name = str(options.pop("method"))
     else:
         name = method
-    found = find_method(name)
+    known = find_method(name)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    label = name + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
-    return Request(label, name, found, tuple(sorted(found.check_options(name, options).items())))
+    label = name + (f"({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
+    return Request(label, name, known, tuple(sorted(known.check_options(name, options).items())))
 
 
 def check_needs(model: Model, wanted: Request) -> None:
-    """Raises ConfigError where the method is not for that kind of model, or needs what the model does not have."""
+    """Raise ConfigError where the method does not apply to that kind of model, or needs what the model lacks."""
     config = model.config
     if wanted.method.cnn is None and not isinstance(config, ViTConfig):
         able = ", ".join(name for name, method in METHODS.items() if method.cnn is not None)
@@ -53,5 +60,5 @@ def check_needs(model: Model, wanted: Request) -> None:
 
 
 def passes(requests: Sequence[Request]) -> int:
-    """How often `progress` hears of each image."""
-    return 1 + sum(each.method.slow for each in requests)
+    """How many times `progress` counts each image: once for all quick methods, once for each slow method."""
+    return 1 + sum(wanted.method.slow for wanted in requests)

@@ -1,4 +1,4 @@
-"""One picture as the model sees it: bytes to pixels, resize, crop, normalisation, exactly as timm does.
+"""Preprocessing of one image exactly as in timm: decoding, resize, crop and normalisation.
 
-NumPy and Pillow only. Data sets of pictures are in `vitjax.data`.
+Depends only on NumPy and Pillow. Data sets of images are in `vitjax.data`.
 """

@@ -1,4 +1,4 @@
-"""Where a pixel of the photograph lands in the model's input, and back: timm's resize and crop as one."""
+"""The mapping between pixels of the original image and of the model's input: timm's resize and crop combined."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ INTERPOLATIONS = tuple(member.name.lower() for member in Image.Resampling)
 class Preprocessing:
     """timm's data configuration.
 
-    size: (height, width) of the model's input [pixels]. crop_pct: size / side that the picture is resized
-    to. crop_mode: "center" keeps the aspect and cuts what sticks out, "squash" drops the aspect, "border"
-    keeps the whole picture and pads with the mean. interpolation: a Pillow filter. mean, std: per channel,
-    of values in 0..1. Raises ConfigError for a value that cannot be.
+    Args:
+        size: (height, width) of the model's input [pixels].
+        crop_pct: input size / side length that the image is resized to.
+        crop_mode: "center" keeps the aspect ratio and crops the longer side; "squash" changes the aspect ratio to the
+            input's; "border" keeps the whole image and pads it with the mean colour.
+        interpolation: name of a Pillow resampling filter.
+        mean, std: per channel, of pixel values in 0..1.
+
+    Raises:
+        ConfigError: a value is invalid.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -43,14 +49,18 @@ class Preprocessing:
         if self.crop_mode not in CROP_MODES:
             raise ConfigError(f"crop_mode must be one of {', '.join(CROP_MODES)}, not {self.crop_mode!r}")
         if self.interpolation not in INTERPOLATIONS:
-            known = ", ".join(INTERPOLATIONS)
-            raise ConfigError(f"interpolation must be one of {known}, not {self.interpolation!r}")
+            valid = ", ".join(INTERPOLATIONS)
+            raise ConfigError(f"interpolation must be one of {valid}, not {self.interpolation!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
-            raise ConfigError(f"mean and std need three values, std above 0: {self.mean}, {self.std}")
+            raise ConfigError(f"mean and std must have three values each, std above 0, not {self.mean} and {self.std}")
 
     @classmethod
     def from_timm(cls, cfg: Mapping[str, Any]) -> Preprocessing:
-        """From a timm `pretrained_cfg` as a dict, with timm's own defaults for what it leaves out."""
+        """From a timm `pretrained_cfg` as a dict; missing entries take timm's defaults.
+
+        Raises:
+            ConfigError: the model does not take 3 channels, or a value is invalid.
+        """
         channels, height, width = cfg.get("input_size") or (3, 224, 224)
         if channels != 3:
             raise ConfigError(f"input_size has {channels} channels; only RGB models are supported")
@@ -66,9 +76,10 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A resize of the whole picture, then a cut of `size` at (top, left); `geometry` makes one.
+    """A resize of the whole image from `original` to `resized`, then a crop of `size` at (top, left).
 
-    Sizes are (height, width) [pixels]. top, left lie in the resized picture, negative where it is padded.
+    Sizes are (height, width) [pixels]. top and left are coordinates in the resized image; they are negative where it is
+    padded. The function `geometry` computes a `Geometry`.
     """
 
     original: tuple[int, int]
@@ -78,39 +89,66 @@ class Geometry:
     size: tuple[int, int]
 
     def image(
-        self, picture: Image.Image, interpolation: str = "bicubic", fill: tuple[int, int, int] = (0, 0, 0)
+        self, image: Image.Image, interpolation: str = "bicubic", fill: tuple[int, int, int] = (0, 0, 0)
     ) -> np.ndarray:
-        """An RGB picture of the original size -> uint8 [H, W, 3], antialiased, padding = `fill`."""
-        self._check((picture.height, picture.width), self.original)
+        """Resize and crop an RGB image, with antialiasing.
+
+        Args:
+            image: an RGB image of the original size.
+            interpolation: name of a Pillow resampling filter.
+            fill: colour of padding.
+
+        Returns:
+            uint8 [H, W, 3].
+
+        Raises:
+            ImageError: the image has another size.
+        """
+        self._check_shape((image.height, image.width), self.original)
         if self.resized != self.original:
-            picture = picture.resize(self.resized[::-1], Image.Resampling[interpolation.upper()])
+            image = image.resize(self.resized[::-1], Image.Resampling[interpolation.upper()])
         canvas = Image.new("RGB", self.size[::-1], fill)
-        canvas.paste(picture, (-self.left, -self.top))
+        canvas.paste(image, (-self.left, -self.top))
         return np.asarray(canvas)
 
     def mask(self, mask: Image.Image | np.ndarray) -> np.ndarray:
-        """A mask or label map [h0, w0] -> [H, W] by nearest neighbour, same dtype, padding = 0.
+        """Resize and crop a mask or label map by nearest neighbour; selects the same pixels as Pillow's NEAREST.
 
-        Picks exactly the pixels that Pillow's NEAREST picks. Raises ImageError for any other size.
+        Args:
+            mask: [h0, w0], of the original size.
+
+        Returns:
+            [H, W], of the same dtype; padding is 0.
+
+        Raises:
+            ImageError: the mask has another size.
         """
         values = np.asarray(mask)
-        self._check(values.shape, self.original)
+        self._check_shape(values.shape, self.original)
         out = np.zeros(self.size, values.dtype)
-        # The part of the cut that lies on the picture, in coordinates of the cut and of the resized picture.
-        (y0, y1), (x0, x1) = self._covered()
+        (y0, y1), (x0, x1) = self._unpadded()
         rows = _nearest(self.original[0], self.resized[0])[y0 + self.top : y1 + self.top]
         columns = _nearest(self.original[1], self.resized[1])[x0 + self.left : x1 + self.left]
         out[y0:y1, x0:x1] = values[np.ix_(rows, columns)]
         return out
 
     def to_original(self, values: np.ndarray) -> np.ndarray:
-        """A map [H, W] at the model's resolution -> float32 [h0, w0] on the photograph, nan outside the crop.
+        """Map values at the model's resolution back to the original image, by bilinear interpolation.
 
-        Bilinear; padding never bleeds into the picture. Raises ImageError if the map is not of `size`.
+        Values of padding do not affect the result.
+
+        Args:
+            values: [H, W].
+
+        Returns:
+            float32 [h0, w0]; NaN outside the crop.
+
+        Raises:
+            ImageError: `values` has another size.
         """
         values = np.asarray(values, np.float32)
-        self._check(values.shape, self.size)
-        (y0, y1), (x0, x1) = self._covered()
+        self._check_shape(values.shape, self.size)
+        (y0, y1), (x0, x1) = self._unpadded()
         low, high, weight, outside_y = _bilinear(self.original[0], self.resized[0], self.top, y0, y1)
         rows = values[low] * (1 - weight)[:, None] + values[high] * weight[:, None]
         low, high, weight, outside_x = _bilinear(self.original[1], self.resized[1], self.left, x0, x1)
@@ -118,7 +156,8 @@ class Geometry:
         out[outside_y[:, None] | outside_x] = np.nan
         return out
 
-    def _covered(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _unpadded(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The part of the crop inside the resized image, in coordinates of the crop: (y0, y1), (x0, x1)."""
         starts = max(0, -self.top), max(0, -self.left)
         ends = (
             min(self.size[0], self.resized[0] - self.top),
@@ -127,19 +166,19 @@ class Geometry:
         return (starts[0], ends[0]), (starts[1], ends[1])
 
     @staticmethod
-    def _check(shape: tuple[int, ...], wanted: tuple[int, int]) -> None:
-        if tuple(shape) != wanted:
-            raise ImageError(f"expected {wanted[0]} x {wanted[1]} (height x width), got shape {tuple(shape)}")
+    def _check_shape(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+        if tuple(shape) != expected:
+            raise ImageError(f"expected {expected[0]} x {expected[1]} (height x width), got shape {tuple(shape)}")
 
 
 def geometry(width: int, height: int, preprocessing: Preprocessing) -> Geometry:
-    """The resize and crop that timm's evaluation transform makes of a width x height picture [pixels]."""
+    """The resize and crop that timm's evaluation transform applies to an image of width x height pixels."""
     size = preprocessing.size
     scale_h, scale_w = (math.floor(side / preprocessing.crop_pct) for side in size)
     if preprocessing.crop_mode == "squash":
         resized = scale_h, scale_w
     elif preprocessing.crop_mode == "center" and scale_h == scale_w:
-        # torchvision truncates the long side; timm's own resize, below, rounds it.
+        # Here timm uses torchvision's resize, which truncates the long side; its own resize, below, rounds it.
         short = min(width, height)
         long = int(scale_h * max(width, height) / short)
         resized = (long, scale_h) if width <= height else (scale_h, long)
@@ -156,13 +195,13 @@ def geometry(width: int, height: int, preprocessing: Preprocessing) -> Geometry:
     )
 
 
-def _offset(side: int, cut: int) -> int:
-    """torchvision's centre crop: half to even where it cuts, the smaller half first where it pads."""
-    return -((cut - side) // 2) if side < cut else round((side - cut) / 2)
+def _offset(side: int, crop: int) -> int:
+    """Start of torchvision's centre crop: rounded half to even; padding puts the smaller half first."""
+    return -((crop - side) // 2) if side < crop else round((side - crop) / 2)
 
 
 def _nearest(original: int, resized: int) -> np.ndarray:
-    """Index of the original pixel under each resized one: Pillow's own choice, whatever the mask's dtype."""
+    """Index of the original pixel that Pillow's NEAREST selects for each resized pixel of one axis."""
     ramp = Image.fromarray(np.arange(original, dtype=np.int32)[None])
     return np.asarray(ramp.resize((resized, 1), Image.Resampling.NEAREST))[0]
 
@@ -170,7 +209,11 @@ def _nearest(original: int, resized: int) -> np.ndarray:
 def _bilinear(
     original: int, resized: int, offset: int, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper index, weight of the upper, and "outside the cut", per original pixel of one axis."""
+    """Bilinear interpolation along one axis of the crop, for each pixel of the original image.
+
+    Returns:
+        Lower index, upper index, weight of the upper one, and whether the pixel lies outside of the crop.
+    """
     centre = (np.arange(original) + 0.5) * (resized / original) - offset
     position = np.clip(centre - 0.5, start, end - 1)
     low = np.floor(position).astype(int)

@@ -1,6 +1,6 @@
-"""Bytes to pixels: read a picture, refuse a damaged one, resize, crop and normalise exactly as timm does.
+"""Read an image, reject damaged ones, and resize, crop and normalise it exactly as timm does.
 
-A leaf module: NumPy and Pillow only.
+Depends only on NumPy and Pillow.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = [
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
-MAX_PIXELS = 178_956_970  # Pillow's own limit: 512 MiB of RGB
+MAX_PIXELS = 178_956_970  # Pillow's limit: 512 MiB of RGB
 MIN_SIDE = 2
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
+_TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -52,10 +52,12 @@ _TURNS = {
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """A decoded picture.
+    """A decoded image.
 
-    pixels: uint8 [h, w, 3], RGB. mode: the Pillow mode it was stored in. exif_orientation: 1..8, as stored in
-    the file, whether applied to `pixels` or not (1 = upright or unknown). name: what errors call it.
+    pixels: uint8 [h, w, 3], RGB.
+    mode: Pillow's mode of the stored image.
+    exif_orientation: 1..8 as stored in the file, whether applied to `pixels` or not; 1 is upright or unknown.
+    name: name of the image in error messages.
     """
 
     pixels: np.ndarray
@@ -65,24 +67,34 @@ class LoadedImage:
 
 
 def check_images(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise one ImageError that counts the missing files and names the first five, if any is missing."""
+    """Check that all files exist.
+
+    Raises:
+        ImageError: files are missing; states their number and names the first five.
+    """
     paths = list(paths)
     missing = [str(path) for path in paths if not Path(path).is_file()]
     if missing:
-        rest = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise ImageError(f"{len(missing)} of {len(paths)} images missing: {', '.join(missing[:5])}{rest}")
+        others = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise ImageError(f"{len(missing)} of {len(paths)} images missing: {', '.join(missing[:5])}{others}")
 
 
 def load_image(source: ImageSource, *, exif: bool = False) -> LoadedImage:
-    """Decode a whole picture to RGB, as timm does: `Image.open(f).convert("RGB")`.
+    """Decode an image to RGB as timm does: `Image.open(f).convert("RGB")`.
 
     Args:
-      source: path, encoded bytes, PIL image, or uint8 array [h, w], [h, w, 3] or [h, w, 4].
-      exif: turn the picture as its EXIF orientation says (timm ignores it).
-    Returns: a `LoadedImage`. Alpha is dropped, not blended.
-    Raises: ImageError, naming the file and the cause: missing, empty, not an image, truncated, more than
-      MAX_PIXELS (refused before decoding), a side below MIN_SIDE, float pixels (their range is unknown).
-    Differs from reference: 16-bit greys are scaled by 1/257; timm clips them to white.
+        source: path, encoded bytes, PIL image, or uint8 array [h, w], [h, w, 3] or [h, w, 4].
+        exif: apply the EXIF orientation, which timm ignores.
+
+    Returns:
+        The decoded image. An alpha channel is dropped, not blended.
+
+    Raises:
+        ImageError: the image is missing, empty, not an image, truncated, has more than MAX_PIXELS pixels (checked
+            before decoding), a side below MIN_SIDE, or float pixels, whose range is unknown. Names the file and the
+            cause.
+
+    Differs from reference: 16-bit greyscale images are scaled by 1/257; timm clips them to white.
     """
     if isinstance(source, np.ndarray):
         return _decode(_from_array(source), "image array", exif)
@@ -92,7 +104,7 @@ def load_image(source: ImageSource, *, exif: bool = False) -> LoadedImage:
         return _decode_stream(io.BytesIO(source), "image bytes", exif)
     if not isinstance(source, (str, os.PathLike)):
         kind = type(source).__name__
-        raise ImageError(f"an image is a path, bytes, a PIL image or a uint8 array, not {kind}")
+        raise ImageError(f"an image must be a path, bytes, a PIL image or a uint8 array, not {kind}")
     try:
         with Path(source).open("rb") as stream:
             return _decode_stream(stream, str(source), exif)
@@ -103,7 +115,18 @@ def load_image(source: ImageSource, *, exif: bool = False) -> LoadedImage:
 
 
 def to_pixels(source: ImageSource, preprocessing: Preprocessing, exif: bool = False) -> np.ndarray:
-    """Load, resize and crop: uint8 [H, W, 3] at `preprocessing.size`, equal to timm's. Raises ImageError."""
+    """Load, resize and crop an image; the result equals timm's.
+
+    Args:
+        source, exif: as in `load_image`.
+        preprocessing: the model's.
+
+    Returns:
+        uint8 [H, W, 3] of size `preprocessing.size`.
+
+    Raises:
+        ImageError: as `load_image`, or the resized image would be empty or have more than MAX_PIXELS pixels.
+    """
     loaded = load_image(source, exif=exif)
     height, width = loaded.pixels.shape[:2]
     geo = geometry(width, height, preprocessing)
@@ -117,13 +140,24 @@ def to_pixels(source: ImageSource, preprocessing: Preprocessing, exif: bool = Fa
 
 
 def normalise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """(pixels / 255 - mean) / std in float32: uint8 [..., 3] -> float32 [..., 3]."""
+    """Normalise pixels: uint8 [..., 3] -> (pixels / 255 - mean) / std, float32 [..., 3]."""
     scaled = np.asarray(pixels, np.float32) / np.float32(255)
     return (scaled - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
 
 
 def preprocess(source: ImageSource, preprocessing: Preprocessing, exif: bool = False) -> np.ndarray:
-    """What the model sees: float32 [H, W, 3], equal to timm's evaluation transform. Raises ImageError."""
+    """The model's input, equal to that of timm's evaluation transform.
+
+    Args:
+        source, exif: as in `load_image`.
+        preprocessing: the model's.
+
+    Returns:
+        float32 [H, W, 3], normalised.
+
+    Raises:
+        ImageError: as `to_pixels`.
+    """
     return normalise(to_pixels(source, preprocessing, exif=exif), preprocessing)
 
 
@@ -138,10 +172,10 @@ def _decode_stream(stream: IO[bytes], name: str, exif: bool) -> LoadedImage:
         size = _header_size(stream, head)
         raise ImageError(f"{name}: {_too_large(*size)}" if size else f"{name}: {cause}") from cause
     except UnidentifiedImageError:
-        page = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-        what = "an HTML or XML page" if page else "not a picture (unknown format or damaged header)"
-        raise ImageError(f"{name}: {what}") from None
-    except Exception as cause:  # Pillow's parsers raise whatever they trip over in bytes that nobody vouches for
+        is_page = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+        reason = "an HTML or XML page" if is_page else "not an image (unknown format or damaged header)"
+        raise ImageError(f"{name}: {reason}") from None
+    except Exception as cause:  # Pillow's parsers raise exceptions of any type for damaged data
         raise ImageError(f"{name}: damaged header: {_one_line(cause)}") from cause
     return _decode(image, name, exif)
 
@@ -151,11 +185,12 @@ def _decode(image: Image.Image, name: str, exif: bool) -> LoadedImage:
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name}: {_too_large(width, height)}")
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name}: {width} x {height} pixels is too small, a side needs {MIN_SIDE}")
+        raise ImageError(f"{name}: {width} x {height} pixels is too small; both sides must be at least {MIN_SIDE}")
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        # Switching it off here would race with other threads.
+        # Setting it to False here would be a race between threads.
         raise ImageError(
-            f"{name}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on, so half a picture would pass for a whole one"
+            f"{name}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True, so truncated images would not be detected; "
+            "set it to False"
         )
     mode = image.mode
     try:
@@ -163,28 +198,28 @@ def _decode(image: Image.Image, name: str, exif: bool) -> LoadedImage:
         rgb = _to_rgb(image, name)
     except ImageError:
         raise
-    except Exception as cause:  # as above
+    except Exception as cause:  # Pillow's decoders raise exceptions of any type for damaged data
         raise ImageError(f"{name}: truncated or damaged: {_one_line(cause)}") from cause
     orientation = _orientation(image)
-    if exif and orientation in _TURNS:
-        rgb = rgb.transpose(_TURNS[orientation])
+    if exif and orientation in _TRANSPOSE_OF_ORIENTATION:
+        rgb = rgb.transpose(_TRANSPOSE_OF_ORIENTATION[orientation])
     return LoadedImage(np.asarray(rgb), mode, orientation, name)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
-        raise ImageError(f"{name}: float pixels have no known range, save the picture with 8 or 16 bits")
+        raise ImageError(f"{name}: the range of float pixels is unknown; save the image with 8 or 16 bits")
     if image.mode not in _SIXTEEN_BIT:
         return image.convert("RGB")
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name}: pixels of {values.min()} to {values.max()} do not fit 16 bits")
+        raise ImageError(f"{name}: pixel values of {values.min()} to {values.max()} do not fit 16 bits")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ImageError(f"an image array is uint8 [h, w, 3], not {array.dtype} {list(array.shape)}")
+        raise ImageError(f"an image array must be uint8 [h, w, 3], not {array.dtype} {list(array.shape)}")
     if not array.size:
         raise ImageError(f"an image array of shape {list(array.shape)} has no pixels")
     return Image.fromarray(array)
@@ -193,20 +228,20 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged metadata beside sound pixels
+    except Exception:  # the metadata is damaged, but the pixels are not
         return 1
-    return value if value in _TURNS else 1
+    return value if value in _TRANSPOSE_OF_ORIENTATION else 1
 
 
 def _header_size(stream: IO[bytes], head: bytes) -> tuple[int, int] | None:
-    """(width, height) from the header alone: `Image.open` checks the size but does not say it."""
+    """(width, height) from the header: the error of `Image.open` does not contain the size."""
     for name in Image.ID:
         factory, accept = Image.OPEN[name]
         stream.seek(0)
         try:
             if accept is None or accept(head[:16]) is True:
                 return factory(stream, "").size
-        except Exception:  # not this format
+        except Exception:  # the file has another format
             continue
     return None
 

@@ -1,4 +1,4 @@
-"""What a recurrence over layers is, and what it sees of a layer."""
+"""`Fold`, a recurrence over layers, and `LayerTrace`, what it reads of a layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.nn.ops import Ops
-from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Target, Tokens
+from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Target, Tokens, at_least_float32
 
 PREDICTED, SECOND = -1, -2
 """Targets that mean "the class with the highest logit" and "the second highest"."""
@@ -19,30 +19,29 @@ Score = Literal["logit", "probability"]
 """The scalar that a method explains."""
 
 Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
-"""Of what, and along which way, a fold's gradients are taken.
+"""The scalar that a fold's gradients are of, and the path along which they are taken.
 
-"logit", "probability": of that score, through everything. "residual": of the logit, along the residual stream and
-the MLPs only, each block's attention input taken as constant. "local": of the logit that the head gives to this
-block's own output, so only the block itself is differentiated; "local_mean": the same with the mean over all tokens
-in place of the model's pooling.
+"logit", "probability": that score, through the whole model. "residual": the logit, along the residual stream and the
+MLPs only, with every block's attention input held constant. "local": the logit that the head computes from this
+block's own output, so that only the block itself is differentiated. "local_mean": as "local", with the mean over all
+tokens in place of the model's pooling.
 
-Of the last three no gradient leaves the rows of the tokens that the head reads: a class token's costs next to
-nothing.
+Gradients of "residual" and "local" exist only at the tokens that the head reads, so that with a class token they cost
+next to nothing.
 """
 
 SCORES = ("logit", "probability")
 
 
 class LayerTrace(NamedTuple):
-    """One block of one image; with a leading axis l (or b, l) the whole stack. Gradients are of the score.
+    """Activations, gradients and relevance of one block for one image; stacked, with a leading axis l (or b, l).
 
-    Floats are float32 at least, so that whatever a method accumulates does not overflow a half-precision model.
+    Floats are float32 or float64, so that what a method accumulates does not overflow a half-precision model.
+    Gradients are of the fold's score. Relevance is what the fold's table of rules propagates from a one at the
+    target's logit; it is None without rules.
 
-    Relevance is there where the fold has rules: what their table makes of a one at the target's logit on its way
-    back.
-
-    In a trace of a "residual" or "local" gradient, attention_grad, middle_grad and output_grad have only the rows
-    `config.readout_slice` ("local_mean": all rows); the other gradients are None.
+    With the gradient "residual" or "local", attention_grad, middle_grad and output_grad hold the tokens
+    `config.readout_slice` only ("local_mean": every token), and the other gradients are None.
     """
 
     layer: Array  # block number, 0 next to the pixels
@@ -54,46 +53,47 @@ class LayerTrace(NamedTuple):
     values: Heads
     scores: Attention  # scaled, before softmax
     attention: Attention  # after softmax, rows sum to 1
-    # What follows is there in sweeps with gradients; of single rows where the gradient stays on them.
+    # In passes with gradients:
     tokens_grad: Tokens = None  # type: ignore[assignment]
     normed_grad: Tokens = None  # type: ignore[assignment]
     middle_grad: Tokens = None  # type: ignore[assignment]
     output_grad: Tokens = None  # type: ignore[assignment]
     scores_grad: Attention = None  # type: ignore[assignment]
     attention_grad: Attention = None  # type: ignore[assignment]
-    linear_grads: Mapping[str, Tokens] | None = None  # by the results of qkv, proj, fc1, fc2
-    # And this in sweeps with rules.
+    # by the outputs of qkv, proj, fc1, fc2
+    linear_grads: Mapping[str, Tokens] = None  # type: ignore[assignment]
+    # In passes with rules:
     tokens_relevance: Tokens = None  # type: ignore[assignment]
     attention_relevance: Attention = None  # type: ignore[assignment]
 
 
 class Boundary(NamedTuple):
-    """What lies outside the blocks, for `Fold.finish`. Gradients of a score and relevance are there if asked for."""
+    """Values outside the blocks, for `Fold.finish`. Gradients and relevance are None unless the fold asks for them."""
 
     params: Params
     image: Image
     tokens: Tokens  # entering block 0
     tokens_grad: Tokens = None  # type: ignore[assignment]
-    patches_grad: Tokens = None  # type: ignore[assignment]  # by the patch embedding's result [patches, c]
+    patches_grad: Tokens = None  # type: ignore[assignment]  # by the patch embedding's output [patches, c]
     image_grad: Image = None  # type: ignore[assignment]
     tokens_relevance: Tokens = None  # type: ignore[assignment]
     image_relevance: Image = None  # type: ignore[assignment]
 
 
 class Fold(NamedTuple):
-    """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)), ends)`.
+    """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)), boundary)`.
 
-    summarise: LayerTrace -> what the method needs of a layer, small.
+    summarise: LayerTrace -> the small part of a layer that the method needs.
     step: (carry, summary, layer number) -> carry.
-    finish: (carry, Ends) -> the method's result.
-    gradient: which gradients the trace holds; None for methods of attention alone.
-    rules: table whose relevance the trace holds beside them.
-    order: "last_left" steps from the last block to the first (information flow, M_{L-1} ... M_0 seen from the
-        readout row); "first_left" from the first to the last, and "stacked" hands `finish` the summaries of all
-        layers, [l, ...]. The last two store one summary per layer.
-    lowest: of a "last_left" fold that looks at nothing below this block. A sweep in which all say so ends there.
-    to_input: whether it looks at gradients or relevance below the attention of its lowest block. A sweep in which none
-        says so is compiled in a form that leaves out what nobody looks at there; its results are right all the same.
+    finish: (carry, Boundary) -> the method's result.
+    gradient: which gradients the trace holds; None for methods that read attention only.
+    rules: the table of relevance rules whose relevance the trace holds as well; None for none.
+    order: "last_left" steps from the last block to the first, as the product M_{L-1} ... M_0 is evaluated from the
+        readout row (information flow). "first_left" steps from the first block to the last. "stacked" hands `finish`
+        the summaries of all layers, [l, ...]. The last two store one summary per layer.
+    lowest: the lowest block that a "last_left" fold reads. A shared pass ends at the lowest block of all its folds.
+    to_input: whether the fold reads gradients or relevance below the attention of its lowest block. It is a hint to
+        the compiled form: a pass in which no fold sets it skips computation that no fold reads. Results are the same.
     """
 
     init: Any
@@ -108,20 +108,15 @@ class Fold(NamedTuple):
 
 
 class PassResults(NamedTuple):
-    """What one sweep over one image yields."""
+    """Results of one shared pass over one image."""
 
     logits: Logits
     target: Target
-    results: tuple[Array, ...]  # one per fold
-
-
-def wide(x: Array) -> Array:
-    """float32 at least."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    results: tuple[Array, ...]  # one for each fold
 
 
 def choose_target(logits: Logits, target: Target) -> Target:
-    """`target`, or the class that PREDICTED or SECOND stands for."""
+    """The class index of a target: itself, or the class that PREDICTED or SECOND stands for."""
     if logits.shape[0] == 1:
         return jnp.zeros_like(target)
     _, best = lax.top_k(logits, 2)
@@ -129,9 +124,9 @@ def choose_target(logits: Logits, target: Target) -> Target:
 
 
 def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
-    """d score / d logits: p_k (e_k - p) for the probability of class k, e_k for every gradient of the logit."""
+    """∂ score / ∂ logits: p_k (e_k - p) for the probability p_k of class k, e_k for its logit."""
     one_hot = jax.nn.one_hot(target, logits.shape[0], dtype=logits.dtype)
     if score != "probability":
         return one_hot
-    p = jax.nn.softmax(wide(logits)).astype(logits.dtype)
+    p = jax.nn.softmax(at_least_float32(logits)).astype(logits.dtype)
     return p[target] * (one_hot - p)

@@ -1,4 +1,4 @@
-"""The model cut where a sweep needs it."""
+"""The model as the pure functions that the shared pass differentiates one by one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
 class Stages(NamedTuple):
     """Pure functions of the parameters, under one table of arithmetic.
 
-    A block is cut in four, at its norms' outputs and the stream after attention. Where a stage takes offsets, the
-    gradient by an offset is that by what it is added to. Its last argument, known, is None or some of the results of
-    linear layers that `block` gave: they are not computed again.
+    A block is four stages, which meet at the outputs of its norms and at the stream after attention. Offsets are zeros
+    that a stage adds to intermediate values: the gradient by an offset is the gradient by that value. `precomputed` is
+    None, or outputs of linear layers as `block` returns them; they are then not rematerialised.
 
     embed: (params, offsets, image) -> tokens entering block 0.
-    block: (params of one block, tokens, rows) -> stream after attention, output, of these rows alone; and the results
-        of linear layers, nested as the parameters are.
-    before_attention: (params of one block, tokens) -> what passes attention by, norm1's output.
-    add_attention: (..., offsets, these two, rows, known) -> stream after attention at these rows, intermediates of all.
-    before_mlp: (..., stream after attention) -> what passes the MLP by, norm2's output.
-    add_mlp: (..., offsets, these two, known) -> output.
-    transform: the last two in one, without offsets.
-    from_attention: (..., arguments of `Block.from_attention`) -> stream after attention.
+    block: (block's params, tokens, token_slice) -> stream after attention and output, both at the tokens of the slice,
+        and outputs of linear layers, nested as the parameters are.
+    before_attention: (block's params, tokens) -> the residual branch past attention, norm1's output.
+    add_attention: (block's params, offsets, *these two, token_slice, precomputed) -> stream after attention at the
+        tokens of the slice, intermediates at every token.
+    before_mlp: (block's params, stream after attention) -> the residual branch past the MLP, norm2's output.
+    add_mlp: (block's params, offsets, *these two, precomputed) -> output.
+    transform: `before_mlp` and `add_mlp` in one, without offsets.
+    from_attention: (block's params, *arguments of `Block.from_attention`) -> stream after attention.
     classify: (params, tokens[, weights]) -> logits.
+    embed_zeros: the offset of `embed`. zeros: token_slice -> offsets of `add_attention` and of `add_mlp`.
     """
 
     embed: Callable[[Params, Any, Image], Tokens]
@@ -45,31 +47,38 @@ class Stages(NamedTuple):
     transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, Tokens, Attended, Heads], Tokens]
     classify: Callable[..., Logits]
-    embed_zeros: Any  # a zero for the patch embedding's result
-    zeros: Callable[[TokenSlice], tuple[Any, Any]]  # offsets of `add_attention` at these rows, and of `add_mlp`
+    embed_zeros: Any
+    zeros: Callable[[TokenSlice], tuple[Any, Any]]
 
 
 def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
-    """Of the model `ViT(config, ops)`."""
+    """The stages of the model `ViT(config, ops)` with parameters of this dtype."""
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
-    def variables(params, perturbations, precomputed=None):
-        # Flax wants all of a collection or no collection at all.
-        found = {"params": params, "perturbations": perturbations, "known": precomputed}
-        return {name: each for name, each in found.items() if each is not None}
+    def variables(params: Params, perturbations: Any, precomputed: Precomputed = None) -> dict[str, Any]:
+        # Flax accepts a complete collection or none.
+        collections = {"params": params, "perturbations": perturbations, "known": precomputed}
+        return {name: collection for name, collection in collections.items() if collection is not None}
 
-    def embed(params, perturbations, image):
+    def embed(params: Params, perturbations: Any, image: Image) -> Tokens:
         return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
 
-    def plain(method):
+    def plain(method: str) -> Callable[..., Any]:
         return lambda params, *inputs: block.apply({"params": params}, *inputs, method=method)
 
-    def both_halves(params, *inputs):
-        found, state = block.apply({"params": params}, *inputs, mutable=["results"], method="halves")
-        return *found, state["results"]
+    def both_halves(params: Params, *inputs: Any) -> tuple[Tokens, Tokens, Any]:
+        (middle, output), state = block.apply({"params": params}, *inputs, mutable=["results"], method="halves")
+        return middle, output, state["results"]
 
-    def add_attention(params, perturbations, skip, normed, token_slice, precomputed):
+    def add_attention(
+        params: Params,
+        perturbations: Any,
+        skip: Tokens,
+        normed: Tokens,
+        token_slice: TokenSlice,
+        precomputed: Precomputed,
+    ) -> tuple[Tokens, Any]:
         middle, state = block.apply(
             variables(params, perturbations, precomputed),
             *(skip, normed, token_slice),
@@ -78,14 +87,14 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         )
         return middle, state["intermediates"]["attn"]
 
-    def add_mlp(params, perturbations, skip, normed, precomputed):
+    def add_mlp(params: Params, perturbations: Any, skip: Tokens, normed: Tokens, precomputed: Precomputed) -> Tokens:
         return block.apply(variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
 
-    def zeros(token_slice):
+    def zeros(token_slice: TokenSlice) -> tuple[Any, Any]:
         tokens = jnp.zeros((config.tokens, config.width), dtype)
         shapes = jax.eval_shape(lambda key: block.init(key, tokens, token_slice), jax.random.key(0))["perturbations"]
-        found = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), shapes)
-        return {"attn": found["attn"]}, {"mlp": found["mlp"]}
+        offsets = jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)
+        return {"attn": offsets["attn"]}, {"mlp": offsets["mlp"]}
 
     patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
     return Stages(

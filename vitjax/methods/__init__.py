@@ -1,4 +1,16 @@
-"""METHODS: every explainer there is. File name == key == name on the command line."""
+"""METHODS: the registry of explainers. A method's key is its file name and its name on the command line.
+
+Notation of the docstrings:
+    l, L: number of a block, 0 next to the pixels, and how many blocks there are.
+    A_l, G_l [h, n, m]: attention of block l after the softmax, and the gradient of the score s by it.
+    E_h: mean over heads.
+    (x)+: max(x, 0).
+    ∘: elementwise product.
+    rownorm(M): every row of M divided by its sum.
+    M[class, patches]: the row of M for the class token, at the columns of the patches. A model that pools by
+        averaging has the mean over the patches' rows in its place.
+    F, B: cost of one forward and of one backward pass of one image.
+"""
 
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.methods import (
@@ -70,16 +82,28 @@ METHODS: dict[str, Method] = {
 
 
 def register(name: str, method: Method) -> None:
-    """Add a method of your own under a name that is still free."""
+    """Adds a method to METHODS.
+
+    Args:
+        name: key of the method; no registered method may have it.
+        method: the explainer; exactly one of its `fold`, `explain` and `explain_on_host` is set.
+
+    Raises:
+        ConfigError: the name is taken, or none or several of the three functions are set.
+    """
     if name in METHODS:
         raise ConfigError(f"method {name!r} is already registered")
-    if sum(way is not None for way in (method.fold, method.explain, method.explain_on_host)) != 1:
-        raise ConfigError(f"method {name!r}: give exactly one of fold, explain and explain_on_host")
+    if sum(function is not None for function in (method.fold, method.explain, method.explain_on_host)) != 1:
+        raise ConfigError(f"method {name!r}: exactly one of fold, explain and explain_on_host must be set")
     METHODS[name] = method
 
 
 def find_method(name: str) -> Method:
-    """The method of that name; an unknown one is an error with close matches."""
+    """The registered method with this name.
+
+    Raises:
+        UnknownNameError: no method has this name; the message lists close matches.
+    """
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     return METHODS[name]

@@ -3,27 +3,33 @@
 import jax
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold
+from vitjax.layerwise.fold import Fold, LayerTrace
 from vitjax.methods.building_blocks import pool_queries, sum_over_layers
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def ag_cam(config: ViTConfig) -> Fold:
-    """map = Σ_l Σ_h (G_l[h, class, :])+ ∘ sigmoid(S_l[h, class, :]) on patches (Leem & Seo 2024).
+    """Sum over blocks and heads of the positive attention gradient, gated by the scores (Leem & Seo 2024).
 
-    S are the scaled scores before the softmax. G is the gradient of the logit that flows along the residual stream
-    and the MLPs only: the normalised input of every attention is taken as constant, as the authors' code does.
+    map = Σ_l Σ_h (G_l[h, class, :])+ ∘ sigmoid(S_l[h, class, :]) on patches.
 
-    Returns values >= 0.
+    S_l are the scaled scores before the softmax. G_l is the gradient of the logit along the residual stream and the
+    MLPs only: the normalised input of every attention layer is held constant, as in the authors' code.
 
-    Cost: two forwards and one backward of the tokens that the head reads. Differs
-    from reference: nothing; the formula printed in the survey of paper 002 is looser than the code.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="ag_cam", target="tabby")`
+    Cost: two forwards and one backward (2F + 1B), the backward at only the tokens that the head reads.
+
+    Differs from reference: nothing. The formula in the survey of Coporan 2025 is less precise than the authors' code.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="ag_cam", target="tabby")`
     """
 
-    def summarise(trace):
+    def summarise(trace: LayerTrace) -> Array:
         gradient = jnp.maximum(pool_queries(config, trace.attention_grad), 0)
         return (gradient * jax.nn.sigmoid(pool_queries(config, trace.scores[:, config.readout_slice]))).sum(axis=0)
 

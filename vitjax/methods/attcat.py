@@ -1,11 +1,12 @@
-"""AttCAT: attentive class activation tokens, gradient x token summed over blocks, weighted by attention."""
+"""AttCAT: attentive class activation tokens, the sum over blocks of gradient x token weighted by attention."""
 
 from typing import Literal
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.methods.building_blocks import over_heads, sum_over_layers
+from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.methods.building_blocks import sum_over_heads, sum_over_layers
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def attcat(
@@ -15,30 +16,36 @@ def attcat(
     hidden: Literal["input", "output"] = "input",
     score: Score = "logit",
 ) -> Fold:
-    """CAT_l[j] = Σ_d (∂s/∂h_l ∘ h_l)[j, d]; map = Σ_l a_l ∘ CAT_l on patches, signed (Qiang et al. 2022).
+    """Sum over blocks of gradient x token, each token weighted by the attention it receives (Qiang et al. 2022).
+
+    CAT_l[j] = Σ_d (∂s/∂h_l ∘ h_l)[j, d]; map = Σ_l a_l ∘ CAT_l on patches.
 
     Args:
-        weights: a_l[j] is the mean over heads and over all queries of A_l[:, j], or the class token's row.
-        hidden: h_l is the residual stream that enters the block (before norm1) or that leaves it.
+        weights: "queries": a_l[j] is the mean of A_l[:, j] over heads and all queries; "cls": the class token's row of
+            the mean over heads.
+        hidden: h_l is the residual stream that enters the block, before norm1 ("input"), or that leaves it ("output").
         score: s is the logit or the probability of the explained class.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
     weights="cls" 0.95, 0.90; hidden="output" 0.89, 0.81.
 
-    Returns signed values.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; signed values.
 
-    Cost: two forwards and one backward. Differs from reference: the published code is for BERT; this is it, carried
-    over to ViT.
+    Cost: two forwards and one backward (2F + 1B).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="attcat", weights="cls")`
+    Differs from reference: the published code is for BERT; this is the same computation on a ViT.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="attcat", weights="cls")`
     """
     readout = config.readout_weights()
 
-    def summarise(trace):
-        token, gradient = (trace.tokens, trace.tokens_grad) if hidden == "input" else (trace.output, trace.output_grad)
-        attention = over_heads(trace.attention) / config.heads
-        seen = attention.mean(axis=0) if weights == "queries" else readout @ attention
-        return seen * (gradient * token).sum(axis=1)
+    def summarise(trace: LayerTrace) -> Array:
+        tokens, gradient = (trace.tokens, trace.tokens_grad) if hidden == "input" else (trace.output, trace.output_grad)
+        attention = sum_over_heads(trace.attention) / config.heads
+        received = attention.mean(axis=0) if weights == "queries" else readout @ attention
+        return received * (gradient * tokens).sum(axis=1)
 
     return sum_over_layers(config, summarise, gradient=score)._replace(to_input=hidden == "input")
 

@@ -1,4 +1,4 @@
-"""Attention flow: the most that each input token can pass to the class token through the layers."""
+"""Attention flow: the maximum flow between the class token and each input token through the attention layers."""
 
 from functools import lru_cache
 
@@ -8,52 +8,68 @@ import numpy as np
 from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
+from vitjax.execution.progress import OnProgress
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
-from vitjax.methods.building_blocks import over_heads
-from vitjax.methods.contract import Method, OnProgress
+from vitjax.methods.building_blocks import sum_over_heads
+from vitjax.methods.contract import Method
 from vitjax.methods.max_flow import input_flows
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Params
+from vitjax.shapes import Array, Image, Params
 
 
 def attention_flow(
     config: ViTConfig, params: Params, images: Array, targets: Array, *, keys: Array, on_progress: OnProgress
 ) -> np.ndarray:
-    """W_l = rownorm(E_h[A_l] + I) are the capacities between layers; f_j = maximum flow from the class token above the
-    last block to input token j; map = f_j / Σ f on patches (Abnar & Zuidema 2020, section 3).
+    """Maximum flow from the class token above the last block to each input token (Abnar & Zuidema 2020, section 3).
 
-    Returns values >= 0 that sum to 1 less the prefix tokens' share. Class-agnostic; flows are nearly saturated, so
-    maps are of low contrast by nature. A model without a class token has a source that feeds all patches alike.
+    W_l = rownorm(E_h[A_l] + I) are the capacities of the edges between tokens above and below block l; f_j is the
+    maximum flow to input token j; map = f_j / Σ f on patches.
 
-    Cost: one forward, and one maximum flow through l·n² edges per token: seconds an image, on all cores (scipy's
-    Dinic, capacities rounded to 1e-9). Differs from reference: nothing; that code takes minutes for 50 tokens.
+    The method is class-agnostic. Flows are nearly saturated, so maps have low contrast. For a model without a class
+    token, the source feeds all patches equally.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="attention_flow")`
+    Args:
+        images: normalised images [b, H, W, 3].
+        targets: unused.
+        keys: unused.
+        on_progress: called with 1 after each image.
+
+    Returns:
+        Maps [b, h, w] over the patches, float64, values >= 0; a map sums to 1 minus the share of the prefix tokens.
+
+    Cost: one forward, and one maximum flow through l·n² edges per token (scipy's Dinic algorithm with capacities
+    rounded to 1e-9): seconds per image on all cores.
+
+    Differs from reference: nothing. The authors' code takes minutes for 50 tokens.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="attention_flow")`
     """
     del keys, targets
     fused = np.asarray(_fused_attention(config, active_plan(config))(params, images), np.float64)
     capacities = fused + np.eye(config.tokens)
     capacities /= capacities.sum(axis=-1, keepdims=True)
     maps = []
-    for layers in capacities:
-        flows = input_flows(layers, np.asarray(config.readout_weights(), np.float64))
+    for image_capacities in capacities:
+        flows = input_flows(image_capacities, np.asarray(config.readout_weights(), np.float64))
         maps.append((flows / flows.sum())[config.prefix :].reshape(config.grid))
         on_progress(1)
     return np.stack(maps)
 
 
 @lru_cache(maxsize=8)
-def _fused_attention(config: ViTConfig, plan: ExecutionPlan):
+def _fused_attention(config: ViTConfig, plan: ExecutionPlan) -> Program:
+    """Program (params, images [b, H, W, 3]) -> mean attention over heads [b, l, n, m]."""
     stack = Fold(
         init=(),
-        summarise=lambda trace: over_heads(trace.attention) / config.heads,
+        summarise=lambda trace: sum_over_heads(trace.attention) / config.heads,
         step=lambda carry, summary, layer: carry,
         finish=lambda stacked, boundary: stacked,
         order="stacked",
     )
 
-    def one(params, image):
+    def one(params: Params, image: Image) -> Array:
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
     return Program(microbatched_vmap(one, (None, 0), microbatch_size=plan.forward_microbatch), (None, 0), plan)

@@ -1,29 +1,37 @@
-"""AttnLRP: attention-aware relevance as a modified gradient times the input."""
+"""AttnLRP: attention-aware relevance, computed as input x modified gradient."""
 
 from typing import Literal
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import at_the_end, times_input
+from vitjax.methods.building_blocks import boundary_fold, input_times_cotangent
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import ATTN_LRP
 
 
 def attn_lrp(config: ViTConfig, *, at: Literal["tokens", "pixels"] = "tokens") -> Fold:
-    """map = Σ_d E^0 ∘ ∂s̃/∂E^0 on patches, s̃ the logit under the rules of Achtibat et al. 2024: identity for the
-    activation and LayerNorm, half to each factor of QKᵀ and AV, Taylor for softmax, LRP-0 for linear layers.
+    """Input times the gradient of the logit under the AttnLRP rules (Achtibat et al. 2024).
+
+    map = Σ_d E^0 ∘ ∂s̃/∂E^0 on patches, where E^0 are the tokens that enter block 0 and s̃ is the logit under these
+    rules: identity rule for the activation and LayerNorm, half of the relevance to each factor of QKᵀ and AV, Taylor
+    rule for softmax, LRP-0 for linear layers.
 
     Args:
-        at: "tokens" reads it at the tokens entering block 0 [h, w], "pixels" at the normalised image [H, W].
+        at: "tokens": input and gradient are those of the tokens that enter block 0, a map [h, w] over the patches;
+            "pixels": those of the normalised image, a map [H, W].
 
-    Returns signed values.
+    Returns:
+        A `Fold` whose result is a map of signed values.
 
-    Cost: two forwards and one backward. Differs from reference: the authors ship no ViT of this form (LXT's is
-    CP-LRP: conservative_lrp with gelu="identity"); they advise the γ-rule for a ViT's linear layers, which is not here.
+    Cost: two forwards and one backward (2F + 1B).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="attn_lrp", at="pixels")`
+    Differs from reference: the authors publish no ViT with these rules (LXT's ViT is CP-LRP, here `conservative_lrp`
+    with gelu="identity"). They recommend the γ-rule for the linear layers of a ViT, which is not implemented here.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="attn_lrp", at="pixels")`
     """
-    return at_the_end(times_input(config, at, "relevance"), rules=ATTN_LRP)
+    return boundary_fold(input_times_cotangent(config, at, "relevance"), rules=ATTN_LRP)
 
 
 METHOD = Method(

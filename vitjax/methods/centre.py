@@ -1,9 +1,9 @@
-"""Centre: a baseline that knows where photographers put their subject."""
+"""Centre: a baseline map that is highest in the middle of the image, where photographers place their subject."""
 
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import at_the_end
+from vitjax.methods.building_blocks import boundary_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
@@ -11,28 +11,35 @@ from vitjax.shapes import Array, Image, Params, Target
 
 
 def centre(config: ViTConfig) -> Fold:
-    """map = 1 - d/d_max, d the distance of a patch's centre to the image's in half-widths and half-heights.
+    """Closeness of each patch to the centre of the image.
 
-    Returns values in [0, 1], the same for every image; 0 in the corners. A localisation figure that does not beat it
-    says nothing about the method.
+    map = 1 - d/d_max, where d is the distance between the centres of a patch and of the image, in units of half the
+    image's width and half its height.
+
+    A localisation score that is not above that of this baseline says nothing about a method.
+
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values in [0, 1], the same for every image, 0 in the
+        corners.
 
     Cost: none of its own.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="centre")`
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="centre")`
     """
-    return at_the_end(lambda boundary: closeness(config))
+    return boundary_fold(lambda boundary: centre_map(config))
 
 
 def on_cnn(config: Config, params: Params, image: Image, target: Target, *, key: Array) -> Array:
-    """The same on the last stage's positions."""
+    """`centre` for a ResNet: the same map on the positions of the last stage."""
     del params, image, target, key
-    return closeness(config)
+    return centre_map(config)
 
 
-def closeness(config: Config) -> Array:
-    """[h, w]: 1 in the middle, 0 in the corners."""
-    down, across = ((jnp.arange(cells) + 0.5) / cells * 2 - 1 for cells in config.grid)
-    distance = jnp.hypot(down[:, None], across)
+def centre_map(config: Config) -> Array:
+    """1 - d/d_max on the grid [h, w] of a model: largest in the middle, 0 in the corners."""
+    y, x = ((jnp.arange(cells) + 0.5) / cells * 2 - 1 for cells in config.grid)
+    distance = jnp.hypot(y[:, None], x)
     return jnp.maximum(1 - distance / jnp.maximum(distance.max(), 1e-6), 0)
 
 

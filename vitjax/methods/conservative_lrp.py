@@ -1,9 +1,9 @@
-"""Conservative LRP: gradient x input with attention and LayerNorm's scale held constant."""
+"""Conservative LRP: gradient x input, with attention weights and LayerNorm's 1/std held constant."""
 
 from typing import Literal
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import at_the_end, times_input
+from vitjax.methods.building_blocks import boundary_fold, input_times_cotangent
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import CONSERVATIVE, CONSERVATIVE_IDENTITY
@@ -15,21 +15,30 @@ def conservative_lrp(
     at: Literal["tokens", "pixels"] = "tokens",
     gelu: Literal["gradient", "identity"] = "gradient",
 ) -> Fold:
-    """map = Σ_d E^0 ∘ ∂s̃/∂E^0 on patches, s̃ the logit with attention weights and 1/std as constants (Ali et al. 2022).
+    """Input times the gradient of the logit, with attention weights and 1/std held constant (Ali et al. 2022).
+
+    map = Σ_d E^0 ∘ ∂s̃/∂E^0 on patches, where E^0 are the tokens that enter block 0 and s̃ is the logit with the
+    attention weights and LayerNorm's 1/std as constants.
 
     Args:
-        at: "tokens" reads it at the tokens entering block 0 [h, w], "pixels" at the normalised image [H, W].
-        gelu: the activation keeps its "gradient", or its ratio f(z)/z is held constant, "identity" (LXT's CP-LRP).
+        at: "tokens": input and gradient are those of the tokens that enter block 0, a map [h, w] over the patches;
+            "pixels": those of the normalised image, a map [H, W].
+        gelu: "gradient": the activation keeps its gradient; "identity": its ratio f(z)/z is held constant, as in LXT's
+            CP-LRP.
 
-    Returns signed values.
+    Returns:
+        A `Fold` whose result is a map of signed values.
 
-    Cost: two forwards and one backward. Differs from reference: the authors' code is a BERT without MLPs; equal to an
-    independent oracle, and with gelu="identity", at="pixels" to LXT 2.1.
+    Cost: two forwards and one backward (2F + 1B).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="conservative_lrp", gelu="identity")`
+    Differs from reference: the authors' code is for a BERT without MLPs. Maps equal those of an independent oracle
+    and, with gelu="identity" and at="pixels", those of LXT 2.1.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="conservative_lrp", gelu="identity")`
     """
     rules = CONSERVATIVE if gelu == "gradient" else CONSERVATIVE_IDENTITY
-    return at_the_end(times_input(config, at, "relevance"), rules=rules)
+    return boundary_fold(input_times_cotangent(config, at, "relevance"), rules=rules)
 
 
 METHOD = Method(

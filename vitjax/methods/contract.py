@@ -1,4 +1,4 @@
-"""What a method is: a pure function of one image, its options, its cost and what it needs."""
+"""`Method`: a pure function of one image with its options, citation, cost and requirements."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Image, Params, Target
 
-OnProgress = Callable[[int], None]
+"""Function that a method calls with the number of images it has finished since the last call."""
 
 
 class Method(NamedTuple):
-    """An explainer. Exactly one of `fold`, `explain` and `explain_on_host` says how it is computed.
+    """An explainer: exactly one of `fold`, `explain` and `explain_on_host` computes its map.
 
-    fold: (config, **options) -> Fold, for recurrences over layers: all that are asked for share one sweep.
-    explain: (config, params, image, target, *, key, **options) -> map, pure and for ONE image; `target` is a
-        class index and `key` a PRNG key that depends on the image's id alone. Or -> Queries, where many of the
-        model make the map.
-    cnn: as `explain`, on a ResNet, with the same options; None: the method is about what only transformers have.
+    title: name for figures and reports.
+    cite: the publication.
+    cost: forwards (F) and backwards (B) per image.
+    fold: (config, **options) -> Fold, for recurrences over layers; all requested folds share one pass over the layers.
+    explain: (config, params, image, target, *, key, **options) -> map, a pure function of ONE image. `target` is a
+        class index and `key` a PRNG key that depends only on the seed and the image's id. A method that evaluates the
+        model many times returns a MapReduce instead of the map.
     explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
-        for what cannot be compiled as a whole; calls on_progress(1) after each image.
-    level: "token" maps are [h, w] on the patch grid (or a ResNet's stage), "pixel" maps [H, W]; an option `at`
-        chooses otherwise.
-    needs: what the model must have: "class_token", "head".
-    cost: in forwards (F) and backwards (B) of one image.
-    slow: tens of forwards and more; not part of "all" on the command line, run in smaller batches.
+        for methods that cannot be compiled as a whole; calls on_progress(1) after each image.
+    cnn: as `explain`, for a ResNet, with the same options; None if the method is defined for transformers only.
+    level: "token": maps are [h, w] on the patch grid (or the positions of a ResNet's stage); "pixel": maps are [H, W].
+        An option `at` overrides it.
+    class_specific: whether the map depends on the target.
+    needs: parts that the model must have, "class_token" or "head".
+    slow: the method costs tens of forwards or more; the command line leaves it out of "all" and runs it in smaller
+        batches.
     complete: maps sum to s(image) - s(0).
-    ill_conditioned: float32 maps have no digits to compare; parity is checked in float64 alone.
+    ill_conditioned: rounding dominates maps in float32, so parity is checked in float64 only.
     """
 
     title: str
@@ -52,19 +56,19 @@ class Method(NamedTuple):
 
     @property
     def definition(self) -> Callable[..., Any]:
-        """The function that holds the formula and its docstring."""
+        """The function that computes the map on a ViT; its docstring states the formula."""
         function = self.fold or self.explain or self.explain_on_host
         assert function is not None
         return function
 
     def level_of(self, options: Mapping[str, Any]) -> Literal["token", "pixel"]:
-        """The level of maps with these options."""
+        """Level of the maps that these options give."""
         levels: dict[Any, Literal["token", "pixel"]] = {"tokens": "token", "pixels": "pixel"}
         return levels.get(options.get("at"), self.level)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Option names and their defaults."""
+        """Names of the options and their defaults."""
         parameters = inspect.signature(self.definition).parameters.values()
         return {
             p.name: p.default
@@ -73,7 +77,16 @@ class Method(NamedTuple):
         }
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options with defaults filled in. Raises on an unknown option or a value that is not a choice."""
+        """`options` completed with the defaults.
+
+        Args:
+            name: name of the method, for error messages.
+            options: values by option name.
+
+        Raises:
+            UnknownNameError: the method has no such option.
+            ConfigError: a value is not among the choices of its option.
+        """
         defaults = self.options
         hints = get_type_hints(self.definition)
         for option, value in options.items():
@@ -85,13 +98,13 @@ class Method(NamedTuple):
         return {**defaults, **options}
 
     def on(self, config: Config) -> Method:
-        """The method as it is computed on that kind of model."""
+        """The method for this kind of model: itself on a ViT; on a ResNet `cnn` takes the place of the functions."""
         return (
             self if isinstance(config, ViTConfig) else self._replace(fold=None, explain=self.cnn, explain_on_host=None)
         )
 
-    def one(self, config: Config, params, image, target, *, key, **options) -> Array:
-        """This method's map of one image, whichever way it is defined."""
+    def one(self, config: Config, params: Params, image: Image, target: Target, *, key: Array, **options: Any) -> Array:
+        """Map of one image, whichever of the functions computes it."""
         if not isinstance(config, ViTConfig):
             assert self.cnn is not None
             return all_rounds(self.cnn(config, params, image, target, key=key, **options))

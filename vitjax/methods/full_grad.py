@@ -1,54 +1,62 @@
-"""FullGrad on tokens: input gradient and the gradients of every bias."""
+"""FullGrad on tokens: input x gradient, and bias x gradient of every bias."""
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.fold import Boundary, Fold, LayerTrace, Score
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 LAYERS = (("qkv", ("attn", "qkv")), ("proj", ("attn", "proj")), ("fc1", ("mlp", "fc1")), ("fc2", ("mlp", "fc2")))
+"""Linear layers of a block: key in `LayerTrace.linear_grads`, path in the block's parameters."""
 
 
 def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
-    """map = Σ_patch |x ∘ ∂s/∂x| + Σ_d |pos ∘ ∂s/∂E^0| + Σ_biases Σ_c |b ∘ ∂s/∂z| (Srinivas & Fleuret 2019).
+    """Sum of |input x gradient| and of |bias x gradient| over all biases (Srinivas & Fleuret 2019).
 
-    The biases b are those of patch_embed.proj, attn.qkv, attn.proj, mlp.fc1 and mlp.fc2, z the output of their layer
-    at the patch tokens; a plain sum of all components.
+    map = Σ_patch |x ∘ ∂s/∂x| + Σ_d |pos ∘ ∂s/∂E^0| + Σ_biases Σ_c |b ∘ ∂s/∂z|, where x are the normalised pixels, pos
+    is the position embedding, E^0 are the tokens that enter block 0, b are the biases of patch_embed.proj, attn.qkv,
+    attn.proj, mlp.fc1 and mlp.fc2, and z is the output of the bias's layer at the patch tokens. The components are
+    summed without rescaling.
 
     Args:
         score: s is the logit or the probability of the explained class.
 
-    Returns values >= 0.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0.
 
-    Cost: two forwards and one backward. Differs from reference: implicit biases of LayerNorm, softmax and GELU are
-    left out, so completeness does not hold; the CNN code rescales every component first.
+    Cost: two forwards and one backward (2F + 1B).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="full_grad")`
+    Differs from reference: the implicit biases of LayerNorm, softmax and GELU are left out, so completeness does not
+    hold. The authors' code for CNNs rescales each component before the sum.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="full_grad")`
     """
     prefix = config.prefix
 
-    def summarise(trace):
+    def summarise(trace: LayerTrace) -> Array:
         total = jnp.zeros(config.tokens)
         for name, (part, layer) in LAYERS:
             if "bias" in trace.params[part][layer]:
                 total = total + jnp.abs(trace.linear_grads[name]) @ jnp.abs(trace.params[part][layer]["bias"])
         return total
 
-    def finish(total, boundary):
-        patch = total[prefix:]
+    def finish(total: Array, boundary: Boundary) -> Array:
+        patches = total[prefix:]
         if config.patch_bias:
             bias = boundary.params["patch_embed"]["proj"]["bias"]
-            patch = patch + jnp.abs(bias * boundary.patches_grad).sum(axis=1)
-        position = boundary.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
-        patch = patch + jnp.abs(position * boundary.patches_grad).sum(axis=1)
-        (down, across), p = config.grid, config.patch_size
-        pixels = jnp.abs(boundary.image * boundary.image_grad).reshape(down, p, across, p, 3).sum(axis=(1, 3, 4))
-        return pixels + patch.reshape(config.grid)
+            patches = patches + jnp.abs(bias * boundary.patches_grad).sum(axis=1)
+        positions = boundary.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
+        patches = patches + jnp.abs(positions * boundary.patches_grad).sum(axis=1)
+        (height, width), p = config.grid, config.patch_size
+        pixels = jnp.abs(boundary.image * boundary.image_grad).reshape(height, p, width, p, 3).sum(axis=(1, 3, 4))
+        return pixels + patches.reshape(config.grid)
 
     return Fold(
         init=jnp.zeros(config.tokens),
         summarise=summarise,
-        step=lambda total, here, layer: total + here,
+        step=lambda total, layer_values, layer: total + layer_values,
         finish=finish,
         gradient=score,
         to_input=True,

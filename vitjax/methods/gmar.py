@@ -1,13 +1,14 @@
-"""GMAR: rollout with heads weighted by the norm of their gradients."""
+"""GMAR: attention rollout with heads weighted by the norm of their gradients."""
 
 from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.methods.building_blocks import checked_layer, over_heads, patch_map, row_normalise
+from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.methods.building_blocks import checked_layer, patch_map, row_normalise, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def gmar(
@@ -21,48 +22,56 @@ def gmar(
     score: Score = "logit",
     variant: Literal["canonical", "joita2025"] = "canonical",
 ) -> Fold:
-    """w_h = ‖G_l[h]‖ / Σ_h ‖G_l[h]‖; Â_l = Σ_h w_h A_l[h]; M_l = Â_l + αI; map = (Π M_l)[class, patches].
+    """Attention rollout with each head weighted by its share of the gradient norm (Jo et al. 2025).
+
+    w_h = ‖G_l[h]‖ / Σ_h ‖G_l[h]‖; Â_l = Σ_h w_h A_l[h]; M_l = Â_l + αI; map = (Π_l M_l)[class, patches].
 
     Args:
         norm: L1 or L2 norm over all n x n entries of a head's gradient.
-        alpha: weight of the identity, the residual connection.
-        normalize: divide the rows of M_l by their sums.
-        order: "last_left" is M_{L-1} ... M_0, information flow; "first_left" M_0 ... M_{L-1}, as paper 001 prints it.
-        start_layer: blocks below it are left out.
-        score: G is the gradient of the logit or of the probability.
-        variant: "joita2025" is the code behind paper 001: mean over heads of w_h A_h instead of the sum, rows
-            normalised, first_left (`normalize` and `order` are then not used).
+        alpha: α, the weight of the identity, which stands for the residual connection.
+        normalize: divide each row of M_l by its sum.
+        order: "last_left" multiplies M_{L-1} ... M_0, the direction of information flow; "first_left" multiplies
+            M_0 ... M_{L-1}, as printed in Joita 2025.
+        start_layer: number of the lowest block in the product.
+        score: G is the gradient of the logit or of the probability of the explained class.
+        variant: "joita2025" is the code of Joita 2025: the mean over heads of w_h A_h instead of the sum, rows
+            normalised, order "first_left"; `normalize` and `order` are then ignored.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
     joita2025 0.55, 0.06; first_left 0.46, -0.05; norm="l2" 1.00, 0.99; normalize=True 1.00, 1.00.
 
-    Returns values >= 0.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0.
 
-    Cost: two forwards and one backward; first_left stores l·n².
+    Raises:
+        ConfigError: the model has no block `start_layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="gmar", norm="l2")`
+    Cost: two forwards and one backward (2F + 1B). Order "first_left" stores l·n² numbers.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="gmar", norm="l2")`
     """
     start = checked_layer(config, start_layer, "start_layer")
     readout = config.readout_weights()
     identity = alpha * jnp.eye(config.tokens)
-    as_published = variant == "joita2025"
+    joita2025 = variant == "joita2025"
 
-    def summarise(trace):
-        size = jnp.abs(trace.attention_grad) if norm == "l1" else jnp.square(trace.attention_grad)
-        per_head = size.sum(axis=(1, 2))
-        per_head = per_head if norm == "l1" else jnp.sqrt(per_head)
-        weights = per_head / per_head.sum()
-        fused = over_heads(weights[:, None, None] * trace.attention)
-        moves = (fused / config.heads if as_published else fused) + identity
-        return row_normalise(moves) if normalize or as_published else moves
+    def summarise(trace: LayerTrace) -> Array:
+        magnitude = jnp.abs(trace.attention_grad) if norm == "l1" else jnp.square(trace.attention_grad)
+        norms = magnitude.sum(axis=(1, 2))
+        norms = norms if norm == "l1" else jnp.sqrt(norms)
+        weights = norms / norms.sum()
+        fused = sum_over_heads(weights[:, None, None] * trace.attention)
+        transition = (fused / config.heads if joita2025 else fused) + identity
+        return row_normalise(transition) if normalize or joita2025 else transition
 
     return Fold(
         init=readout,
         summarise=summarise,
-        step=lambda row, moves, layer: jnp.where(layer >= start, row @ moves, row),
+        step=lambda row, transition, layer: jnp.where(layer >= start, row @ transition, row),
         finish=lambda row, boundary: patch_map(config, row),
         gradient=score,
-        order="first_left" if as_published else order,
+        order="first_left" if joita2025 else order,
     )
 
 

@@ -1,34 +1,43 @@
-"""Gradient x input."""
+"""Gradient x input: the elementwise product of the input and its gradient, summed over channels."""
 
 from typing import Literal
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Fold, Score, wide
+from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.score import image_gradient
-from vitjax.methods.building_blocks import at_the_end, times_input
+from vitjax.methods.building_blocks import boundary_fold, input_times_cotangent
 from vitjax.methods.contract import Method
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Image, Params, Target
+from vitjax.shapes import Array, Image, Params, Target, at_least_float32
 
 At = Literal["pixels", "tokens"]
 
 
 def gradient_x_input(config: ViTConfig, *, at: At = "pixels", score: Score = "logit") -> Fold:
-    """map = Σ_channels x ∘ ∂s/∂x (Shrikumar et al. 2016).
+    """Input times gradient, summed over channels (Shrikumar et al. 2016).
+
+    map = Σ_channels x ∘ ∂s/∂x.
 
     Args:
-        at: x is the normalised image, "pixels" [H, W], or the "tokens" entering block 0 on patches [h, w]
-            (ViTs).
+        at: "pixels": x is the normalised image, the map is [H, W]; "tokens": x are the tokens that enter block 0, the
+            map is [h, w] over the patches (ViTs only).
         score: s is the logit or the probability of the explained class.
 
-    Returns signed values.
+    Returns:
+        A `Fold` whose result is a map of signed values.
 
-    Cost: two forwards and one backward. Differs from reference: nothing.
+    Raises:
+        ConfigError: at="tokens" on a ResNet.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="gradient_x_input", at="tokens")`
+    Cost: two forwards and one backward (2F + 1B).
+
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="gradient_x_input", at="tokens")`
     """
-    return at_the_end(times_input(config, at, "grad"), gradient=score)
+    return boundary_fold(input_times_cotangent(config, at, "grad"), gradient=score)
 
 
 def on_cnn(
@@ -41,11 +50,11 @@ def on_cnn(
     at: At = "pixels",
     score: Score = "logit",
 ) -> Array:
-    """The same of a ResNet, at pixels."""
+    """`gradient_x_input` for a ResNet, at pixels only."""
     del key
     if at != "pixels":
         raise ConfigError(f"method 'gradient_x_input': at={at!r} needs a transformer; a ResNet has pixels only")
-    return (wide(image) * image_gradient(config, params, image, target, score)).sum(axis=-1)
+    return (at_least_float32(image) * image_gradient(config, params, image, target, score)).sum(axis=-1)
 
 
 METHOD = Method(

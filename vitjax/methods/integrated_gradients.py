@@ -1,6 +1,6 @@
-"""Integrated gradients along the line from the mean colour to the image."""
+"""Integrated gradients along the straight path from the mean colour to the image."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -27,56 +27,67 @@ def integrated_gradients(
     quadrature: Quadrature = "gausslegendre",
     score: Score = "logit",
 ) -> MapReduce:
-    """map = Σ_channels x ∘ Σ_k w_k ∂s/∂x(α_k x), x the normalised image, baseline 0 (Sundararajan et al. 2017, eq. 3).
+    """Input times the mean gradient along the path from the mean colour (Sundararajan et al. 2017, eq. 3).
+
+    map = Σ_channels x ∘ Σ_k w_k ∂s/∂x(α_k x), where x is the normalised image, the baseline is 0 (the mean colour),
+    and α_k, w_k are the points and weights of a quadrature over [0, 1].
 
     Args:
-        steps: points of the integral.
-        quadrature: "gausslegendre"; "riemann_trapezoid", α = linspace(0, 1, steps), weights 1/steps with halved ends,
-            as captum has it (they sum to 1 - 1/steps); "riemann_middle", the midpoints; "adaptive", which first looks
-            at s itself, cuts the path into panels between its bends and takes the point of each where the slope of s
-            is the panel's mean slope: the path crosses sharp bends within the first few percent of α, which equal steps
-            miss.
+        steps: number of points of the quadrature, at least 1.
+        quadrature: "gausslegendre": Gauss-Legendre points and weights.
+            "riemann_trapezoid": α = linspace(0, 1, steps), weights 1/steps with both ends halved, as in captum; the
+            weights sum to 1 - 1/steps.
+            "riemann_middle": midpoints of equal intervals.
+            "adaptive": evaluates s along the path first, divides the path into panels that are narrow where s bends,
+            and takes in each panel the point where the slope of s equals the panel's mean slope. The path often has
+            sharp bends within the first few percent of α, which equal steps miss.
         score: s is the logit or the probability of the explained class.
 
-    Returns signed values at pixels [H, W]. They sum to s(x) - s(0) up to the quadrature;
-    `Explanation.completeness_gap()` says how far they are from it.
+    Returns:
+        A `MapReduce` whose result is a map [H, W] over pixels; signed values that sum to s(x) - s(0) up to the error
+        of the quadrature, which `Explanation.completeness_gap()` measures.
 
-    Cost: per step two forwards and one backward; memory does not grow with steps. "adaptive":
-    514 + 8 * steps forwards before; several hundred Gauss-Legendre steps cost as much and are as complete. Differs from
-    reference: nothing; the adaptive quadrature is ours.
+    Raises:
+        ConfigError: `steps` is below 1.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="integrated_gradients", steps=64)`
+    Cost: two forwards and one backward per step; memory does not grow with `steps`. "adaptive" first evaluates
+    514 + 8·steps forwards; Gauss-Legendre with several hundred steps costs as much and is as complete.
+
+    Differs from reference: nothing; the adaptive quadrature is specific to vitjax.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="integrated_gradients", steps=64)`
     """
     del key
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
-    def at(alphas, finish):
-        """Scores at these points of the path."""
-
-        def one(number):
+    def scores_along_path(alphas: Array, finish: Any) -> MapReduce:
+        def score_at(number: Array) -> Array:
             return score_of(config, params, alphas.astype(dtype)[number] * image, target, score)
 
         together = active_plan(config).queries(backward=False)
-        return MapReduce(len(alphas), one, finish, together=together, kept=True)
+        return MapReduce(len(alphas), score_at, finish, together=together, kept=True)
 
-    def through(nodes):
-        alphas, weights = (jnp.asarray(each, dtype) for each in nodes)
+    def integral(nodes: Any) -> MapReduce:
+        alphas, weights = (jnp.asarray(values, dtype) for values in nodes)
 
-        def one(number):
+        def weighted_gradient(number: Array) -> Array:
             return weights[number] * image_gradient(config, params, alphas[number] * image, target, score)
 
         together = active_plan(config).queries(backward=True)
-        return MapReduce(steps, one, lambda total: (image * total).sum(axis=-1), together=together)
+        return MapReduce(steps, weighted_gradient, lambda total: (image * total).sum(axis=-1), together=together)
 
     if quadrature != "adaptive":
-        return through(fixed_nodes(quadrature, steps))
-    look = AdaptiveNodes(steps)
+        return integral(fixed_nodes(quadrature, steps))
+    adaptive = AdaptiveNodes(steps)
 
-    def inside(values):
-        edges = look.panels(values)
-        return at(look.places(edges), lambda values: through(look.nodes(edges, values)))
+    def refine(coarse_scores: Array) -> MapReduce:
+        edges = adaptive.panel_edges(coarse_scores)
+        return scores_along_path(
+            adaptive.fine_points(edges), lambda fine_scores: integral(adaptive.nodes(edges, fine_scores))
+        )
 
-    return at(look.everywhere(), inside)
+    return scores_along_path(adaptive.coarse_points(), refine)
 
 
 METHOD = Method(

@@ -1,14 +1,15 @@
-"""LeGrad: each block's attention differentiated by the score the head gives to that block's own output."""
+"""LeGrad: gradient by each block's attention of the score that the head gives to that block's output."""
 
 from typing import Literal
 
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import over_heads, sum_over_layers
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.methods.building_blocks import sum_over_heads, sum_over_layers
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def legrad(
@@ -18,39 +19,49 @@ def legrad(
     layers: int | None = None,
     variant: Literal["canonical", "joita2025"] = "canonical",
 ) -> Fold:
-    """s_l = W_k · LN(pool(x_{l+1})); map = Σ_l E_h[mean_n (∂s_l/∂A_l)+[h, n, patches]] (Bousselham et al. 2025).
+    """Sum over blocks of the positive gradient of each block's own score by its attention (Bousselham et al. 2025).
+
+    s_l = W_k · LN(pool(x_{l+1})); map = Σ_l E_h[mean_n (∂s_l/∂A_l)+[h, n, patches]], where x_{l+1} is the output of
+    block l, LN the final LayerNorm and W_k the head's weights of the explained class k.
 
     Args:
-        pool: "cls" is the model's own pooling (its class token, or its average), "mean" the mean over all tokens,
-            prefix included, as the authors' code does for CLIP.
-        layers: number of last blocks summed; None is all. The authors' code uses 2.
-        variant: "joita2025" is the code behind paper 001: ONE backward of the final logit, E_h[(G_l)+ ∘ A_l]
-            without prefix rows and columns, averaged over KEYS, mean over layers (`pool` and `layers` are not used).
+        pool: "cls" is the model's own pooling (its class token or its average); "mean" is the mean over all tokens,
+            prefix included, as in the authors' code for CLIP.
+        layers: sum over this many last blocks, 1 to depth; None sums over all. The authors' code uses 2.
+        variant: "joita2025" is the code of Joita 2025: ONE backward of the final logit, E_h[(G_l)+ ∘ A_l] without
+            prefix rows and columns, averaged over KEYS, mean over blocks; `pool` and `layers` are then ignored.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
     joita2025 0.22, -0.58; pool="mean" 0.90, 0.73; layers=2 0.85, 0.57.
 
-    Returns values >= 0. The paper averages over blocks, the authors' code sums; this sums.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0.
 
-    Cost: two forwards and one backward, of each block alone.
+    Raises:
+        ConfigError: `layers` is outside 1..depth.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="legrad", layers=2)`
+    Cost: two forwards and one backward (2F + 1B); each block is differentiated by itself.
+
+    Differs from reference: nothing. The paper averages over blocks and the authors' code sums; this method sums.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="legrad", layers=2)`
     """
     if layers is not None and not 1 <= layers <= config.depth:
-        raise ConfigError(f"layers={layers}: the model has {config.depth} blocks")
+        raise ConfigError(f"layers={layers}: must be in 1..{config.depth}, the number of blocks of the model")
     first = 0 if layers is None else config.depth - layers
 
     if variant == "joita2025":
 
-        def per_query(trace):
-            cam = over_heads(jnp.maximum(trace.attention_grad, 0) * trace.attention) / config.heads
-            # A value per patch query; padded to all tokens, whose prefix is cut off again at the end.
+        def mean_over_keys(trace: LayerTrace) -> Array:
+            cam = sum_over_heads(jnp.maximum(trace.attention_grad, 0) * trace.attention) / config.heads
+            # Padded to all tokens, because the fold drops the prefix at the end.
             return jnp.pad(cam[config.prefix :, config.prefix :].mean(axis=1), (config.prefix, 0)) / config.depth
 
-        return sum_over_layers(config, per_query, gradient="logit")
+        return sum_over_layers(config, mean_over_keys, gradient="logit")
 
-    def summarise(trace):
-        # A mean over all queries: those that the head does not read have no gradient.
+    def summarise(trace: LayerTrace) -> Array:
+        # The sum is over the rows that the trace has; the rows of all other queries have a gradient of 0.
         return jnp.maximum(trace.attention_grad, 0).sum(axis=(0, 1)) / (config.heads * config.tokens)
 
     gradient: Literal["local", "local_mean"] = "local" if pool == "cls" else "local_mean"

@@ -1,31 +1,37 @@
-"""LRP: relevance propagated through the whole model, down to pixels."""
+"""LRP: relevance propagated from the logit through the whole model to the pixels."""
 
 from typing import Literal
 
 from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import at_the_end
+from vitjax.methods.building_blocks import boundary_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import Z_RULES
 
 
 def lrp(config: ViTConfig, *, rules: Literal["original", "zplus"] = "original") -> Fold:
-    """A one at the logit is handed back layer by layer; the patch embedding by the z^B rule; map = Σ_channels R
-    (Bach et al. 2015; on ViT as in Chefer et al. 2021a).
+    """Relevance of the pixels (Bach et al. 2015; on ViT as in Chefer et al. 2021a).
+
+    A relevance of 1 at the logit is propagated back layer by layer, through the patch embedding by the z^B rule;
+    map = Σ_channels R, where R is the relevance of the image.
 
     Args:
-        rules: "original" (what the published full-LRP baseline runs) or "zplus".
+        rules: table of relevance rules, "original" (the published full-LRP baseline) or "zplus".
 
-    Returns signed values [H, W] at pixels; under "original" they reach 1e9 and more, because every linear layer
-    doubles the relevance.
+    Returns:
+        A `Fold` whose result is a map [H, W] over pixels; signed values. With rules="original" they reach 1e9 and more,
+        because every linear layer doubles the relevance.
 
-    Cost: two forwards and a backward of relevance worth about three. Chaotic in float32: there, maps agree with
-    those of float64 in nothing but their look. Differs from reference: per image, see transformer_attribution.
+    Cost: two forwards and one backward pass of relevance, which costs about three backwards (2F + 3B). The method is
+    numerically chaotic in float32: maps resemble those in float64 but do not agree in any digit.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="lrp", rules="zplus")`
+    Differs from reference: sums of relevance are per image, not over the batch (see `transformer_attribution`).
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="lrp", rules="zplus")`
     """
     del config
-    return at_the_end(lambda boundary: boundary.image_relevance.sum(axis=-1), rules=Z_RULES[rules])
+    return boundary_fold(lambda boundary: boundary.image_relevance.sum(axis=-1), rules=Z_RULES[rules])
 
 
 METHOD = Method(

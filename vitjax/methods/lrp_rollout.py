@@ -1,34 +1,43 @@
-"""LRP rollout: relevance of attention rolled out, without gradients."""
+"""LRP rollout: rollout of the relevance of attention, without gradients."""
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import accumulated, over_heads
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import ZPLUS
+from vitjax.shapes import Array
 
 
 def lrp_rollout(config: ViTConfig, *, start_layer: int = 0) -> Fold:
-    """cam_l = E_h[(R_l)+]; map = (Π (cam_l + I))[class, patches], last block leftmost, with R_l the relevance of A_l
-    under the zplus rules (the ablation "rollout" of Chefer et al. 2021a).
+    """Rollout of the positive relevance of attention (the ablation "rollout" of Chefer et al. 2021a).
+
+    cam_l = E_h[(R_l)+]; map = (Π_l (cam_l + I))[class, patches], last block leftmost, where R_l is the relevance of A_l
+    under the zplus rules.
 
     Args:
-        start_layer: blocks below it are left out.
+        start_layer: number of the lowest block in the product.
 
-    Returns values >= 0; rows are not normalised.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0, rows not normalised.
 
-    Cost: two forwards and a backward of relevance worth about three. Ill-conditioned in float32, by tens of percent
-    on DeiT-Tiny; use a float64 model where that matters. Differs from reference: per image, see
-    transformer_attribution.
+    Raises:
+        ConfigError: the model has no block `start_layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="lrp_rollout", start_layer=1)`
+    Cost: two forwards and one backward pass of relevance, which costs about three backwards (2F + 3B). The method is
+    ill-conditioned: float32 maps are off by tens of percent on DeiT-Tiny; use a float64 model where that matters.
+
+    Differs from reference: sums of relevance are per image, not over the batch (see `transformer_attribution`).
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="lrp_rollout", start_layer=1)`
     """
 
-    def cam(trace):
-        return over_heads(jnp.maximum(trace.attention_relevance, 0)) / config.heads
+    def cam(trace: LayerTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention_relevance, 0)) / config.heads
 
-    return accumulated(config, cam, start_layer=start_layer, rules=ZPLUS)
+    return residual_rollout(config, cam, start_layer=start_layer, rules=ZPLUS)
 
 
 METHOD = Method(

@@ -1,4 +1,6 @@
-"""Meaningful perturbation: the smallest blur that takes the class away."""
+"""Meaningful perturbation: the smallest blurred region that removes the explained class."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,66 +29,78 @@ def meaningful_perturbation(
     blur: float = 10.0,
     score: Score = "probability",
 ) -> Array:
-    """map = 1 - M, M minimising s(M x + (1 - M) x_blurred) + area · mean|1 - M| + smoothness · TV(M)
-    (Fong & Vedaldi 2017, eqs. 3-6), by Adam from M = 1, M in [0, 1].
+    """Mask of the smallest region whose blurring removes the class (Fong & Vedaldi 2017, eqs. 3-6).
+
+    map = 1 - M, where the mask M minimises s(M x + (1 - M) x_blurred) + area · mean|1 - M| + smoothness · TV(M) over
+    M in [0, 1], by Adam from M = 1.
 
     Args:
-        steps: of Adam.
-        learning_rate: of Adam.
+        steps: number of steps of Adam, at least 1.
+        learning_rate: learning rate of Adam.
         area: weight of the deleted share of the image.
-        smoothness: weight of the total variation, mean of |differences|^3 along both axes times the mask's cells.
-        cell: pixels of the image per cell of the mask, which is upsampled bilinearly.
-        blur: standard deviation of the Gaussian [pixels].
+        smoothness: weight of TV(M), the sum over both axes of |differences|^3 divided by the number of cells of M.
+        cell: side of a cell of the mask [pixels], at least 1; the mask is upsampled bilinearly.
+        blur: standard deviation of the Gaussian [pixels], above 0.
         score: s is the probability or the logit of the explained class.
 
-    Returns values in [0, 1] at pixels [H, W]; 1 is deleted.
+    Returns:
+        Map [H, W] over pixels; values in [0, 1], where 1 is deleted.
 
-    Cost: per step two forwards and one backward. Differs from reference: no jitter and no noise, so the result does
-    not depend on the seed.
+    Raises:
+        ConfigError: `steps`, `cell` or `blur` is out of range.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="meaningful_perturbation", area=0.02)`
+    Cost: two forwards and one backward per step.
+
+    Differs from reference: without jitter and noise, so the result does not depend on the seed.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="meaningful_perturbation", area=0.02)`
     """
-    import optax  # half a second, and no other method needs it
+    import optax  # here, because it takes half a second to import and no other method needs it
 
     del key
     if steps < 1 or cell < 1 or not blur > 0:
         raise ConfigError(f"steps={steps} and cell={cell} must be at least 1, blur={blur} above 0")
-    size = tuple(ceil_div(side, cell) for side in config.image_size)
+    mask_size = tuple(ceil_div(side, cell) for side in config.image_size)
     blurred = gaussian_blur(image, blur)
     optimiser = optax.adam(learning_rate)
 
-    def at_pixels(mask):
+    def upsample(mask: Array) -> Array:
         return jax.image.resize(mask, config.image_size, "linear")[..., None]
 
-    def perturbed(mask):
-        shown = at_pixels(mask).astype(image.dtype)
-        return shown * image + (1 - shown) * blurred
+    def perturbed(mask: Array) -> Array:
+        kept = upsample(mask).astype(image.dtype)
+        return kept * image + (1 - kept) * blurred
 
-    def penalty(mask):
+    def penalty(mask: Array) -> Array:
         variation = sum((jnp.abs(jnp.diff(mask, axis=axis)) ** 3).sum() for axis in (0, 1))
         return area * jnp.abs(1 - mask).mean() + smoothness * variation / mask.size
 
-    def step(state, _):
-        mask, moments = state
-        by_image = image_gradient(config, params, perturbed(mask), target, score)
-        gradient = jax.grad(lambda m: (by_image * perturbed(m)).sum() + penalty(m))(mask)
-        updates, moments = optimiser.update(gradient, moments)
-        return (jnp.clip(mask + updates, 0, 1), moments), None
+    def step(carry: Any, _: Any) -> Any:
+        mask, optimiser_state = carry
+        score_gradient = image_gradient(config, params, perturbed(mask), target, score)
+        gradient = jax.grad(lambda m: (score_gradient * perturbed(m)).sum() + penalty(m))(mask)
+        updates, optimiser_state = optimiser.update(gradient, optimiser_state)
+        return (jnp.clip(mask + updates, 0, 1), optimiser_state), None
 
-    mask = jnp.ones(size, jnp.promote_types(image.dtype, jnp.float32))
+    mask = jnp.ones(mask_size, jnp.promote_types(image.dtype, jnp.float32))
     (mask, _), _ = lax.scan(step, (mask, optimiser.init(mask)), length=steps)
-    return 1 - at_pixels(mask)[..., 0]
+    return 1 - upsample(mask)[..., 0]
 
 
 def gaussian_blur(image: Image, sigma: float) -> Image:
-    """[H, W, 3] smoothed along both axes, cut off at 3 sigma, the border repeated."""
+    """Image [H, W, 3] convolved with a Gaussian along both axes; the border pixels are repeated.
+
+    Args:
+        sigma: standard deviation [pixels]; the kernel ends at 3 sigma.
+    """
     radius = max(1, round(3 * sigma))
     offsets = jnp.arange(-radius, radius + 1)
     kernel = jnp.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).astype(image.dtype)
     for axis in (0, 1):
-        rows = jnp.clip(jnp.arange(image.shape[axis])[:, None] + offsets, 0, image.shape[axis] - 1)
-        image = jnp.tensordot(jnp.take(image, rows, axis=axis), kernel, axes=(axis + 1, 0))
+        indices = jnp.clip(jnp.arange(image.shape[axis])[:, None] + offsets, 0, image.shape[axis] - 1)
+        image = jnp.tensordot(jnp.take(image, indices, axis=axis), kernel, axes=(axis + 1, 0))
     return image
 
 

@@ -1,4 +1,4 @@
-"""Occlusion: what the score loses when a window is greyed out."""
+"""Occlusion: the decrease of the score when a window of the image is set to the mean colour."""
 
 import jax.numpy as jnp
 
@@ -12,8 +12,8 @@ from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
 
-WINDOW = 16
-"""Pixels, where there are no patches."""
+CNN_WINDOW = 16
+"""Default side of the window [pixels] on a ResNet, which has no patches."""
 
 
 def occlusion(
@@ -27,46 +27,59 @@ def occlusion(
     stride: int | None = None,
     score: Score = "logit",
 ) -> MapReduce:
-    """value of a window = s(x) - s(x with the window set to 0, the mean colour); map = mean of the values of the
-    windows that cover a pixel (Zeiler & Fergus 2014).
+    """Mean decrease of the score over the occluding windows that cover each pixel (Zeiler & Fergus 2014).
+
+    value of a window = s(x) - s(x with the window set to 0, the mean colour); map = mean of the values of the windows
+    that cover a pixel.
 
     Args:
-        window: side of the square window [pixels]; None is the patch size, 16 on a ResNet.
-        stride: between windows [pixels]; None is the window. The last ones may stick out of the image.
+        window: side of the square window [pixels], at most the image's shorter side; None is the patch size, or 16 on a
+            ResNet.
+        stride: distance between windows [pixels], 1 to `window`; None is `window`. The last windows may extend beyond
+            the image.
         score: s is the logit or the probability of the explained class.
 
-    Returns signed values at pixels [H, W].
+    Returns:
+        A `MapReduce` whose result is a map [H, W] over pixels; signed values, positive where occlusion decreases the
+        score.
 
-    Cost: one forward per window, 196 for a 224-pixel image with patches of 16. Differs from reference: nothing.
+    Raises:
+        ConfigError: `window` or `stride` is out of range.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="occlusion", window=32, stride=16)`
+    Cost: one forward per window and one for the image: 197F for a 224-pixel image with patches of 16 pixels.
+
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="occlusion", window=32, stride=16)`
     """
     del key
     if window is None:
-        window = config.patch_size if isinstance(config, ViTConfig) else WINDOW
+        window = config.patch_size if isinstance(config, ViTConfig) else CNN_WINDOW
     stride = window if stride is None else stride
     if not 0 < stride <= window:
-        raise ConfigError(f"window={window}, stride={stride}: stride must be 1 to the window's size")
+        raise ConfigError(f"window={window}, stride={stride}: stride must be in 1..window")
     if window > min(config.image_size):
-        raise ConfigError(f"window={window} is larger than the image, {config.image_size}")
-    # Per axis [windows, pixels]: 1 where the window lies.
-    down, across = (_covered(size, window, stride) for size in config.image_size)
+        raise ConfigError(f"window={window}: must not exceed the image, {config.image_size} (height, width) pixels")
+    row_masks, column_masks = (_window_masks(size, window, stride) for size in config.image_size)
+    across = len(column_masks)
+    windows = len(row_masks) * across
 
-    windows = len(down) * len(across)
+    def occluded_score(number: Array) -> Array:
+        """Score with window `number` occluded; with the whole image where `number` equals `windows`."""
+        occluded = row_masks[number // across][:, None] * column_masks[number % across] * (number < windows)
+        return score_of(config, params, image * (1 - occluded)[..., None].astype(image.dtype), target, score)
 
-    def one(number):
-        """The score without that window; the last is that of the whole image."""
-        covered = down[number // len(across)][:, None] * across[number % len(across)] * (number < windows)
-        return score_of(config, params, image * (1 - covered)[..., None].astype(image.dtype), target, score)
+    def finish(scores: Array) -> Array:
+        values = (scores[-1] - scores[:-1]).reshape(len(row_masks), across)
+        return (row_masks.T @ values @ column_masks) / (row_masks.sum(axis=0)[:, None] * column_masks.sum(axis=0))
 
-    def finish(scores):
-        values = (scores[-1] - scores[:-1]).reshape(len(down), len(across))
-        return (down.T @ values @ across) / (down.sum(axis=0)[:, None] * across.sum(axis=0))
-
-    return MapReduce(windows + 1, one, finish, together=active_plan(config).queries(backward=False), kept=True)
+    together = active_plan(config).queries(backward=False)
+    return MapReduce(windows + 1, occluded_score, finish, together=together, kept=True)
 
 
-def _covered(size: int, window: int, stride: int) -> Array:
+def _window_masks(size: int, window: int, stride: int) -> Array:
+    """Windows along one axis, [windows, pixels]: 1 at the pixels of a window, 0 elsewhere."""
     starts = jnp.arange(0, size - window + stride, stride)[:, None]
     pixels = jnp.arange(size)
     return ((pixels >= starts) & (pixels < starts + window)).astype(jnp.float32)

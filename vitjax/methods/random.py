@@ -1,4 +1,4 @@
-"""Random: a baseline that knows nothing."""
+"""Random: a baseline map of uniform noise."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,17 @@ from vitjax.shapes import Array, Image, Params, Target
 
 
 def random(config: Config, params: Params, image: Image, target: Target, *, key: Array) -> Array:
-    """map ~ U(0, 1) per patch (or position of a ResNet's last stage), drawn from the seed and the image's id alone.
+    """Uniform noise: map ~ U(0, 1), independent for each patch or position of a ResNet's last stage.
 
-    Returns values in [0, 1), another map for every image. What any metric says of it is that metric's chance level.
+    The value of any metric on this map is the chance level of that metric.
+
+    Returns:
+        Map [h, w] over the patches; values in [0, 1), which depend only on the seed and the image's id.
 
     Cost: none.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="random", seed=1)`
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="random", seed=1)`
     """
     del params, target
     return jax.random.uniform(key, config.grid, jnp.promote_types(image.dtype, jnp.float32))

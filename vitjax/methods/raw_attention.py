@@ -1,4 +1,4 @@
-"""Raw attention: the class token's attention in one block."""
+"""Raw attention: the class token's row of attention in one block."""
 
 import jax.numpy as jnp
 
@@ -9,24 +9,34 @@ from vitjax.nn.vit_config import ViTConfig
 
 
 def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion = "mean") -> Fold:
-    """map = fuse_h(A_layer)[class, patches].
+    """Attention from the class token to the patches in one block, fused over heads.
+
+    map = fuse_h(A_layer)[class, patches]. The method is class-agnostic.
 
     Args:
-        layer: block number; -1 is the last.
-        head_fusion: how heads become one.
+        layer: block number; negative numbers count from the last block.
+        head_fusion: mean, maximum or minimum over heads.
 
-    Returns values >= 0 whose sum is 1 minus the weight the class token puts on prefix tokens. Class-agnostic.
-    A model without a class token is read by its mean over patch rows.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0 which, for head_fusion="mean", sum to 1
+        minus the attention to prefix tokens. For a model without a class token, the mean over the patches' rows
+        replaces the class token's row.
 
-    Cost: one forward. Differs from reference: nothing.
+    Raises:
+        ConfigError: the model has no block `layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="raw_attention", layer=5)`
+    Cost: one forward (1F).
+
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="raw_attention", layer=5)`
     """
     chosen = checked_layer(config, layer, "layer")
     return Fold(
         init=jnp.zeros(config.tokens),
         summarise=lambda trace: pool_queries(config, fuse_heads(trace.attention[:, config.readout_slice], head_fusion)),
-        step=lambda row, seen, layer: jnp.where(layer == chosen, seen, row),
+        step=lambda row, layer_row, layer: jnp.where(layer == chosen, layer_row, row),
         finish=lambda row, boundary: patch_map(config, row),
     )
 

@@ -1,4 +1,4 @@
-"""RISE: random masks, weighted by the probability that survives them."""
+"""RISE: random masks weighted by the class's probability in the masked image."""
 
 from typing import Any
 
@@ -28,22 +28,30 @@ def rise(
     keep: float = 0.5,
     score: Score = "probability",
 ) -> MapReduce:
-    """map = 1/(n · keep) Σ_i s(x ∘ M_i) M_i over random masks M_i (Petsiuk et al. 2018, eq. 6).
+    """Mean of random masks weighted by the score of the masked image (Petsiuk et al. 2018, eq. 6).
 
-    A mask is a cells x cells grid of ones (with probability keep) and zeros, upsampled bilinearly to (cells + 1)
-    cells, and cut out at a random offset within one cell.
+    map = 1/(n · keep) Σ_i s(x ∘ M_i) M_i over random masks M_i. A mask is a cells x cells grid of ones, with
+    probability `keep`, and zeros; the grid is upsampled bilinearly to the size of (cells + 1) cells, and the mask is
+    cropped from it at a random offset within one cell.
 
     Args:
-        n: masks; they depend on the seed and the image's id alone.
-        cells: cells of the grid along each side.
-        keep: probability of a one.
+        n: number of masks, at least 1; they depend only on the seed and the image's id.
+        cells: number of cells along each side of the grid, at least 1.
+        keep: probability of a one, in (0, 1].
         score: s is the probability or the logit of the explained class.
 
-    Returns values >= 0 at pixels [H, W] (for a probability).
+    Returns:
+        A `MapReduce` whose result is a map [H, W] over pixels; values >= 0 for score="probability".
 
-    Cost: n forwards. Differs from reference: 1000 masks where the authors use 4000 to 8000.
+    Raises:
+        ConfigError: `n`, `cells` or `keep` is out of range.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="rise", n=4000)`
+    Cost: n forwards.
+
+    Differs from reference: the default is 1000 masks; the authors use 4000 to 8000.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="rise", n=4000)`
     """
     if n < 1 or cells < 1:
         raise ConfigError(f"n={n}, cells={cells}: must be at least 1")
@@ -51,21 +59,29 @@ def rise(
         raise ConfigError(f"keep={keep}: must be in (0, 1]")
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
-    def one(number):
+    def weighted_mask(number: Array) -> Array:
         mask = random_mask(jax.random.fold_in(key, number), config.image_size, cells, keep, dtype)
         return score_of(config, params, image * mask[..., None].astype(image.dtype), target, score) * mask
 
-    return MapReduce(n, one, lambda total: total / (n * keep), together=active_plan(config).queries(backward=False))
+    together = active_plan(config).queries(backward=False)
+    return MapReduce(n, weighted_mask, lambda total: total / (n * keep), together=together)
 
 
 def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtype: Any = jnp.float32) -> Array:
-    """A soft mask [H, W] in [0, 1]."""
-    of_grid, of_offset = jax.random.split(key)
-    cell = [ceil_div(side, cells) for side in size]
-    grid = jax.random.bernoulli(of_grid, keep, (cells, cells)).astype(dtype)
-    large = jax.image.resize(grid, [(cells + 1) * side for side in cell], "linear")
-    offset = jax.random.randint(of_offset, (2,), 0, jnp.asarray(cell))
-    return lax.dynamic_slice(large, (offset[0], offset[1]), size)
+    """Random mask [H, W] of RISE with values in [0, 1].
+
+    Args:
+        key: PRNG key.
+        size: (height, width) of the mask in pixels.
+        cells: number of cells along each side of the grid.
+        keep: probability of a one, in (0, 1].
+    """
+    grid_key, offset_key = jax.random.split(key)
+    cell_size = [ceil_div(side, cells) for side in size]
+    grid = jax.random.bernoulli(grid_key, keep, (cells, cells)).astype(dtype)
+    upsampled = jax.image.resize(grid, [(cells + 1) * side for side in cell_size], "linear")
+    offset = jax.random.randint(offset_key, (2,), 0, jnp.asarray(cell_size))
+    return lax.dynamic_slice(upsampled, (offset[0], offset[1]), size)
 
 
 METHOD = Method(

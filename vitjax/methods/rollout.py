@@ -1,10 +1,10 @@
-"""Attention rollout: attention followed through all layers, residual connections included."""
+"""Attention rollout: the product of the attention of all layers, residual connections included."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold
+from vitjax.layerwise.fold import Boundary, Fold, LayerTrace
 from vitjax.methods.building_blocks import (
     HeadFusion,
     checked_layer,
@@ -17,6 +17,7 @@ from vitjax.methods.building_blocks import (
 )
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array, Row, Square
 
 
 def rollout(
@@ -28,30 +29,40 @@ def rollout(
     per_head: bool = False,
     variant: Literal["canonical", "vit_explain", "first_left"] = "canonical",
 ) -> Fold:
-    """Ã_l = rownorm(fuse_h(A_l) + I); map = (Ã_{L-1} ... Ã_1 Ã_0)[class, patches] (Abnar & Zuidema 2020, eq. 1).
+    """Product over all blocks of attention with its residual connection (Abnar & Zuidema 2020, eq. 1).
 
-    Only the class token's row is carried: r <- r Ã_l from the last block down, O(n²) a block.
+    F_l = fuse_h(A_l); Ã_l = rownorm(F_l + I); map = (Ã_{L-1} ... Ã_1 Ã_0)[class, patches].
+
+    Only the class token's row is carried: r <- r Ã_l from the last block down, O(n²) per block. The method is
+    class-agnostic.
 
     Args:
-        head_fusion: how heads become one matrix.
-        discard_ratio: share d in [0, 1) of the smallest entries of each fused matrix that are set to 0 (entry
-            [0, 0] excepted), as vit-explain introduced it.
-        start_layer: first block of the product; blocks below it count as identity.
-        per_head: roll each head out alone and average the results (the TAM repository's "rollout");
-            `head_fusion` is then not used.
-        variant: "vit_explain" divides column j of (F + I)/2 by the sum of ROW j, as that code does: a no-op
-            difference for mean fusion without discarding, visible otherwise. "first_left" multiplies in the
-            opposite order, Ã_0 Ã_1 ... Ã_{L-1}, as the code and equation of paper 001 do.
+        head_fusion: mean, maximum or minimum over heads.
+        discard_ratio: share in [0, 1) of the smallest entries of each F_l that are set to 0, except entry [0, 0], as
+            in vit-explain.
+        start_layer: number of the lowest block in the product; blocks below it count as the identity.
+        per_head: compute the rollout of each head by itself and average the results (the "rollout" of the TAM
+            repository); `head_fusion` is then ignored.
+        variant: "vit_explain" divides column j of (F_l + I)/2 by the sum of ROW j, as in the published code; the result
+            is the same for mean fusion without discarding and differs otherwise. "first_left" multiplies in the
+            opposite order, Ã_0 Ã_1 ... Ã_{L-1}, as in the code and equation of Joita 2025.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
-    first_left 0.45, -0.03; per_head 1.00, 0.98; head_fusion="max" 0.93, 0.78; "min" 0.84, 0.51; vit_explain with max
-    fusion and discard_ratio 0.9 against the same without it 1.00, 0.98.
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
+    first_left 0.45, -0.03; per_head 1.00, 0.98; head_fusion="max" 0.93, 0.78; "min" 0.84, 0.51. vit_explain with
+    head_fusion="max" and discard_ratio=0.9 against "canonical" with the same options: 1.00, 0.98.
 
-    Returns values >= 0; over all tokens they sum to 1 (canonical). Class-agnostic.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0, which sum to 1 over all tokens, prefix
+        included ("canonical").
 
-    Cost: one forward; memory l·n² for the fused matrices. Sorting for discard_ratio > 0 costs more than the rest.
+    Raises:
+        ConfigError: the model has no block `start_layer`, or `discard_ratio` is outside [0, 1).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="rollout", head_fusion="max", discard_ratio=0.9)`
+    Cost: one forward (1F); l·n² numbers of memory for the fused matrices. With discard_ratio > 0, sorting costs more
+    than everything else.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="rollout", head_fusion="max", discard_ratio=0.9)`
     """
     start = checked_layer(config, start_layer, "start_layer")
     ratio = checked_ratio(discard_ratio)
@@ -59,20 +70,20 @@ def rollout(
     identity = jnp.eye(config.tokens)
     normalise = divide_columns_by_row_sums if variant == "vit_explain" else row_normalise
 
-    def transition(square):
+    def transition_matrix(square: Square) -> Array:
         return normalise((discard_smallest(square, ratio, keep_first=True) + identity) / 2)
 
-    def summarise(trace):
+    def summarise(trace: LayerTrace) -> Array:
         if not per_head:
-            return transition(fuse_heads(trace.attention, head_fusion))
-        return jnp.stack([transition(head) for head in trace.attention])
+            return transition_matrix(fuse_heads(trace.attention, head_fusion))
+        return jnp.stack([transition_matrix(head) for head in trace.attention])
 
-    def step(row, moves, layer):
-        # One row [n], or one per head [h, n].
-        moved = jnp.einsum("...n,...nm->...m", row, moves)
-        return jnp.where(layer >= start, moved, row)
+    def step(row: Row, transition: Square, layer: Array) -> Any:
+        """Multiplies one row [n], or one row per head [h, n], by the matrix of a block."""
+        product = jnp.einsum("...n,...nm->...m", row, transition)
+        return jnp.where(layer >= start, product, row)
 
-    def finish(row, boundary):
+    def finish(row: Row, boundary: Boundary) -> Array:
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
     return Fold(

@@ -1,10 +1,10 @@
-"""Saliency: the size of the gradient by each pixel."""
+"""Saliency: the largest absolute gradient over the channels of each pixel."""
 
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.score import image_gradient
-from vitjax.methods.building_blocks import at_the_end
+from vitjax.methods.building_blocks import boundary_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
@@ -12,30 +12,36 @@ from vitjax.shapes import Array, Image, Params, Target
 
 
 def saliency(config: ViTConfig, *, score: Score = "logit") -> Fold:
-    """map = max over channels of |∂s/∂x|, x the normalised image (Simonyan et al. 2014).
+    """Largest absolute gradient over channels (Simonyan et al. 2014).
+
+    map = max over channels of |∂s/∂x|, where x is the normalised image.
 
     Args:
         score: s is the logit or the probability of the explained class.
 
-    Returns values >= 0 at pixels [H, W].
+    Returns:
+        A `Fold` whose result is a map [H, W] over pixels; values >= 0.
 
-    Cost: two forwards and one backward. Differs from reference: nothing.
+    Cost: two forwards and one backward (2F + 1B).
 
-    Example: `vitjax.explain(model, "cat.jpg", method="saliency")`
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="saliency")`
     """
     del config
-    return at_the_end(lambda boundary: _largest(boundary.image_grad), gradient=score)
+    return boundary_fold(lambda boundary: _largest_magnitude(boundary.image_grad), gradient=score)
 
 
 def on_cnn(
     config: ResNetConfig, params: Params, image: Image, target: Target, *, key: Array, score: Score = "logit"
 ) -> Array:
-    """The same of a ResNet."""
+    """`saliency` for a ResNet."""
     del key
-    return _largest(image_gradient(config, params, image, target, score))
+    return _largest_magnitude(image_gradient(config, params, image, target, score))
 
 
-def _largest(gradient: Image) -> Array:
+def _largest_magnitude(gradient: Image) -> Array:
     return jnp.abs(gradient).max(axis=-1)
 
 

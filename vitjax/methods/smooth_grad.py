@@ -1,6 +1,6 @@
 """SmoothGrad: gradients averaged over noisy copies of the image."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +27,29 @@ def smooth_grad(
     aggregate: Literal["mean", "absolute", "squared", "variance"] = "mean",
     score: Score = "logit",
 ) -> MapReduce:
-    """map = Σ_channels 1/n Σ_k ∂s/∂x(x + ε_k), ε ~ N(0, (stdev · (max x - min x))²) (Smilkov et al. 2017).
+    """Mean gradient over noisy copies of the image (Smilkov et al. 2017).
+
+    map = Σ_channels 1/n Σ_k ∂s/∂x(x + ε_k), ε_k ~ N(0, (stdev · (max x - min x))²), where x is the normalised image.
 
     Args:
-        n: noisy copies; the draws depend on the seed and the image's id alone.
-        stdev: of the noise, as a share of the image's range.
-        aggregate: mean of the signed gradients, of their "absolute" values, of their squares, or their "variance".
+        n: number of noisy copies, at least 1; the draws depend only on the seed and the image's id.
+        stdev: standard deviation of the noise, >= 0, as a share of the range max x - min x of the image.
+        aggregate: "mean" of the signed gradients, mean of their "absolute" values, mean of the "squared" gradients, or
+            their "variance".
         score: s is the logit or the probability of the explained class.
 
-    Returns values at pixels [H, W], signed for "mean".
+    Returns:
+        A `MapReduce` whose result is a map [H, W] over pixels; signed values for "mean", otherwise values >= 0.
 
-    Cost: per copy two forwards and one backward; memory does not grow with n. Differs from reference: nothing.
+    Raises:
+        ConfigError: `n` or `stdev` is out of range.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="smooth_grad", aggregate="squared")`
+    Cost: two forwards and one backward per copy; memory does not grow with n.
+
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="smooth_grad", aggregate="squared")`
     """
     if n < 1:
         raise ConfigError(f"n={n}: must be at least 1")
@@ -47,22 +57,22 @@ def smooth_grad(
         raise ConfigError(f"stdev={stdev}: must not be negative")
     scale = stdev * (image.max() - image.min())
 
-    def one(number):
+    def gradient_at_noisy_copy(number: Array) -> tuple[Array, Array]:
         noise = scale * jax.random.normal(jax.random.fold_in(key, number), image.shape, image.dtype)
         gradient = image_gradient(config, params, image + noise, target, score)
         return jnp.abs(gradient) if aggregate == "absolute" else gradient, gradient**2
 
-    def finish(sums):
-        mean, mean_square = (each / n for each in sums)
-        found = {
+    def finish(sums: Any) -> Array:
+        mean, mean_square = (total / n for total in sums)
+        statistics = {
             "mean": mean,
             "absolute": mean,
             "squared": mean_square,
             "variance": jnp.maximum(mean_square - mean**2, 0),
         }
-        return found[aggregate].sum(axis=-1)
+        return statistics[aggregate].sum(axis=-1)
 
-    return MapReduce(n, one, finish, together=active_plan(config).queries(backward=True))
+    return MapReduce(n, gradient_at_noisy_copy, finish, together=active_plan(config).queries(backward=True))
 
 
 METHOD = Method(

@@ -1,4 +1,6 @@
-"""Transition attention maps: a Markov chain over layers, weighted by integrated gradients of the last attention."""
+"""Transition attention maps: a Markov chain over layers, weighted by the last attention's integrated gradients."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,10 @@ from jax import lax
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.run import backward_fold, last_attention_gradient
-from vitjax.methods.building_blocks import checked_layer, over_heads, patch_map
+from vitjax.methods.building_blocks import checked_layer, patch_map, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Image, Params, Target
+from vitjax.shapes import Array, Attention, Image, Params, Target
 
 
 def tam(
@@ -25,25 +27,34 @@ def tam(
     integral: bool = True,
     score: Score = "logit",
 ) -> Array:
-    """v <- E_h[A_{L-1}][class]; for l = L-2 ... start_layer: v <- v E_h[A_l] + v; map = v ∘ w on patches
-    (Yuan et al. 2021), with w = E_h[(1/steps Σ_α ∂s(αx)/∂A_{L-1})+][class], α = linspace(0, 1, steps).
+    """Markov chain of attention over layers, weighted by the last attention's integrated gradients (Yuan et al. 2021).
+
+    v <- E_h[A_{L-1}][class]; for l = L-2 ... start_layer: v <- v E_h[A_l] + v; map = v ∘ w on patches, with
+    w = E_h[(1/steps Σ_α ∂s(αx)/∂A_{L-1})+][class], α = linspace(0, 1, steps).
 
     Args:
-        start_layer: lowest block of the chain; the authors' scripts use 4 or 0. A model with fewer blocks starts at
-            its last but one at the latest.
-        steps: points of the integral, both ends included, and divided by as the authors' code does.
-        integral: False takes the gradient at the image itself.
+        start_layer: number of the lowest block in the chain; the authors' scripts use 4 or 0. It is at most L-2, or 0
+            for a model with one block: higher numbers are reduced to that.
+        steps: number of points of the integral, at least 1. Both ends are included and the sum is divided by `steps`,
+            as in the authors' code.
+        integral: False takes the gradient at the image itself instead of the integral.
         score: s is the logit or the probability of the explained class.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
     start_layer=0 0.97, 0.87; integral=False 0.88, 0.52.
 
-    Returns values >= 0; rows are not normalised.
+    Returns:
+        Map [h, w] over the patches; values >= 0, rows not normalised.
 
-    Cost: one forward for the chain, and per step one forward and the backward of the last block alone. Differs from
-    reference: nothing; there is no (x - baseline) factor there either.
+    Raises:
+        ConfigError: `steps` is below 1, or the model has no block `start_layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="tam", steps=50)`
+    Cost: one forward for the chain, and one forward and the backward of the last block alone per step.
+
+    Differs from reference: nothing. The authors' code has no factor (x - baseline) either.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="tam", steps=50)`
     """
     del key
     if steps < 1:
@@ -52,19 +63,19 @@ def tam(
     readout = config.readout_weights()
     last = config.depth - 1
 
-    def step(v, attention, layer):
+    def step(v: Array, attention: Attention, layer: Array) -> Any:
         chained = jnp.where(layer >= start, v @ attention + v, v)
         return jnp.where(layer == last, readout @ attention, chained)
 
     chain = Fold(
         init=jnp.zeros_like(readout),
-        summarise=lambda trace: over_heads(trace.attention) / config.heads,
+        summarise=lambda trace: sum_over_heads(trace.attention) / config.heads,
         step=step,
         finish=lambda v, boundary: v,
     )
     v = backward_fold(config, params, image, target, [chain]).results[0]
 
-    def gradient(alpha):
+    def gradient(alpha: Array) -> Array:
         return last_attention_gradient(config, params, alpha * image, target, score=score)
 
     if integral:

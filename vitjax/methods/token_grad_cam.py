@@ -1,32 +1,42 @@
-"""Grad-CAM on tokens: a block's normalised patch tokens as the feature maps."""
+"""Grad-CAM on tokens: Grad-CAM whose feature maps are the normalised patch tokens of a block."""
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.methods.building_blocks import at_layer
+from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.methods.building_blocks import single_layer_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, score: Score = "logit") -> Fold:
-    """T = norm1 output of a block; w_c = mean over patches of ∂s/∂T_c; map = (Σ_c w_c T_c)+ on patches.
+    """Channels of one block's normalised tokens, weighted by their mean gradient (Selvaraju et al. 2017).
+
+    w_c = mean over patches of ∂s/∂T_c; map = (Σ_c w_c T_c)+ on patches, where T is the output of the block's norm1.
+    The mean leaves out prefix tokens.
 
     Args:
-        layer: block number; -1 is the last.
-        relu: False keeps the sign.
+        layer: block number; negative numbers count from the last block.
+        relu: set negative values to 0; False keeps them.
         score: s is the logit or the probability of the explained class.
 
-    Returns values >= 0 with relu. The mean leaves out prefix tokens.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0 with relu.
 
-    Cost: one forward; forward and backward once more through the blocks from `layer` on. Differs from reference:
-    pytorch-grad-cam then rescales to [0, 1].
+    Raises:
+        ConfigError: the model has no block `layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="token_grad_cam", layer=-2)`
+    Cost: one forward, then one more forward and one backward through the blocks from `layer` on.
+
+    Differs from reference: pytorch-grad-cam also rescales the map to [0, 1].
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="token_grad_cam", layer=-2)`
     """
 
-    def summarise(trace):
+    def summarise(trace: LayerTrace) -> Array:
         weights = trace.normed_grad[config.prefix :].mean(axis=0)
         return trace.normed[config.prefix :] @ weights
 
-    return at_layer(config, layer, summarise, relu=relu, gradient=score)
+    return single_layer_fold(config, layer, summarise, relu=relu, gradient=score)
 
 
 METHOD = Method(

@@ -1,35 +1,45 @@
-"""Transformer attribution: relevance of attention, weighted by its gradient, rolled out."""
+"""Transformer attribution: rollout of the relevance of attention weighted by its gradient."""
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold
-from vitjax.methods.building_blocks import accumulated, over_heads
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rules import ZPLUS
+from vitjax.shapes import Array
 
 
 def transformer_attribution(config: ViTConfig, *, start_layer: int = 0) -> Fold:
-    """cam_l = E_h[(G_l ∘ R_l)+]; map = (Π (cam_l + I))[class, patches], last block leftmost (Chefer et al. 2021a,
-    eqs. 13-14), with R_l the relevance of A_l under the zplus rules and G_l the gradient of the logit by A_l.
+    """Rollout of attention relevance x attention gradient (Chefer et al. 2021a, eqs. 13-14).
+
+    cam_l = E_h[(G_l ∘ R_l)+]; map = (Π_l (cam_l + I))[class, patches], last block leftmost, where R_l is the relevance
+    of A_l under the zplus rules and G_l the gradient of the logit by A_l.
 
     Args:
-        start_layer: blocks below it are left out; the published evaluation scripts use 1.
+        start_layer: number of the lowest block in the product; the published evaluation scripts use 1.
 
-    Returns values >= 0; rows are not normalised.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0, rows not normalised.
 
-    Cost: two forwards, one backward, and a backward of relevance worth about three. The z-rule divides by sums near
-    zero: in float32 maps are up to 24 % off those of float64 on DeiT-Tiny; use a float64 model where that matters.
-    Differs from reference: the published code adds up relevance over the batch and so works for one image only;
-    this is per image.
+    Raises:
+        ConfigError: the model has no block `start_layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="transformer_attribution", target="tabby")`
+    Cost: two forwards, one backward, and one backward pass of relevance, which costs about three backwards (2F + 4B).
+    The z-rule divides by sums near zero: on DeiT-Tiny, float32 maps are up to 24 % off those in float64; use a float64
+    model where that matters.
+
+    Differs from reference: the published code sums relevance over the batch, so it is correct for one image only; here
+    sums of relevance are per image.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="transformer_attribution", target="tabby")`
     """
 
-    def cam(trace):
-        return over_heads(jnp.maximum(trace.attention_grad * trace.attention_relevance, 0)) / config.heads
+    def cam(trace: LayerTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention_grad * trace.attention_relevance, 0)) / config.heads
 
-    return accumulated(config, cam, start_layer=start_layer, gradient="logit", rules=ZPLUS)
+    return residual_rollout(config, cam, start_layer=start_layer, gradient="logit", rules=ZPLUS)
 
 
 METHOD = Method(

@@ -2,33 +2,45 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.methods.building_blocks import accumulated, over_heads
+from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array
 
 
 def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: int = 0) -> Fold:
-    """cam_l = E_h[(G_l ∘ A_l)+]; R <- R + cam_l R from R = I; map = R[class, patches] (Chefer et al. 2021b, eqs. 5-6).
+    """Relevance of tokens accumulated through gradient-weighted attention (Chefer et al. 2021b, eqs. 5-6).
 
-    R is the product (I + cam_{L-1}) ... (I + cam_0); its class row is carried: r <- r + r cam_l from the last block.
+    cam_l = E_h[(G_l ∘ A_l)+]; R <- R + cam_l R from R = I; map = R[class, patches].
+
+    R equals the product (I + cam_{L-1}) ... (I + cam_0). Only its class row is carried: r <- r + r cam_l from the last
+    block down.
 
     Args:
-        score: G is the gradient of the logit (the authors' code) or of the probability (paper 003, eq. 8); maps of
-            the two correlate by 0.98 (Spearman, median of 54 photographs; benchmarks/variants.py).
-        start_layer: blocks below it are left out.
+        score: G is the gradient of the logit (the authors' code) or of the probability (Wu et al. 2024, eq. 8) of the
+            explained class; maps of the two have a Spearman correlation of 0.98 (median of 54 photographs;
+            benchmarks/variants.py).
+        start_layer: number of the lowest block in the product.
 
-    Returns values >= 0, not normalised.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0, not normalised.
 
-    Cost: two forwards and one backward. Differs from reference: nothing.
+    Raises:
+        ConfigError: the model has no block `start_layer`.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby")`
+    Cost: two forwards and one backward (2F + 1B).
+
+    Differs from reference: nothing.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby")`
     """
 
-    def cam(trace):
-        return over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / config.heads
+    def cam(trace: LayerTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / config.heads
 
-    return accumulated(config, cam, start_layer=start_layer, gradient=score)
+    return residual_rollout(config, cam, start_layer=start_layer, gradient=score)
 
 
 METHOD = Method(

@@ -1,13 +1,15 @@
-"""VTranM: token transformations measured by length and direction, aggregated through attention and MLP layers."""
+"""VTranM: attention weighted by how each layer changes the length and direction of tokens, over all layers."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.methods.building_blocks import at_layer, over_heads, patch_map
+from vitjax.layerwise.fold import Boundary, Fold, LayerTrace, Score
+from vitjax.methods.building_blocks import patch_map, single_layer_fold, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Row
 
 
 def vtranm(
@@ -18,43 +20,52 @@ def vtranm(
     necc: bool = True,
     score: Score = "probability",
 ) -> Fold:
-    """Relevance C = U_{2L} ... U_2 U_1 C^0, map = C[class, patches] (paper 003, eqs. 8-20; Wu et al. 2024).
+    """Relevance of tokens aggregated through all attention and FFN layers (Wu et al. 2024, eqs. 8-20).
 
-    Each token E_j is transformed to Ẽ_j by a layer; its weight is w_j = ‖Ẽ_j‖/‖E_j‖ · NECC_j, where NECC is the
+    C = U_{2L} ... U_2 U_1 C^0, C^0 = diag(‖E^0_j‖); map = C[class, patches].
+
+    A layer transforms each token E_j to Ẽ_j; the weight of the token is w_j = ‖Ẽ_j‖/‖E_j‖ · NECC_j, where NECC is the
     softmax over all tokens of cos(E_j, Ẽ_j).
     MHSA: Ẽ_{h,j} = (LN1(E)_j W_{V,h} + b_{V,h}) W_{O,h} per head, U = I + E_h[(∂s/∂A_h)+ ∘ (A_h diag(w_h))].
-    FFN: E is the stream after attention, Ẽ = MLP(LN2(E)), U = I + diag(w). C^0 = diag(‖E^0_j‖).
+    FFN: E is the residual stream after attention, Ẽ = MLP(LN2(E)), U = I + diag(w).
 
     Args:
-        aggregate: False explains by the last block's E_h[(∂s/∂A)+ ∘ A] alone, the paper's baseline (eq. 8).
-        length: weigh by lengths; False also drops the initial lengths (C^0 = I).
-        necc: weigh by direction. With length and necc both False there are no FFN maps either, and what is left is
-            transformer_mm with this score: the paper's "+AF".
-        score: s is the probability (as the paper writes) or the logit of the explained class.
+        aggregate: False uses only E_h[(∂s/∂A)+ ∘ A] of the last block, the paper's baseline (eq. 8).
+        length: weight tokens by the ratio of lengths; False also drops the initial lengths (C^0 = I).
+        necc: weight tokens by NECC, the change of direction. With `length` and `necc` both False there are no FFN
+            factors either, and the method equals transformer_mm with this score: the paper's "+AF".
+        score: s is the probability (as in the paper) or the logit of the explained class.
 
-    Spearman's correlation with the default on 54 photographs, DeiT-Tiny (median, smallest; benchmarks/variants.py):
+    Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
     necc=False 0.96, 0.86; length=False 0.94, 0.83; both 0.95, 0.84; aggregate=False 0.63, 0.26; score="logit" 0.98,
     0.86.
 
-    Returns values >= 0. NECC divides by about n, so identity and initial lengths dominate the full method: expected.
+    Returns:
+        A `Fold` whose result is a map [h, w] over the patches; values >= 0. NECC divides by about n, so the identity
+        and the initial lengths dominate the full method; this is expected.
 
-    Cost: two forwards and one backward, and a product n x c x c a block. LayerScale counts as part of the
-    transformation. Differs from reference: no public code was found; equal to an independent float64 oracle.
+    Cost: two forwards and one backward (2F + 1B), and one product n x c x c per block. LayerScale counts as part of the
+    transformation.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="vtranm", necc=False)`
+    Differs from reference: no public code was found; maps equal those of an independent float64 oracle.
+
+    Example:
+        `vitjax.explain(model, "cat.jpg", method="vtranm", necc=False)`
     """
     readout = config.readout_weights()
 
-    def weights(before: Array, after: Array, product: Array) -> Array:
-        """w over tokens from ‖E‖ [n], ‖Ẽ‖ [..., n] and E·Ẽ [..., n]."""
-        w = after / before if length else jnp.ones_like(after)
-        return w * jax.nn.softmax(product / (before * after), axis=-1) if necc else w
+    def token_weights(length_before: Array, length_after: Array, product: Array) -> Array:
+        """w of every token from ‖E‖ [n], ‖Ẽ‖ [..., n] and E·Ẽ [..., n]."""
+        w = length_after / length_before if length else jnp.ones_like(length_after)
+        return w * jax.nn.softmax(product / (length_before * length_after), axis=-1) if necc else w
 
-    def attended(trace):
+    def attention_factor(trace: LayerTrace) -> Array:
+        """E_h[(∂s/∂A_h)+ ∘ (A_h diag(w_h))], the factor U of MHSA without the identity."""
         positive = jnp.maximum(trace.attention_grad, 0) * trace.attention
         if not aggregate or not (length or necc):
-            return over_heads(positive) / config.heads
-        # Ẽ_h = V_h W_h is never formed, [h, n, c]: its length and its product with E need [h, n, d] alone.
+            return sum_over_heads(positive) / config.heads
+        # Ẽ [h, n, c] is never stored: with K_h = W_{O,h}, ‖Ẽ_h‖² = V_h (K_h K_hᵀ) · V_h and E · Ẽ_h = (E K_hᵀ) · V_h
+        # need arrays [h, n, d] only.
         heads, n, d = trace.values.shape
         kernel = trace.params["attn"]["proj"]["kernel"].astype(trace.values.dtype)
         if config.layer_scale:
@@ -62,31 +73,31 @@ def vtranm(
         by_head = kernel.reshape(heads, d, -1)
         square = (jnp.matmul(trace.values, by_head @ by_head.mT) * trace.values).sum(axis=-1)
         product = ((trace.tokens @ kernel.T).reshape(n, heads, d).transpose(1, 0, 2) * trace.values).sum(axis=-1)
-        w = weights(jnp.linalg.norm(trace.tokens, axis=-1), jnp.sqrt(jnp.maximum(square, 0)), product)
-        return over_heads(positive * w[:, None]) / config.heads
+        w = token_weights(jnp.linalg.norm(trace.tokens, axis=-1), jnp.sqrt(jnp.maximum(square, 0)), product)
+        return sum_over_heads(positive * w[:, None]) / config.heads
 
     if not aggregate:
-        return at_layer(
+        return single_layer_fold(
             config,
             -1,
-            lambda trace: (readout @ attended(trace))[config.prefix :],
+            lambda trace: (readout @ attention_factor(trace))[config.prefix :],
             relu=False,
             gradient=score,
         )
 
-    def summarise(trace):
+    def summarise(trace: LayerTrace) -> tuple[Array, Array]:
         if not (length or necc):
-            return attended(trace), jnp.zeros(config.tokens)
+            return attention_factor(trace), jnp.zeros(config.tokens)
         before, after = trace.middle, trace.output - trace.middle
-        sizes = jnp.linalg.norm(before, axis=-1), jnp.linalg.norm(after, axis=-1)
-        return attended(trace), weights(*sizes, (before * after).sum(axis=-1))
+        lengths = jnp.linalg.norm(before, axis=-1), jnp.linalg.norm(after, axis=-1)
+        return attention_factor(trace), token_weights(*lengths, (before * after).sum(axis=-1))
 
-    def step(row, summary, layer):
+    def step(row: Row, summary: Any, layer: Array) -> Any:
         attention, ffn = summary
         row = row + row * ffn
         return row + row @ attention
 
-    def finish(row, boundary):
+    def finish(row: Row, boundary: Boundary) -> Array:
         return patch_map(config, row * jnp.linalg.norm(boundary.tokens, axis=-1) if length else row)
 
     return Fold(init=readout, summarise=summarise, step=step, finish=finish, gradient=score)

@@ -1,9 +1,13 @@
-"""METRICS: every metric there is. Key == name on the command line == name of the plain function here."""
+"""The registry METRICS, and every metric as a plain function on arrays.
+
+A key of METRICS is the metric's name on the command line and the name of its plain function in this package.
+"""
 
 from vitjax.errors import ConfigError, unknown_name
+from vitjax.images.mask_values import IGNORE
 from vitjax.metrics.average_precision import AVERAGE_PRECISION, average_precision
 from vitjax.metrics.complexity import COMPLEXITY, complexity
-from vitjax.metrics.contract import IGNORE, Case, Metric, Statistic
+from vitjax.metrics.contract import Case, Metric, Statistic
 from vitjax.metrics.focus import FOCUS, focus
 from vitjax.metrics.insertion_deletion import DELETION, INSERTION, deletion, insertion
 from vitjax.metrics.perturbation import AOPC, LOG_ODDS, PERTURBATION_AUC, aopc, log_odds, perturbation_auc
@@ -54,14 +58,22 @@ METRICS: dict[str, Metric] = {
 
 
 def register(name: str, metric: Metric) -> None:
-    """Add a metric of your own under a name that is still free."""
+    """Register a metric under a new name.
+
+    Raises:
+        ConfigError: the name is already registered.
+    """
     if name in METRICS:
         raise ConfigError(f"metric {name!r} is already registered")
     METRICS[name] = metric
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name; an unknown one is an error with close matches."""
+    """The metric registered under `name`.
+
+    Raises:
+        UnknownNameError: no such metric; the message suggests similar names.
+    """
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
     return METRICS[name]

@@ -1,4 +1,4 @@
-"""The blurred image that insertion starts from."""
+"""Gaussian blur: the image that insertion starts from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ Padding = Literal["zeros", "reflect"]
 
 
 def blurred(image: Image, padding: Padding = "zeros") -> Image:
-    """The image under an 11 x 11 Gaussian with sigma 5.
+    """The image convolved with an 11 x 11 Gaussian kernel, sigma 5 pixels.
 
     Args:
         image: [H, W, 3] normalised.
-        padding: what lies beyond the border: "zeros", the mean colour, as RISE's code has it (a convolution padded
-            with zeros, in normalised space), or the image's "reflect"ion, which leaves no coloured rim.
+        padding: values beyond the border. "zeros": 0 in normalised space, which is the mean colour, as in RISE's code.
+            "reflect": the image mirrored at its border, which leaves no coloured rim.
 
-    Returns [H, W, 3].
+    Returns:
+        [H, W, 3].
 
     Source: Petsiuk et al. 2018. Differs from reference: nothing.
 
@@ -30,9 +31,9 @@ def blurred(image: Image, padding: Padding = "zeros") -> Image:
     reach = KERNEL // 2
     weights = _kernel().tolist()
     for axis in (0, 1):
-        width = [(reach, reach) if each == axis else (0, 0) for each in range(3)]
+        width = [(reach, reach) if dimension == axis else (0, 0) for dimension in range(3)]
         padded = jnp.pad(image, width, mode="constant" if padding == "zeros" else "reflect")
-        # Shifted additions, not a convolution: that may be TF32 on GPUs.
+        # Sums of shifted images, because GPUs may compute a convolution in TF32.
         size = image.shape[axis]
         shifts = [jnp.take(padded, np.arange(size) + shift, axis) for shift in range(KERNEL)]
         image = sum(weight * shifted for weight, shifted in zip(weights, shifts, strict=True))
@@ -40,7 +41,7 @@ def blurred(image: Image, padding: Padding = "zeros") -> Image:
 
 
 def _kernel() -> np.ndarray:
-    """[11], sums to 1: a point blurred by a sampled Gaussian whose tails beyond the 11 pixels are folded back in."""
+    """[11], sums to 1: a sampled Gaussian whose tails beyond 11 pixels are reflected back into the kernel."""
     reach = int(4 * SIGMA + 0.5)
     gaussian = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
     point = np.zeros(KERNEL)

@@ -1,4 +1,4 @@
-"""Complexity: on how many places the map spreads."""
+"""Complexity: over how many pixels the map is spread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.masks import Resolution, compared
+from vitjax.metrics.masks import Resolution, map_and_mask
 from vitjax.metrics.sorting import ascending
 from vitjax.shapes import Array, Float
 
 
 class Complexity(NamedTuple):
-    """Entropy in nats, 0 (one place) to log n (all alike); Gini index, 0 (all alike) to 1 - 1/n (one place)."""
+    """Entropy in nats and Gini index of the relevance of n pixels.
+
+    entropy: 0 (all relevance on one pixel) to log n (all pixels equal).
+    gini: 0 (all pixels equal) to 1 - 1/n (all relevance on one pixel).
+    """
 
     entropy: Array
     gini: Array
@@ -25,12 +29,13 @@ def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
     """Entropy -Σ p_i log p_i of p = H / Σ H, and Gini index Σ (2i - n - 1) H_(i) / (n Σ H), H_(i) ascending.
 
     Args:
-        heat: map H, [0, 1]. Both depend on its size: compare maps of one size alone.
+        heatmap: map H, [0, 1]. Both numbers depend on its size: compare only maps of one size.
 
-    Returns two floats; NaN where the map is constant or not finite. Neither direction is better by itself.
+    Returns:
+        Two floats; NaN if the map is constant or not finite. Neither direction is better by itself.
 
-    Source: Bhatt et al. 2020 (entropy), Chalasani et al. 2020 (Gini). Differs from reference: of the min-max scaled
-    map, not of |relevance|.
+    Source: Bhatt et al. 2020 (entropy), Chalasani et al. 2020 (Gini). Differs from reference: computed from the
+    min-max scaled map, not from |relevance|.
 
     Cost: one sort of the pixels.
 
@@ -38,14 +43,14 @@ def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
     """
     mass = jnp.sum(heatmap)
     share = heatmap / mass
-    place = 2 * jnp.arange(1, heatmap.size + 1, dtype=heatmap.dtype) - heatmap.size - 1
+    coefficients = 2 * jnp.arange(1, heatmap.size + 1, dtype=heatmap.dtype) - heatmap.size - 1
     entropy = -jnp.sum(jax.scipy.special.xlogy(share, share))
-    gini = jnp.sum(place / heatmap.size * ascending(share.reshape(-1)))
-    return Complexity(*(jnp.where(is_degenerate(heatmap), jnp.nan, each) for each in (entropy, gini)))
+    gini = jnp.sum(coefficients / heatmap.size * ascending(share.reshape(-1)))
+    return Complexity(*(jnp.where(is_degenerate(heatmap), jnp.nan, value) for value in (entropy, gini)))
 
 
 def _record(case: Case, *, resolution: Resolution = "pixels") -> Columns:
-    return complexity(compared(case, resolution, "nearest")[0])._asdict()
+    return complexity(map_and_mask(case, resolution, "nearest")[0])._asdict()
 
 
 COMPLEXITY = Metric(

@@ -1,4 +1,4 @@
-"""What a metric is: numbers of one map of one image, and how a data set's figure is made of them."""
+"""The interface of a metric: the numbers it records for one map of one image, and how a data set aggregates them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from vitjax.shapes import Array
 
 Columns = dict[str, Array]
 Better = Literal["higher", "lower"]
-IGNORE = 128
-"""Value of a mask's pixels that count nowhere; 0 is background, 255 the object."""
 
 
 @dataclass(eq=False)
 class Case:
-    """One map of ONE image and what may be asked of it. Made inside the compiled program, so the arrays are traced.
+    """One map of ONE image with everything a metric may read. Created inside the compiled program: arrays are traced.
 
-    raw: the method's map, [h, w] on the patch grid or [H, W]; not normalised.
-    heat: [H, W], `maps.to_pixels(raw)`: upsampled, min-max scaled to [0, 1].
-    mask: uint8 [H, W]: 0 background, 255 object, IGNORE counts nowhere (everywhere where there is no mask).
-    image: [H, W, 3], as the model takes it. logits: [k], of `image`. target: the class explained. label: the true
-    class, -1 where there is none. grid: (rows, columns) of patches.
-    key: PRNG key that depends on the image's id alone.
-    black: [3], the value of a black pixel in normalised space (the mean colour is 0).
-    forward: images [s, H, W, 3] -> logits [s, k], the model.
-    explain: (params, image, target) -> raw map, the method with its key; params is what `forward` uses.
-    ends: logits [k] of what every method's curves begin or end with, computed once a batch and not per method
-        (`removal.ends_of`): by the name of the picture, "mean", "black", "blur"; a missing one is computed.
-    shared: values that several metrics of this map need, by a key of their own; see `once`.
+    Attributes:
+        raw: the method's map, [h, w] on the patch grid or [H, W] in pixels; not normalised.
+        heatmap: [H, W], `maps.to_pixels(raw)`: upsampled and min-max scaled to [0, 1].
+        mask: uint8 [H, W]: 0 background, 255 object, IGNORE not counted; IGNORE everywhere if the image has no mask.
+        image: [H, W, 3], normalised, the model's input.
+        logits: [k], the model's output for `image`.
+        target: the explained class.
+        label: the true class; -1 if unknown.
+        grid: (rows, columns) of patches.
+        key: PRNG key that depends only on the run's seed and the image's id.
+        black: [3], a black pixel in normalised space (the mean colour is 0).
+        forward: the model: images [s, H, W, 3] -> logits [s, k].
+        explain: the method with its PRNG key: (params, image, target) -> raw map.
+        params: the parameters that `forward` uses.
+        ends: logits [k] of images that curves start or end with, computed by `removal.ends_of` once per batch instead
+            of once per method. Keys are `removal.Endpoint` names; a missing one is computed when it is needed.
+        shared: intermediate values that several metrics of this map use; see `once`.
     """
 
     raw: Array
@@ -56,29 +59,30 @@ class Case:
     shared: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """`compute()`, or what it gave the first time for that key: metrics of one map share their curves."""
+        """`compute()`, cached by `key`, so that metrics of one map share their curves."""
         if key not in self.shared:
             self.shared[key] = compute()
         return self.shared[key]
 
     def key_for(self, purpose: str) -> Array:
-        """A PRNG key of this image for one purpose: metrics that draw do not draw the same numbers."""
+        """A PRNG key of this image for one purpose, so that different metrics draw independent random numbers."""
         return jax.random.fold_in(self.key, zlib.crc32(purpose.encode()))
 
 
 def mean(values: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
+    """Mean over the last axis, in float64."""
     return np.asarray(values, np.float64).mean(axis=-1)
 
 
 class Statistic(NamedTuple):
     """One number of a table.
 
-    columns: the record columns it reads; an image with NaN in one of them is excluded and counted.
-    aggregate: columns, each [..., n images] float64 -> [...]: reduces the last axis alone, so that a bootstrap passes
-        [resamples, n].
-    better: which way is good; None where neither is.
-    percent: shown times 100 (unless the column already is in percent).
+    Attributes:
+        columns: the record columns that it reads. An image with NaN in one of them is excluded and counted as such.
+        aggregate: maps the columns, each float64 [..., n images], to [...]. It reduces only the last axis, so that a
+            bootstrap can pass [resamples, n].
+        better: the direction that is better; None if neither is.
+        percent: whether tables multiply the number by 100. False for a column that is already in percent.
     """
 
     columns: tuple[str, ...]
@@ -90,15 +94,21 @@ class Statistic(NamedTuple):
 class Metric(NamedTuple):
     """A metric.
 
-    function: the plain function on arrays of one image that a user calls; its docstring has the formula.
-    record: (case, **options) -> columns, each a number or a vector of ONE image; NaN where undefined. Pure, jit-able.
-    figures: (options) -> figures by name; "" is the metric's own name.
-    curves: (options) -> x values by the name of a column that holds a curve [levels], for plots; None for x values
-        0, 1, 2 ... of a vector whose length depends on the model. Raises ConfigError as `record` does.
-    ends: (options) -> names of the pictures whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
-    needs: "mask", "label" (the data must have it), "explainer" (maps are computed anew: slow).
-    family: "localisation", "faithfulness", "robustness", "randomisation", "complexity".
-    cost: in forwards (F) or explanations (E) for each map.
+    Attributes:
+        title: name in prose.
+        cite: the publication.
+        family: "localisation", "faithfulness", "robustness", "randomisation" or "complexity".
+        cost: forward passes (F) or explanations (E) for each map.
+        function: the plain function on arrays of one image that a user calls; its docstring has the formula.
+        record: (case, **options) -> columns, each a number or a vector of ONE image; NaN where undefined. Pure and
+            jit-able.
+        figures: (options) -> statistics by name; "" stands for the metric's own name.
+        curves: (options) -> x values, by the name of each column that holds a curve [levels], for plots. None stands
+            for 0, 1, 2 ..., for a vector whose length depends on the model or on the image size. Raises ConfigError as
+            `record` does.
+        ends: (options) -> names of the images whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
+        needs: "mask" or "label" if the data set must provide it; "explainer" if the metric computes further
+            explanations, which is slow.
     """
 
     title: str
@@ -119,7 +129,15 @@ class Metric(NamedTuple):
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options with defaults filled in, lists as tuples. Raises on an unknown option or an unfit value."""
+        """`options` with defaults filled in and lists turned into tuples.
+
+        Args:
+            name: the metric's name, for error messages.
+
+        Raises:
+            UnknownNameError: the metric has no such option.
+            ConfigError: a value does not have the option's type.
+        """
         defaults, hints = self.options, get_type_hints(self.record)
         given = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
         for option, value in given.items():
@@ -131,21 +149,21 @@ class Metric(NamedTuple):
 
 
 def _accepts(hint: Any, value: Any) -> bool:
-    """Whether a value is of an option's type: choices, numbers, truth values, None, tuples and unions of them."""
+    """Whether a value has an option's type: a Literal, a number, a bool, a str, None, or a tuple or union of these."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in inner
     if origin in (Union, UnionType):
-        return any(_accepts(each, value) for each in inner)
+        return any(_accepts(member, value) for member in inner)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_accepts(inner[0], each) for each in value)
+        return isinstance(value, tuple) and all(_accepts(inner[0], element) for element in value)
     if hint in (int, float):
         return isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
     return isinstance(value, hint) if hint in (bool, str, NoneType) else True
 
 
 def _described(hint: Any) -> str:
-    """The values that `_accepts` accepts, in words."""
+    """Description of the values that `_accepts` accepts, for error messages."""
     inner = get_args(hint)
     if get_origin(hint) is Literal:
         return f"{'one of ' if len(inner) > 1 else ''}{', '.join(map(repr, inner))}"

@@ -1,4 +1,4 @@
-"""Focus: where the positive relevance of the patches goes, to the object or to the background."""
+"""Focus: the shares of the positive relevance of the patches that lie on the object and on the background."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from vitjax.shapes import Array, Float
 
 
 class Focus(NamedTuple):
-    """Foreground and background attention focus; they add to 1."""
+    """Foreground and background attention focus; the two sum to 1."""
 
     faf: Array
     baf: Array
 
 
 def focus(raw: Float[Array, "h w"], mask: Array, *, mask_to_grid: ToGrid = "nearest", relu: bool = True) -> Focus:
-    """FAF = Σ a_ij M_ij / Σ a_ij and BAF = 1 - FAF on the token grid, a = relu(raw map).
+    """FAF = Σ a_ij M_ij / Σ a_ij and BAF = 1 - FAF on the patch grid, with a = relu(raw map).
 
     Args:
-        raw: map on the token grid, any range, not normalised.
-        mask: [H, W] bool, or 0 / 128 (counts nowhere) / 255.
-        mask_to_grid: M of a patch is its upper left pixel ("nearest", as PyTorch resizes), the one at its centre
-            ("centre", as Pillow does) or the share of its pixels that are object ("area").
-        relu: False takes signed relevance as it is; the numbers can then leave [0, 1].
+        raw: map on the patch grid, any range, not normalised.
+        mask: [H, W] bool, or integers: 0 (background), 128 (ignored), 255 (object).
+        mask_to_grid: how M is computed for each patch: the mask at its upper left pixel ("nearest", as PyTorch
+            resizes), the mask at its centre ("centre", as Pillow resizes) or the share of its pixels that lie on the
+            object ("area").
+        relu: False keeps negative relevance; FAF and BAF can then lie outside [0, 1].
 
-    Returns two floats in [0, 1]; NaN where the map is constant, not finite or without positive relevance, or M is all
-    0 or all 1.
+    Returns:
+        Two floats in [0, 1] that sum to 1; NaN if the map is constant, not finite or has no positive relevance, or if
+        M is 0 or 1 everywhere.
 
-    Source: paper 000, FAF and BAF of Vision Transformers. Differs from reference: nothing known.
+    Source: Das & Huddar 2025, FAF and BAF of Vision Transformers. Differs from reference: nothing known.
 
     Example: `focus(explanation.maps[0], mask, mask_to_grid="area").faf`
     """
-    share, counts = share_on_grid(mask, (raw.shape[0], raw.shape[1]), mask_to_grid)
-    bad = is_degenerate(raw) | ~(counts & (share > 0)).any() | ~(counts & (share < 1)).any()
-    weights = jnp.where(counts, jnp.maximum(raw, 0) if relu else raw, 0)
+    share, valid = share_on_grid(mask, (raw.shape[0], raw.shape[1]), mask_to_grid)
+    undefined = is_degenerate(raw) | ~(valid & (share > 0)).any() | ~(valid & (share < 1)).any()
+    weights = jnp.where(valid, jnp.maximum(raw, 0) if relu else raw, 0)
     mass = jnp.sum(weights)
-    faf = jnp.where(bad | (mass == 0), jnp.nan, jnp.sum(weights * share) / jnp.where(mass == 0, 1, mass))
+    faf = jnp.where(undefined | (mass == 0), jnp.nan, jnp.sum(weights * share) / jnp.where(mass == 0, 1, mass))
     return Focus(faf, 1 - faf)
 
 
@@ -50,7 +52,7 @@ def _record(case: Case, *, mask_to_grid: ToGrid = "nearest", relu: bool = True) 
 
 FOCUS = Metric(
     title="Attention focus (FAF, BAF)",
-    cite="paper 000: foreground and background attention focus",
+    cite="Das & Huddar 2025: foreground and background attention focus",
     family="localisation",
     cost="0",
     function=focus,

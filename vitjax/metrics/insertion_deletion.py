@@ -1,4 +1,4 @@
-"""Deletion and insertion: the probability of the explained class while pixels go, or come, a few at a time."""
+"""Deletion and insertion: the probability of the explained class as the most relevant pixels are removed or added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vitjax.errors import ConfigError
 from vitjax.metrics.blur import Padding
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.removal import Fill, Picture, Ties, case_of, curve, only_of_a_map
+from vitjax.metrics.removal import Endpoint, Fill, Ties, case_of, curve, nan_if_degenerate
 from vitjax.shapes import Array, Float, Image, Scalar, ceil_div
 
 Start = Literal["blur", "zeros"]
@@ -36,28 +36,33 @@ def deletion(
     """AUC = (Σ_i s_i - s_0/2 - s_n/2) / n of s_i = p(y | the i · step most relevant pixels are removed).
 
     Args:
-        heat: map H at pixel size, [0, 1].
+        heatmap: map H at pixel size, [0, 1].
         image: [H, W, 3] normalised.
         forward: images [s, H, W, 3] -> logits [s, k], such as `model.logits`.
         target: y, the explained class.
-        step: pixels a step; 1792 in Transition Attention Maps' code, 501 (with steps=100) in TSW's.
-        steps: n; None: until every pixel is removed. The last step may be a smaller one.
-        fill: what removed pixels become: "mean", 0 in normalised space; "black", 0 before normalising; "blur".
-        ties: order of equal relevance; see `removal.ranks`.
-        key: PRNG key of the random ties.
-        black: [3], a black pixel in normalised space; for fill="black".
-        chunk: masked images that go through the model together.
+        step: pixels per step; 1792 in the code of Transition Attention Maps, 501 (with steps=100) in that of TSW.
+        steps: n; None continues until every pixel is removed. The last step may remove fewer pixels.
+        fill: value of removed pixels: "mean" (0 in normalised space), "black" (0 before normalisation) or "blur" (the
+            blurred image).
+        ties: order of pixels of equal relevance; see `removal.ranks`.
+        key: PRNG key for ties="random".
+        black: [3], a black pixel in normalised space; required for fill="black".
+        chunk: masked images per forward pass; memory grows with it, the result does not change.
 
-    Returns a float in [0, 1], lower is better; NaN where the map is constant or not finite.
+    Returns:
+        Float in [0, 1], lower is better; NaN if the map is constant or not finite.
 
-    Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are random and the same for all methods.
+    Raises:
+        ConfigError: step, steps or chunk is below 1, or fill="black" without `black`.
 
-    Cost: one forward a step, 223 at 224 x 224 pixels.
+    Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are broken at random, equally for all methods.
+
+    Cost: one forward per step, 223 at 224 x 224 pixels.
 
     Example: `deletion(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
     if fill == "black" and black is None:
-        raise ConfigError("fill='black' needs black, a black pixel in normalised space")
+        raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_deletion(case, step=step, steps=steps, fill=fill, ties=ties, chunk=chunk)["value"]
 
@@ -76,20 +81,25 @@ def insertion(
     key: Array | None = None,
     chunk: int = 1,
 ) -> Scalar:
-    """AUC = (Σ_i s_i - s_0/2 - s_n/2) / n of s_i = p(y | the i · step most relevant pixels are put in).
+    """AUC = (Σ_i s_i - s_0/2 - s_n/2) / n of s_i = p(y | the i · step most relevant pixels are inserted).
 
     Args:
-        start: what they are put into: a "blur"red copy of the image (Gaussian, 11 x 11 pixels, sigma 5), or "zeros",
-            the mean colour.
-        blur_padding: what lies beyond the image's border when it is blurred: "zeros" (RISE's code and Transition
-            Attention Maps') or "reflect".
-        the others: as `deletion`.
+        heatmap, image, forward, target, step, steps, ties, key, chunk: as for `deletion`; `step` counts inserted
+            pixels.
+        start: the image that pixels are inserted into: "blur", the blurred image (Gaussian, 11 x 11 pixels, sigma 5),
+            or "zeros", the mean colour.
+        blur_padding: padding of the image before it is blurred: "zeros" (the code of RISE and of Transition Attention
+            Maps) or "reflect"; see `blur.blurred`.
 
-    Returns a float in [0, 1], higher is better; NaN where the map is constant or not finite.
+    Returns:
+        Float in [0, 1], higher is better; NaN if the map is constant or not finite.
 
-    Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are random and the same for all methods.
+    Raises:
+        ConfigError: step, steps or chunk is below 1.
 
-    Cost: one forward a step, 223 at 224 x 224 pixels, and one for the blurred image, which all methods share.
+    Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are broken at random, equally for all methods.
+
+    Cost: one forward per step, 223 at 224 x 224 pixels, and one for the blurred image, which all methods share.
 
     Example: `insertion(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
@@ -99,7 +109,11 @@ def insertion(
 
 
 def step_counts(pixels: int, step: int, steps: int | None) -> tuple[int, ...]:
-    """0, step, 2 · step ... pixels, or the first `steps` of these steps. Raises ConfigError."""
+    """Numbers of replaced pixels along a curve: 0, step, 2 · step ... pixels, cut after `steps` steps.
+
+    Raises:
+        ConfigError: step or steps is below 1.
+    """
     if step < 1 or (steps is not None and steps < 1):
         raise ConfigError(f"step={step}, steps={steps}: must be at least 1")
     needed = ceil_div(pixels, step)
@@ -110,7 +124,7 @@ def step_counts(pixels: int, step: int, steps: int | None) -> tuple[int, ...]:
 def _area(case: Case, log_p: Float[Array, " n"]) -> Columns:
     scores = jnp.exp(log_p)
     area = (scores.sum() - scores[0] / 2 - scores[-1] / 2) / (len(scores) - 1)
-    return only_of_a_map(case, {"value": area, "curve": scores})
+    return nan_if_degenerate(case, {"value": area, "curve": scores})
 
 
 def _record_deletion(
@@ -137,12 +151,11 @@ def _record_insertion(
     chunk: int = 1,
 ) -> Columns:
     counts = step_counts(case.heatmap.size, step, steps)
-    return _area(
-        case, curve(case, counts, start=_first(start, blur_padding), end="image", ties=ties, chunk=chunk).target
-    )
+    first = _start_image(start, blur_padding)
+    return _area(case, curve(case, counts, start=first, end="image", ties=ties, chunk=chunk).target)
 
 
-def _first(start: Start, blur_padding: Padding) -> Picture:
+def _start_image(start: Start, blur_padding: Padding) -> Endpoint:
     if start == "zeros":
         return "mean"
     return "blur" if blur_padding == "zeros" else "blur_reflect"
@@ -168,5 +181,5 @@ INSERTION = _rise(
     function=insertion,
     record=_record_insertion,
     figures=lambda options: {"": Statistic(("value",))},
-    ends=lambda options: frozenset({_first(options["start"], options["blur_padding"])}),
+    ends=lambda options: frozenset({_start_image(options["start"], options["blur_padding"])}),
 )

@@ -1,4 +1,4 @@
-"""The object's mask: which pixels count, and what it is on the token grid."""
+"""Object masks: which pixels are counted, and how a mask is reduced to the patch grid."""
 
 from __future__ import annotations
 
@@ -7,74 +7,88 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from vitjax.images.mask_values import IGNORE
 from vitjax.maps import is_degenerate, normalise
-from vitjax.metrics.contract import IGNORE, Case
+from vitjax.metrics.contract import Case
 from vitjax.shapes import Array, Bool, Float
 
 Resolution = Literal["pixels", "grid"]
 ToGrid = Literal["nearest", "centre", "area"]
 
 
-class Marked(NamedTuple):
-    """A mask taken apart, both [H, W] bool: no pixel of the object that does not count."""
+class Regions(NamedTuple):
+    """A mask as two bool arrays [H, W]: pixels of the object, and pixels that are not ignored. Object implies valid."""
 
     object: Array
-    counts: Array
+    valid: Array
 
     @property
     def background(self) -> Array:
-        return self.counts & ~self.object
+        return self.valid & ~self.object
 
 
-def marked(mask: Array) -> Marked:
-    """bool (True on the object, all pixels count) or integers (0 background, IGNORE not counted, else object)."""
+def split_mask(mask: Array) -> Regions:
+    """The regions of a mask.
+
+    Args:
+        mask: [H, W] bool (True on the object, every pixel valid) or integers (0 background, IGNORE not valid, any other
+            value object).
+    """
     mask = jnp.asarray(mask)
     if mask.dtype == bool:
-        return Marked(mask, jnp.ones_like(mask))
-    counts = mask != IGNORE
-    return Marked((mask != 0) & counts, counts)
+        return Regions(mask, jnp.ones_like(mask))
+    valid = mask != IGNORE
+    return Regions((mask != 0) & valid, valid)
 
 
-def undefined(heatmap: Array, mask: Array) -> Bool[Array, ""]:
-    """Whether a localisation number says nothing: a map that is constant or not finite, a mask of one kind alone."""
-    each = marked(mask)
-    return is_degenerate(heatmap) | ~each.object.any() | ~each.background.any()
+def is_undefined(heatmap: Array, mask: Array) -> Bool[Array, ""]:
+    """Whether localisation is undefined: the map is constant or not finite, or the mask lacks object or background."""
+    regions = split_mask(mask)
+    return is_degenerate(heatmap) | ~regions.object.any() | ~regions.background.any()
 
 
 def share_on_grid(mask: Array, grid: tuple[int, int], how: ToGrid) -> tuple[Float[Array, "h w"], Bool[Array, "h w"]]:
-    """How much of each cell is the object, in [0, 1], and which cells count.
+    """The share of the object in each cell of a grid, and which cells are valid.
 
     Args:
-        mask: [H, W] as for `marked`.
+        mask: [H, W], as for `split_mask`.
         grid: (h, w) cells.
-        how: "nearest" takes pixel floor(i · H/h) of each cell, its upper left one, as PyTorch's and OpenCV's nearest
-            do; "centre" pixel floor((i + 1/2) · H/h), as Pillow's nearest does; "area" the share of the counting
-            pixels.
+        how: "nearest" samples pixel floor(i · H/h) of cell i, its upper left one, as nearest-neighbour resizing in
+            PyTorch and OpenCV does; "centre" samples pixel floor((i + 1/2) · H/h), as Pillow does; "area" computes the
+            share of the object among the valid pixels of the cell.
 
-    A cell without a counting pixel does not count; its share is 0.
+    Returns:
+        (share in [0, 1], valid), both [h, w]. A cell is valid if its sampled pixel is, for "area" if any of its pixels
+        is; the share of other cells is 0.
     """
-    each = marked(mask)
+    regions = split_mask(mask)
     if how == "area":
-        counted = pooled(each.counts.astype(jnp.float32), grid)
-        found = pooled(each.object.astype(jnp.float32), grid)
-        return found / jnp.where(counted > 0, counted, 1), counted > 0
+        valid_area = pooled(regions.valid.astype(jnp.float32), grid)
+        object_area = pooled(regions.object.astype(jnp.float32), grid)
+        return object_area / jnp.where(valid_area > 0, valid_area, 1), valid_area > 0
     shift = 0.5 if how == "centre" else 0.0
     down, across = (
         np.floor((np.arange(cells) + shift) * (pixels / cells)).astype(int)
         for cells, pixels in zip(grid, mask.shape, strict=True)
     )
-    picked = np.ix_(down, across)
-    return each.object[picked].astype(jnp.float32), each.counts[picked]
+    sampled = np.ix_(down, across)
+    return regions.object[sampled].astype(jnp.float32), regions.valid[sampled]
 
 
 def mask_on_grid(mask: Array, grid: tuple[int, int], how: ToGrid) -> Array:
-    """uint8 [h, w] of 0, IGNORE and 255: a cell is object where more than half of it is. Args as `share_on_grid`."""
-    share, counts = share_on_grid(mask, grid, how)
-    return jnp.where(counts, jnp.where(share > 0.5, 255, 0), IGNORE).astype(jnp.uint8)
+    """The mask on a grid: 255 in cells whose object share exceeds 1/2, IGNORE in cells that are not valid, else 0.
+
+    Args: as for `share_on_grid`.
+
+    Returns:
+        uint8 [h, w].
+    """
+    share, valid = share_on_grid(mask, grid, how)
+    return jnp.where(valid, jnp.where(share > 0.5, 255, 0), IGNORE).astype(jnp.uint8)
 
 
 def pooled(heatmap: Float[Array, "H W"], grid: tuple[int, int]) -> Float[Array, "h w"]:
-    """Mean of the map over each cell of a grid; a pixel across a border counts to both sides by its area."""
+    """Mean of the map over each cell of a grid; a pixel across the border of two cells is divided by area."""
     heatmap = jnp.asarray(heatmap)
     if heatmap.shape == tuple(grid):
         return heatmap
@@ -83,22 +97,24 @@ def pooled(heatmap: Float[Array, "H W"], grid: tuple[int, int]) -> Float[Array, 
     return jnp.einsum("iH,HW,jW->ij", weights[0], heatmap, weights[1], precision="highest")
 
 
-def compared(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tuple[Array, Array]:
-    """(map in [0, 1], mask) at the size at which they are compared.
+def map_and_mask(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tuple[Array, Array]:
+    """(map in [0, 1], mask) at the resolution of the comparison.
 
-    "pixels": as they are. "grid": the raw map, averaged over each patch where it has another size, then min-max
-    scaled, and the mask at that size.
+    Args:
+        resolution: "pixels" takes the heatmap and the mask as they are. "grid" takes the raw map, averaged over each
+            patch if it has another size and then min-max scaled, and the mask on the patch grid.
+        mask_to_grid: as `how` of `share_on_grid`; unused for "pixels".
     """
     if resolution == "pixels":
         return case.heatmap, case.mask
     return case.once(
-        ("compared", mask_to_grid),
+        ("map_and_mask", mask_to_grid),
         lambda: (normalise(pooled(case.raw, case.grid)), mask_on_grid(case.mask, case.grid, mask_to_grid)),
     )
 
 
 def _overlaps(cells: int, pixels: int) -> np.ndarray:
-    """[cells, pixels]: share of each cell's length that each pixel covers."""
+    """[cells, pixels], rows sum to 1: the share of each cell's length that each pixel covers."""
     edges = np.arange(cells + 1) * (pixels / cells)
     low = np.maximum(edges[:-1, None], np.arange(pixels))
     high = np.minimum(edges[1:, None], np.arange(pixels) + 1)

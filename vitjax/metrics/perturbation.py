@@ -1,4 +1,4 @@
-"""Perturbation: how the answer changes as the most (or least) relevant pixels are removed, level by level."""
+"""Perturbation: how the prediction changes as the most (or least) relevant pixels are removed, level by level."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import wide
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.removal import Answers, Fill, Order, Ties, case_of, curve, only_of_a_map
-from vitjax.shapes import Array, Float, Image, Scalar
+from vitjax.metrics.removal import CurveOutputs, Fill, Order, Ties, case_of, curve, nan_if_degenerate
+from vitjax.shapes import Array, Float, Image, Scalar, at_least_float32
 
 LEVELS = tuple(range(0, 101, 5))
-"""Percent of the pixels that are removed."""
+"""Percentages of the pixels that are removed."""
 Levels = tuple[float, ...]
 Measure = Literal["accuracy", "probability"]
 Heatmap = Float[Array, "height width"]
@@ -26,7 +25,10 @@ Forward = Callable[[Array], Array]
 
 
 class PerturbationAuc(NamedTuple):
-    """In percent; lower is better for the positive ones, higher for the negative ones."""
+    """Areas in percent for the predicted class and for the true class (`..._label`).
+
+    Lower is better for positive perturbation, higher for negative perturbation.
+    """
 
     positive: Array
     negative: Array
@@ -48,31 +50,36 @@ def perturbation_auc(
     black: Any = None,
     chunk: int = 1,
 ) -> PerturbationAuc:
-    """Area under the curve of top-1 correctness while pixels are removed, by the trapezoid rule, in percent.
+    """Area under the curve of top-1 correctness while pixels are removed, by the trapezoidal rule, in percent.
 
-    AUC = 100 Σ_i (l_(i+1) - l_i) (c_i + c_(i+1)) / 2 / (l_n - l_0), c_i = [argmax of what is left at level l_i is the
-    predicted class] (`positive`, `negative`) or the true one (`..._label`). Positive removes the pixels of the highest
-    relevance first, negative those of the lowest.
+    AUC = 100 Σ_i (l_(i+1) - l_i) (c_i + c_(i+1)) / 2 / (l_n - l_0), where c_i = 1 if the argmax at level l_i is the
+    class predicted for the whole image (`positive`, `negative`) or the true class (`..._label`), else 0. Positive
+    perturbation removes the pixels of highest relevance first, negative perturbation those of lowest relevance.
 
     Args:
-        heat: map H at pixel size, [0, 1].
+        heatmap: map H at pixel size, [0, 1].
         image: [H, W, 3] normalised.
         forward: images [s, H, W, 3] -> logits [s, k], such as `model.logits`.
-        label: the true class; -1: there is none.
-        levels: percent of the pixels removed, increasing, 0 to 100; 0, 5 ... 100 or, as Transformer-Explainability's
-            code has it, 10, 20 ... 90. int(pixels · level / 100) are removed, all channels together.
-        fill: what removed pixels become: "mean", 0 in normalised space; "black", 0 before normalising (that code);
-            "blur", the blurred image.
-        measure: c_i is correctness, or the "probability" of the class.
-        ties: order of equal relevance; see `removal.ranks`.
-        key: PRNG key of the random ties.
-        black: [3], a black pixel in normalised space; for fill="black".
-        chunk: masked images that go through the model together.
+        label: the true class; -1 if unknown.
+        levels: increasing percentages of removed pixels, 0 to 100; by default 0, 5 ... 100; the code of
+            Transformer-Explainability uses 10, 20 ... 90. int(pixels · level / 100) pixels are removed, with all of
+            their channels.
+        fill: value of removed pixels: "mean" (0 in normalised space), "black" (0 before normalisation, as in
+            Transformer-Explainability) or "blur" (the blurred image).
+        measure: c_i is top-1 correctness ("accuracy") or the "probability" of the class.
+        ties: order of pixels of equal relevance; see `removal.ranks`.
+        key: PRNG key for ties="random".
+        black: [3], a black pixel in normalised space; required for fill="black".
+        chunk: masked images per forward pass; memory grows with it, the result does not change.
 
-    Returns four floats in [0, 100]; NaN where the map is constant or not finite, and by label where there is none.
+    Returns:
+        Four floats in [0, 100]; NaN if the map is constant or not finite, and for `..._label` if the label is -1.
 
-    Source: Chefer et al. 2021; AUC over 0 to 100 %: paper 003. Differs from reference: ties are random and the same
-    for all methods; torch.topk leaves them open.
+    Raises:
+        ConfigError: invalid levels, chunk below 1, or fill="black" without `black`.
+
+    Source: Chefer et al. 2021; AUC over 0 to 100 %: Wu et al. 2024 (VTranM). Differs from reference: ties are broken
+    at random, equally for all methods; the order that torch.topk gives ties is unspecified.
 
     Cost: two forwards for each level between 0 and 100.
 
@@ -80,8 +87,8 @@ def perturbation_auc(
     """
     _check_black(fill, black)
     case = case_of(heatmap, image, forward, label=label, key=key, black=black)
-    found = _record_auc(case, levels=levels, fill=fill, measure=measure, ties=ties, chunk=chunk)
-    return PerturbationAuc(**{name: found[name] for name in PerturbationAuc._fields})
+    columns = _record_auc(case, levels=levels, fill=fill, measure=measure, ties=ties, chunk=chunk)
+    return PerturbationAuc(**{name: columns[name] for name in PerturbationAuc._fields})
 
 
 def aopc(
@@ -98,18 +105,23 @@ def aopc(
     black: Any = None,
     chunk: int = 1,
 ) -> Scalar:
-    """AOPC = mean over levels of p(y|x) - p(y|x_l), the most relevant pixels removed; y the explained class.
+    """AOPC = mean over levels l of p(y|x) - p(y|x_l), where x_l lacks the l % most relevant pixels.
 
     Args:
-        target: y.
-        absolute: mean of |p(y|x) - p(y|x_l)|, as AttCAT's code has it (with levels 10, 20 ... 90).
-        the others: as `perturbation_auc`.
+        heatmap, image, forward, levels, fill, ties, key, black, chunk: as for `perturbation_auc`.
+        target: y, the explained class.
+        absolute: average |p(y|x) - p(y|x_l)| instead, as the code of AttCAT does (with levels 10, 20 ... 90).
 
-    Returns a float in [-1, 1], higher is better; NaN where the map is constant or not finite.
+    Returns:
+        Float in [-1, 1], higher is better; NaN if the map is constant or not finite.
 
-    Source: Samek et al. 2017; paper 003, eq. 21. Differs from reference: nothing.
+    Raises:
+        ConfigError: as for `perturbation_auc`.
 
-    Cost: one forward for each level between 0 and 100, none beside `perturbation_auc` of the same levels.
+    Source: Samek et al. 2017; Wu et al. 2024 (VTranM), eq. 21. Differs from reference: nothing.
+
+    Cost: one forward for each level between 0 and 100; no further one if `perturbation_auc` with the same levels is
+    recorded for the same map.
 
     Example: `aopc(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
@@ -131,16 +143,20 @@ def log_odds(
     black: Any = None,
     chunk: int = 1,
 ) -> Scalar:
-    """LOdds = mean over levels of log(p(y|x_l) / p(y|x)), the most relevant pixels removed; y the explained class.
+    """LOdds = mean over levels l of log(p(y|x_l) / p(y|x)), where x_l lacks the l % most relevant pixels.
 
-    Args: as `aopc`.
+    Args: as for `aopc`.
 
-    Returns a float, lower is better; NaN where the map is constant or not finite. From log_softmax: a probability that
-    underflows is no infinity.
+    Returns:
+        Float, lower is better; NaN if the map is constant or not finite. Computed from log_softmax, so a probability
+        that underflows does not give an infinity.
 
-    Source: Shrikumar et al. 2017; paper 003, eq. 22. Differs from reference: nothing.
+    Raises:
+        ConfigError: as for `perturbation_auc`.
 
-    Cost: as `aopc`.
+    Source: Shrikumar et al. 2017; Wu et al. 2024 (VTranM), eq. 22. Differs from reference: nothing.
+
+    Cost: as for `aopc`.
 
     Example: `log_odds(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
     """
@@ -150,20 +166,24 @@ def log_odds(
 
 
 def checked_levels(levels: Levels) -> Levels:
-    """The levels. Raises ConfigError where they are not at least two increasing percentages."""
-    inside = len(levels) > 1 and levels[0] >= 0 and levels[-1] <= 100
-    if not inside or any(low >= high for low, high in pairwise(levels)):
-        raise ConfigError(f"levels={levels}: at least two increasing percentages from 0 to 100")
+    """`levels`, validated.
+
+    Raises:
+        ConfigError: not at least two strictly increasing percentages from 0 to 100.
+    """
+    in_range = len(levels) > 1 and levels[0] >= 0 and levels[-1] <= 100
+    if not in_range or any(low >= high for low, high in pairwise(levels)):
+        raise ConfigError(f"levels={levels}: must be at least two increasing percentages from 0 to 100")
     return levels
 
 
 def trapezoid(values: Float[Array, " levels"], levels: Levels) -> Scalar:
-    """Area under a curve over the span of its levels: the mean height."""
+    """Area under a curve by the trapezoidal rule, divided by the span of its levels: the mean height."""
     steps = np.diff(levels) / (levels[-1] - levels[0])
     return ((values[:-1] + values[1:]) / 2 * jnp.asarray(steps, values.dtype)).sum()
 
 
-def _levels_curve(case: Case, levels: Levels, fill: Fill, order: Order, ties: Ties, chunk: int) -> Answers:
+def _levels_curve(case: Case, levels: Levels, fill: Fill, order: Order, ties: Ties, chunk: int) -> CurveOutputs:
     counts = [int(case.heatmap.size * level / 100) for level in checked_levels(levels)]
     return curve(case, counts, end=fill, order=order, ties=ties, chunk=chunk)
 
@@ -180,15 +200,15 @@ def _record_auc(
     columns = {}
     orders: tuple[tuple[str, Order], ...] = (("positive", "highest"), ("negative", "lowest"))
     for name, order in orders:
-        found = _levels_curve(case, levels, fill, order, ties, chunk)
-        by_class = {name: (found.predicted, jnp.argmax(case.logits)), f"{name}_label": (found.label, case.label)}
-        for column, (log_p, wanted) in by_class.items():
-            right = (found.top == wanted).astype(log_p.dtype)
-            values = 100 * (jnp.exp(log_p) if measure == "probability" else right)
-            known = wanted >= 0
+        outputs = _levels_curve(case, levels, fill, order, ties, chunk)
+        by_class = {name: (outputs.predicted, jnp.argmax(case.logits)), f"{name}_label": (outputs.label, case.label)}
+        for column, (log_p, reference_class) in by_class.items():
+            correct = (outputs.top == reference_class).astype(log_p.dtype)
+            values = 100 * (jnp.exp(log_p) if measure == "probability" else correct)
+            known = reference_class >= 0
             columns[column] = jnp.where(known, trapezoid(values, levels), jnp.nan)
             columns[f"{column}_curve"] = jnp.where(known, values, jnp.nan)
-    return only_of_a_map(case, columns)
+    return nan_if_degenerate(case, columns)
 
 
 def _record_aopc(
@@ -200,34 +220,34 @@ def _record_aopc(
     ties: Ties = "random",
     chunk: int = 1,
 ) -> Columns:
-    found = _levels_curve(case, levels, fill, "highest", ties, chunk)
-    drop = jnp.exp(_clean(case)) - jnp.exp(found.target)
+    outputs = _levels_curve(case, levels, fill, "highest", ties, chunk)
+    drop = jnp.exp(_log_p_of_target(case)) - jnp.exp(outputs.target)
     drop = jnp.abs(drop) if absolute else drop
-    return only_of_a_map(case, {"value": drop.mean(), "curve": drop})
+    return nan_if_degenerate(case, {"value": drop.mean(), "curve": drop})
 
 
 def _record_log_odds(
     case: Case, *, levels: Levels = LEVELS, fill: Fill = "mean", ties: Ties = "random", chunk: int = 1
 ) -> Columns:
-    change = _levels_curve(case, levels, fill, "highest", ties, chunk).target - _clean(case)
-    return only_of_a_map(case, {"value": change.mean(), "curve": change})
+    change = _levels_curve(case, levels, fill, "highest", ties, chunk).target - _log_p_of_target(case)
+    return nan_if_degenerate(case, {"value": change.mean(), "curve": change})
 
 
-def _clean(case: Case) -> Scalar:
-    """log p of the explained class in the whole image."""
-    return jax.nn.log_softmax(wide(case.logits))[case.target]
+def _log_p_of_target(case: Case) -> Scalar:
+    """Log-probability of the explained class for the unperturbed image."""
+    return jax.nn.log_softmax(at_least_float32(case.logits))[case.target]
 
 
 def _check_black(fill: Fill, black: Any) -> None:
     if fill == "black" and black is None:
-        raise ConfigError("fill='black' needs black, a black pixel in normalised space")
+        raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
 
 
 def _ends(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({options["fill"]} if checked_levels(options["levels"])[-1] == 100 else ())
 
 
-def _x_of(*columns: str) -> Callable[[Mapping[str, Any]], Mapping[str, np.ndarray | None]]:
+def _levels_of(*columns: str) -> Callable[[Mapping[str, Any]], Mapping[str, np.ndarray | None]]:
     return lambda options: dict.fromkeys(columns, np.asarray(checked_levels(options["levels"]), np.float64))
 
 
@@ -243,7 +263,7 @@ PERTURBATION_AUC = _faithfulness(
         name: Statistic((name,), better="lower" if name.startswith("positive") else "higher", percent=False)
         for name in PerturbationAuc._fields
     },
-    curves=_x_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
+    curves=_levels_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
 )
 AOPC = _faithfulness(
     title="AOPC",
@@ -252,7 +272,7 @@ AOPC = _faithfulness(
     function=aopc,
     record=_record_aopc,
     figures=lambda options: {"": Statistic(("value",))},
-    curves=_x_of("curve"),
+    curves=_levels_of("curve"),
 )
 LOG_ODDS = _faithfulness(
     title="Log-odds",
@@ -261,5 +281,5 @@ LOG_ODDS = _faithfulness(
     function=log_odds,
     record=_record_log_odds,
     figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
-    curves=_x_of("curve"),
+    curves=_levels_of("curve"),
 )

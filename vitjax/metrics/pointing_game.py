@@ -1,4 +1,4 @@
-"""Does the map point at the object? Its peak, and its mass."""
+"""Pointing games: whether the peak of the map, and how much of its mass, lies on the object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.masks import marked, undefined
+from vitjax.metrics.masks import is_undefined, split_mask
 from vitjax.shapes import Array, Float, Scalar
 
 
@@ -15,29 +15,31 @@ def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, toleran
     """1 if the peak of the map lies on the object, else 0.
 
     Args:
-        heat: map at pixel size, [0, 1]. The peak is taken over the pixels that count; ties go to the first in row
-            order.
-        mask: [H, W] bool, or 0 / 128 (counts nowhere) / 255.
-        tolerance: pixels by which the peak may miss (Euclidean); 15 is the classic protocol.
+        heatmap: map at pixel size, [0, 1]. The peak is the largest value at a pixel that is not ignored, the first in
+            row-major order among ties.
+        mask: [H, W] bool, or integers: 0 (background), 128 (ignored), 255 (object).
+        tolerance: largest Euclidean distance in pixels between the peak and the object that still counts as a hit; 15
+            in the original protocol.
 
-    Returns a float; NaN where the map is constant or not finite, or the mask all object or all background.
+    Returns:
+        Float, 0 or 1; NaN if the map is constant or not finite, or if the mask has no object or no background.
 
-    Source: Zhang et al. 2016. Differs from reference: there one peak a class of an image is scored over the data set
-    and accuracies are averaged over classes; here every image counts once.
+    Source: Zhang et al. 2016. Differs from reference: the original scores one peak for each class in an image and
+    averages the accuracies of classes over the data set; here every image counts once.
 
     Example: `pointing_game(explanation.pixels()[0], mask)`
     """
-    each = marked(mask)
+    regions = split_mask(mask)
     height, width = heatmap.shape
-    peak = jnp.argmax(jnp.where(each.counts, heatmap, -jnp.inf))
+    peak = jnp.argmax(jnp.where(regions.valid, heatmap, -jnp.inf))
     row, column = peak // width, peak % width
-    away = jnp.square(jnp.arange(height) - row)[:, None] + jnp.square(jnp.arange(width) - column)[None]
-    hit = (each.object & (away <= tolerance**2)).any()
-    return jnp.where(undefined(heatmap, mask), jnp.nan, hit.astype(heatmap.dtype))
+    squared_distance = jnp.square(jnp.arange(height) - row)[:, None] + jnp.square(jnp.arange(width) - column)[None]
+    hit = (regions.object & (squared_distance <= tolerance**2)).any()
+    return jnp.where(is_undefined(heatmap, mask), jnp.nan, hit.astype(heatmap.dtype))
 
 
 class Energy(NamedTuple):
-    """The map's mass and the object: see `energy_scores`."""
+    """Precision, recall and F1 of the map's mass; see `energy_scores`."""
 
     precision: Array
     recall: Array
@@ -47,17 +49,18 @@ class Energy(NamedTuple):
 def energy_pointing_game(
     heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None
 ) -> Float[Array, ""]:
-    """Share of the map's mass that lies on the object: Σ H·M / Σ H.
+    """Share of the map's mass that lies on the object: Σ H·M / Σ H, over the pixels that are not ignored.
 
     Args:
-        heat: map H at pixel size, [0, 1].
-        mask: [H, W] bool, or 0 / 128 (counts nowhere) / 255.
-        binarise: take [H > binarise · max H] for H, as the code of Transition Attention Maps does with 0.3.
+        heatmap: map H at pixel size, [0, 1].
+        mask: M, [H, W] bool, or integers: 0 (background), 128 (ignored), 255 (object).
+        binarise: replace H by [H > binarise · max H], as the code of Transition Attention Maps does with 0.3.
 
-    Returns a float in [0, 1]; a map without information scores the object's share of the area on average. NaN
-    where the map is constant or not finite, or the mask all object or all background.
+    Returns:
+        Float in [0, 1]; an uninformative map scores the object's share of the area on average. NaN if the map is
+        constant or not finite, or if the mask has no object or no background.
 
-    Source: Wang et al. 2020, Score-CAM. Differs from reference: masks, not only boxes.
+    Source: Wang et al. 2020, Score-CAM. Differs from reference: accepts any mask, not only bounding boxes.
 
     Example: `energy_pointing_game(explanation.pixels()[0], mask)`
     """
@@ -67,20 +70,23 @@ def energy_pointing_game(
 def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None) -> Energy:
     """Precision P = Σ H·M / Σ H, recall R = Σ H·M / Σ M and F1 = 2PR / (P + R + 1e-6).
 
-    Args, NaN: as `energy_pointing_game`.
+    Args: as for `energy_pointing_game`.
+
+    Returns:
+        Three floats in [0, 1]; NaN as for `energy_pointing_game`.
 
     Source: the evaluation code of Transition Attention Maps (Yuan et al. 2021).
 
     Example: `energy_scores(explanation.pixels()[0], mask, binarise=0.3).f1`
     """
-    each = marked(mask)
-    bad = undefined(heatmap, mask)
+    regions = split_mask(mask)
+    undefined = is_undefined(heatmap, mask)
     if binarise is not None:
-        heatmap = (heatmap > binarise * jnp.where(each.counts, heatmap, -jnp.inf).max()).astype(heatmap.dtype)
-    inside, mass = jnp.sum(heatmap * each.object), jnp.sum(heatmap * each.counts)
-    precision, recall = inside / mass, inside / each.object.sum()
+        heatmap = (heatmap > binarise * jnp.where(regions.valid, heatmap, -jnp.inf).max()).astype(heatmap.dtype)
+    inside, mass = jnp.sum(heatmap * regions.object), jnp.sum(heatmap * regions.valid)
+    precision, recall = inside / mass, inside / regions.object.sum()
     f1 = 2 * precision * recall / (precision + recall + 1e-6)
-    return Energy(*(jnp.where(bad, jnp.nan, value) for value in (precision, recall, f1)))
+    return Energy(*(jnp.where(undefined, jnp.nan, value) for value in (precision, recall, f1)))
 
 
 def _record_peak(case: Case, *, tolerance: int = 0) -> Columns:
@@ -88,8 +94,8 @@ def _record_peak(case: Case, *, tolerance: int = 0) -> Columns:
 
 
 def _record_energy(case: Case, *, binarise: float | None = None) -> Columns:
-    found = energy_scores(case.heatmap, case.mask, binarise=binarise)
-    return {"value": found.precision, "recall": found.recall, "f1": found.f1}
+    scores = energy_scores(case.heatmap, case.mask, binarise=binarise)
+    return {"value": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
 POINTING_GAME = Metric(

@@ -1,4 +1,4 @@
-"""Randomisation: a map that outlives the model's weights explains no model, one that is all classes' explains none."""
+"""Randomisation: whether the map changes when the model's weights or the explained class are randomised."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import wide
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.spearman import spearman
 from vitjax.nn.resnet import LAYERS, STATISTICS
-from vitjax.shapes import Array, Params, Scalar
+from vitjax.shapes import Array, Params, Scalar, at_least_float32
 
 HEADS = ("head", "head_dist", "fc")
 
@@ -28,77 +27,86 @@ def randomization(
     cuts: tuple[int, ...] | None = None,
     seed: int = 0,
 ) -> Array:
-    """Spearman's correlation of the map with the one after weights are randomised from the head downwards.
+    """Spearman's correlation of the map with the maps of models whose weights are randomised from the head downwards.
 
-    At cut c the head and the c last blocks (of a ResNet: stages) are random, at once: Adebayo's cascade.
+    At cut c the head and the last c blocks (of a ResNet: stages) are random at the same time, the cascading
+    randomisation of Adebayo et al. 2018.
 
     Args:
-        explain: params -> raw map, of one image and class.
+        explain: params -> raw map, for one image and class.
         params: the model's parameters.
-        raw: the map of the model as it is, any shape.
-        cuts: which c; None: 0, 1 ... all blocks.
-        seed: of the random weights. They do not depend on the image: all are explained by the same random models.
+        raw: the map of the trained model, any shape.
+        cuts: the values of c, each from 0 to the number of blocks; None takes all of them.
+        seed: seed of the random weights. They do not depend on the image: all images see the same random models.
 
-    Returns [cuts] in [-1, 1], lower is better; NaN where one of both maps is constant or not finite. A model without
-    head has 1 at cut 0.
+    Returns:
+        [cuts] in [-1, 1], lower is better; NaN if one of the two maps is constant or not finite. A model without a
+        head has 1 at cut 0.
 
-    Source: Adebayo et al. 2018. Differs from reference: a tensor is drawn from the normal distribution with its own
-    mean and standard deviation, so that norms stay norms; correlation of signed maps. The final norm, the embedding
-    and batch norms' running statistics are kept.
+    Raises:
+        ConfigError: no cut, or a cut outside 0 to the number of blocks.
 
-    Cost: one explanation a cut.
+    Source: Adebayo et al. 2018. Differs from reference: each tensor is drawn from a normal distribution with that
+    tensor's mean and standard deviation, so that the scales of norms stay close to trained ones; signed maps are
+    correlated. The final norm, the embedding and the running statistics of batch norms are not randomised.
+
+    Cost: one explanation per cut.
 
     Example: `randomization(lambda params: explain(params, image), model.params, explain(model.params, image))`
     """
-    chosen = tuple(range(blocks(params) + 1)) if cuts is None else cuts
-    if not chosen or not all(0 <= cut <= blocks(params) for cut in chosen):
-        raise ConfigError(f"cuts={cuts}: numbers of randomised blocks, 0 to {blocks(params)}")
-    drawn, places = random_weights(params, seed), places_from_head(params)
+    selected = tuple(range(block_count(params) + 1)) if cuts is None else cuts
+    if not selected or not all(0 <= cut <= block_count(params) for cut in selected):
+        raise ConfigError(f"cuts={cuts}: must be numbers of randomised blocks, 0 to {block_count(params)}")
+    drawn, first_cuts = random_weights(params, seed), randomised_from_cut(params)
 
-    def compare(cut):
-        mixed = jax.tree.map(lambda new, old, place: jnp.where(place <= cut, new, old), drawn, params, places)
-        return spearman(wide(raw), wide(explain(mixed)))
+    def compare(cut: Any) -> Array:
+        mixed = jax.tree.map(lambda new, old, first: jnp.where(first <= cut, new, old), drawn, params, first_cuts)
+        return spearman(at_least_float32(raw), at_least_float32(explain(mixed)))
 
-    return lax.map(compare, jnp.asarray(chosen))
+    return lax.map(compare, jnp.asarray(selected))
 
 
 def random_target(explain: Callable[[Array], Array], raw: Array, target: Array, classes: int, *, key: Array) -> Scalar:
-    """Spearman's correlation of the map with the one for another class, drawn at random.
+    """Spearman's correlation of the map with the map for another class, drawn uniformly at random.
 
     Args:
         explain: class -> raw map of one image.
         raw: the map for class `target`.
-        classes: how many there are.
+        target: the explained class.
+        classes: number of classes.
         key: PRNG key of the draw.
 
-    Returns a float in [-1, 1], lower is better (1: the method does not ask for the class); NaN where one of both
-    maps is constant or not finite, or there is one class alone.
+    Returns:
+        Float in [-1, 1], lower is better (1: the method does not depend on the class); NaN if one of the two maps is
+        constant or not finite, or if the model has only one class.
 
-    Source: Sixt et al. 2020, "random logit". Differs from reference: Spearman's correlation, not SSIM.
+    Source: Sixt et al. 2020, "random logit". Differs from reference: Spearman's correlation instead of SSIM.
 
     Cost: one explanation.
 
     Example: `random_target(lambda k: explain(params, image, k), raw, target, 1000, key=jax.random.key(0))`
     """
     if classes < 2:
-        return jnp.asarray(jnp.nan, wide(raw).dtype)
+        return jnp.asarray(jnp.nan, at_least_float32(raw).dtype)
     other = (target + jax.random.randint(key, (), 1, classes)) % classes
-    return spearman(wide(raw), wide(explain(other.astype(jnp.asarray(target).dtype))))
+    return spearman(at_least_float32(raw), at_least_float32(explain(other.astype(jnp.asarray(target).dtype))))
 
 
-def blocks(params: Params) -> int:
-    """Blocks of a ViT, or stages of a ResNet."""
+def block_count(params: Params) -> int:
+    """Number of blocks of a ViT, or of stages of a ResNet."""
     return len(jax.tree.leaves(params["blocks"])[0]) if "blocks" in params else len(LAYERS)
 
 
-def places_from_head(params: Params) -> Params:
-    """By leaf, the cut at which it becomes random: 0 for the head, 1 for the last block ...
+def randomised_from_cut(params: Params) -> Params:
+    """The lowest cut at which each leaf is random: 0 for the head, 1 for the last block, 2 for the one before it ...
 
-    Under `blocks`, where layers are stacked, [l, 1 ...]; past the last cut for what stays.
+    Returns:
+        A tree with the structure of `params`. Leaves under `blocks`, where layers are stacked, are int [l, 1 ...], the
+        others int. Leaves that are never randomised have the number of blocks + 1.
     """
-    count = blocks(params)
+    count = block_count(params)
 
-    def place(path, leaf) -> Any:
+    def first_cut(path: Any, leaf: Any) -> Any:
         top = path[0].key
         if top == "blocks":
             return jnp.arange(count, 0, -1).reshape(-1, *[1] * (leaf.ndim - 1))
@@ -108,27 +116,30 @@ def places_from_head(params: Params) -> Params:
             return count - LAYERS.index(top)
         return count + 1
 
-    return jax.tree_util.tree_map_with_path(place, params)
+    return jax.tree_util.tree_map_with_path(first_cut, params)
 
 
 def random_weights(params: Params, seed: int) -> Params:
-    """Parameters of the same shapes: normal, with each tensor's own mean and standard deviation, layer by layer."""
+    """Normally distributed parameters with the shapes of `params`.
+
+    Each tensor has the mean and standard deviation of the given one; where layers are stacked, each layer has its own.
+    """
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     ends = np.cumsum([leaf.size for _, leaf in leaves])
-    # One draw for all: compiled in a tenth of the time of a draw for each tensor.
+    # One draw for all tensors compiles in a tenth of the time of one draw per tensor.
     noise = jnp.split(jax.random.normal(jax.random.key(seed), (ends[-1],), leaves[0][1].dtype), ends[:-1])
     drawn = []
-    for (path, leaf), own in zip(leaves, noise, strict=True):
+    for (path, leaf), leaf_noise in zip(leaves, noise, strict=True):
         axes = tuple(range(1 if path[0].key == "blocks" else 0, leaf.ndim))
-        drawn.append(leaf.mean(axes, keepdims=True) + own.reshape(leaf.shape) * leaf.std(axes, keepdims=True))
+        drawn.append(leaf.mean(axes, keepdims=True) + leaf_noise.reshape(leaf.shape) * leaf.std(axes, keepdims=True))
     return jax.tree.unflatten(tree, drawn)
 
 
 def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: int = 0) -> Columns:
     explain = case.explain
     if explain is None:
-        raise ConfigError("randomization explains images anew: the case has no explainer")
-    found = randomization(
+        raise ConfigError("randomization computes further explanations, but the case has no explainer")
+    correlations = randomization(
         lambda params: explain(params, case.image, case.target), case.params, case.raw, cuts=cuts, seed=seed
     )
     other = random_target(
@@ -138,7 +149,7 @@ def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: int = 0) -
         case.logits.shape[-1],
         key=case.key_for("random target"),
     )
-    return {"value": jnp.nanmean(found), "curve": found, "random_target": other}
+    return {"value": jnp.nanmean(correlations), "curve": correlations, "random_target": other}
 
 
 RANDOMIZATION = Metric(

@@ -1,6 +1,6 @@
-"""What the model says while one picture turns into another, pixel by pixel, in the order of a map.
+"""Perturbation curves: the model's outputs while one image is replaced by another, pixel by pixel, in a map's order.
 
-Every faithfulness metric is a number made of such curves. Metrics of one map that ask for the same curve share it.
+Every faithfulness metric is computed from such curves. Metrics of one map share a curve with equal parameters.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import wide
 from vitjax.maps import is_degenerate
 from vitjax.metrics.blur import blurred
 from vitjax.metrics.contract import Case, Columns, Metric
-from vitjax.shapes import Array, Float, Image, Int
+from vitjax.shapes import Array, Float, Image, Int, at_least_float32
 
-Picture = Literal["image", "mean", "black", "blur", "blur_reflect"]
+Endpoint = Literal["image", "mean", "black", "blur", "blur_reflect"]
+"""Name of an image that a curve starts or ends with; see `endpoint_image`."""
 Fill = Literal["mean", "black", "blur"]
 Order = Literal["highest", "lowest"]
 Ties = Literal["random", "first"]
 
 
-class Answers(NamedTuple):
-    """What the model says of each picture of a curve, [pictures], float32 at least.
+class CurveOutputs(NamedTuple):
+    """The model's outputs for each image of a curve, all [images].
 
-    target, predicted, label: log-probability of the class explained, of the one predicted for the whole image, and of
-    the true one (class 0 where there is none). top: the most probable class.
+    Attributes:
+        target: log-probability of the explained class, float32 or float64.
+        predicted: log-probability of the class predicted for the unperturbed image.
+        label: log-probability of the true class; of class 0 if the label is unknown.
+        top: the most probable class, int.
     """
 
     target: Array
@@ -48,14 +51,26 @@ def case_of(
     key: Array | None = None,
     black: Any = None,
 ) -> Case:
-    """A `Case` for a metric that is called by hand: `forward` takes images [s, H, W, 3] to logits [s, k]."""
+    """The `Case` of a metric that is called as a plain function.
+
+    Args:
+        heatmap: [H, W], also taken as the raw map.
+        image: [H, W, 3] normalised.
+        forward: images [s, H, W, 3] -> logits [s, k].
+        target: the explained class.
+        label: the true class; -1 if unknown.
+        key: PRNG key of the image; None takes `jax.random.key(0)`.
+        black: [3], a black pixel in normalised space; None if the metric does not use it.
+
+    Cost: 1F, for the logits of the image.
+    """
     image = jnp.asarray(image)
     return Case(
         raw=heatmap,
         heatmap=heatmap,
         mask=jnp.full(heatmap.shape, 128, jnp.uint8),
         image=image,
-        logits=wide(forward(image[None])[0]),
+        logits=at_least_float32(forward(image[None])[0]),
         target=jnp.asarray(target),
         label=jnp.asarray(label),
         grid=(heatmap.shape[0], heatmap.shape[1]),
@@ -65,8 +80,18 @@ def case_of(
     )
 
 
-def picture(name: str, image: Image, black: Any) -> Image:
-    """The image itself, or what is left when all of it is removed: mean colour (0), black, or a blurred copy."""
+def endpoint_image(name: str, image: Image, black: Any) -> Image:
+    """The image that a curve starts or ends with.
+
+    Args:
+        name: "image" (unchanged), "mean" (0, the mean colour), "black", "blur" (blurred with zero padding) or
+            "blur_reflect" (blurred with reflected borders).
+        image: [H, W, 3] normalised.
+        black: [3], a black pixel in normalised space; used for "black" only.
+
+    Returns:
+        [H, W, 3].
+    """
     if name == "image":
         return image
     if name in ("blur", "blur_reflect"):
@@ -75,45 +100,57 @@ def picture(name: str, image: Image, black: Any) -> Image:
 
 
 def wanted_ends(metrics: Iterable[tuple[Metric, Mapping[str, Any]]]) -> tuple[str, ...]:
-    """Names of the pictures that curves of these (metric, options) end with: what to give to `ends_of`."""
+    """Names of the endpoint images that these metrics need, sorted, as input to `ends_of`.
+
+    Args:
+        metrics: pairs (metric, options with defaults filled in).
+    """
     return tuple(sorted({name for metric, options in metrics for name in metric.ends(options)}))
 
 
 def ends_of(
     forward: Callable[[Array], Array], image: Image, black: Any, wanted: Iterable[str]
 ) -> dict[str, Float[Array, " k"]]:
-    """Logits of the pictures that all curves of ONE image end with, for `Case.ends`.
+    """Logits of the endpoint images of ONE image, for `Case.ends`.
 
     Args:
         forward: images [s, H, W, 3] -> logits [s, k].
-        image: [H, W, 3], as the model takes it.
+        image: [H, W, 3], normalised, the model's input.
         black: [3], a black pixel in normalised space.
         wanted: names from `wanted_ends`.
 
-    Returns {name: [k]}, float32 at least. Cost: one forward for each name; under `jax.vmap` over images still only one
-    for "mean" and for "black", which do not depend on the image.
+    Returns:
+        {name: [k]}, float32 or float64.
+
+    Cost: 1F for each name. Under `jax.vmap` over images, "mean" and "black" cost 1F for the whole batch, because they
+    do not depend on the image.
     """
-    return {name: wide(forward(picture(name, image, black)[None])[0]) for name in wanted}
+    return {name: at_least_float32(forward(endpoint_image(name, image, black)[None])[0]) for name in wanted}
 
 
 def ranks(case: Case, order: Order = "highest", ties: Ties = "random") -> Int[Array, "height width"]:
-    """The place of each pixel in the order of removal, from 0.
+    """The position of each pixel in the order of removal, from 0.
 
     Args:
-        order: "highest" relevance first or "lowest" first.
-        ties: pixels of equal relevance (upsampling clamps at the border and makes many) in "random" order, drawn from
-            the image's key alone and the same for all methods, or the "first" in row order first.
+        order: "highest" relevance first or "lowest" relevance first.
+        ties: order of pixels of equal relevance, of which upsampling creates many, because it clamps at the border.
+            "random": drawn from the image's key, therefore equal for all methods. "first": row-major order.
+
+    Returns:
+        int [H, W], a permutation of 0 ... H·W - 1.
+
+    Cost: one sort of the pixels, shared by all curves of the map.
     """
     key = ("ranks", order, ties)
     if order == "lowest" and ties == "random":
         return case.once(key, lambda: case.heatmap.size - 1 - ranks(case, "highest", ties))
 
-    def sort():
+    def sort() -> Array:
         heatmap = case.heatmap.reshape(-1) * (-1 if order == "highest" else 1)
-        place = jnp.arange(heatmap.size)
-        among_equals = jax.random.bits(case.key_for("ties"), place.shape) if ties == "random" else place
-        *_, pixel = lax.sort((heatmap, among_equals, place), num_keys=2)
-        return jnp.zeros_like(place).at[pixel].set(place, unique_indices=True).reshape(case.heatmap.shape)
+        index = jnp.arange(heatmap.size)
+        tie_break = jax.random.bits(case.key_for("ties"), index.shape) if ties == "random" else index
+        *_, sorted_pixels = lax.sort((heatmap, tie_break, index), num_keys=2)
+        return jnp.zeros_like(index).at[sorted_pixels].set(index, unique_indices=True).reshape(case.heatmap.shape)
 
     return case.once(key, sort)
 
@@ -122,19 +159,27 @@ def curve(
     case: Case,
     counts: Sequence[int],
     *,
-    start: Picture = "image",
-    end: Picture = "mean",
+    start: Endpoint = "image",
+    end: Endpoint = "mean",
     order: Order = "highest",
     ties: Ties = "random",
     chunk: int = 1,
-) -> Answers:
-    """The model's answers while `counts` pixels of `start` are replaced by those of `end`.
+) -> CurveOutputs:
+    """The model's outputs for images in which `counts` pixels of `start` are replaced by those of `end`.
 
     Args:
-        counts: increasing numbers of pixels, 0 to all.
-        chunk: pictures of this image that go through the model together. Memory grows with it, numbers do not change.
+        counts: increasing numbers of replaced pixels, 0 to H·W.
+        start, end: names of the two images.
+        order, ties: order of replacement; see `ranks`.
+        chunk: images per forward pass. Memory grows with it; the results do not change.
 
-    Cost: one forward for each count that is neither 0 nor all; these two are `case.logits` or in `case.ends`.
+    Returns:
+        Outputs [len(counts)].
+
+    Raises:
+        ConfigError: chunk is below 1.
+
+    Cost: 1F for each count other than 0 and H·W. The logits for these two are `case.logits` or in `case.ends`.
     """
     if chunk < 1:
         raise ConfigError(f"chunk={chunk}: must be at least 1")
@@ -142,49 +187,52 @@ def curve(
     return case.once(key, lambda: _curve(case, tuple(counts), start, end, ranks(case, order, ties), chunk))
 
 
-def _curve(case: Case, counts: tuple[int, ...], start: Picture, end: Picture, rank: Array, chunk: int) -> Answers:
-    before, after = (picture(name, case.image, case.black) for name in (start, end))
+def _curve(
+    case: Case, counts: tuple[int, ...], start: Endpoint, end: Endpoint, rank: Array, chunk: int
+) -> CurveOutputs:
+    before, after = (endpoint_image(name, case.image, case.black) for name in (start, end))
 
-    def replaced(some):
-        pictures = jnp.where((rank < some[:, None, None])[..., None], after, before)
-        return _answers(case, wide(case.forward(pictures)))
+    def outputs_at(chunk_counts: Array) -> CurveOutputs:
+        images = jnp.where((rank < chunk_counts[:, None, None])[..., None], after, before)
+        return _outputs(case, at_least_float32(case.forward(images)))
 
-    between = jnp.asarray([count for count in counts if 0 < count < rank.size], rank.dtype)
-    whole = len(between) // chunk * chunk
+    inner = jnp.asarray([count for count in counts if 0 < count < rank.size], rank.dtype)
+    in_full_chunks = len(inner) // chunk * chunk
     parts = []
     if counts[0] == 0:
-        parts.append(_answers(case, _logits_of(case, start)[None]))
-    if whole:
-        chunks = lax.map(replaced, between[:whole].reshape(-1, chunk))
-        parts.append(jax.tree.map(lambda each: each.reshape(-1), chunks))
-    if whole < len(between):
-        parts.append(replaced(between[whole:]))
+        parts.append(_outputs(case, _endpoint_logits(case, start)[None]))
+    if in_full_chunks:
+        chunks = lax.map(outputs_at, inner[:in_full_chunks].reshape(-1, chunk))
+        parts.append(jax.tree.map(lambda leaf: leaf.reshape(-1), chunks))
+    if in_full_chunks < len(inner):
+        parts.append(outputs_at(inner[in_full_chunks:]))
     if counts[-1] == rank.size:
-        parts.append(_answers(case, _logits_of(case, end)[None]))
-    return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
+        parts.append(_outputs(case, _endpoint_logits(case, end)[None]))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def only_of_a_map(case: Case, columns: Columns) -> Columns:
-    """The columns, NaN where the map is constant or not finite.
+def nan_if_degenerate(case: Case, columns: Columns) -> Columns:
+    """`columns`, or NaN throughout if the map is constant or not finite.
 
-    For finished columns: XLA's CPU backend (JAX 0.10) makes garbage of exp(where(flat, nan, x)).
+    To be applied to the final columns: XLA's CPU backend (JAX 0.10) computes wrong values for
+    exp(where(degenerate, nan, x)).
     """
-    flat = is_degenerate(case.heatmap)
-    return {name: jnp.where(flat, jnp.nan, values) for name, values in columns.items()}
+    degenerate = is_degenerate(case.heatmap)
+    return {name: jnp.where(degenerate, jnp.nan, values) for name, values in columns.items()}
 
 
-def _logits_of(case: Case, name: Picture) -> Array:
+def _endpoint_logits(case: Case, name: Endpoint) -> Array:
     if name == "image":
-        return wide(case.logits)
+        return at_least_float32(case.logits)
     if name in case.ends:
-        return wide(case.ends[name])
-    made = picture(name, case.image, case.black)
-    return case.once(("end", name), lambda: wide(case.forward(made[None])[0]))
+        return at_least_float32(case.ends[name])
+    image = endpoint_image(name, case.image, case.black)
+    return case.once(("end", name), lambda: at_least_float32(case.forward(image[None])[0]))
 
 
-def _answers(case: Case, logits: Float[Array, "s k"]) -> Answers:
+def _outputs(case: Case, logits: Float[Array, "s k"]) -> CurveOutputs:
     log_p = jax.nn.log_softmax(logits)
-    return Answers(
+    return CurveOutputs(
         target=log_p[:, case.target],
         predicted=log_p[:, jnp.argmax(case.logits)],
         label=log_p[:, jnp.maximum(case.label, 0)],

@@ -1,4 +1,4 @@
-"""The thresholded map against the mask: four counts, and five numbers made of them."""
+"""Segmentation metrics: four pixel counts of the thresholded map and the mask, and five metrics computed from them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ import numpy as np
 
 from vitjax.metrics.above_mean import above_mean
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic, mean
-from vitjax.metrics.masks import Resolution, ToGrid, compared, marked, undefined
+from vitjax.metrics.masks import Resolution, ToGrid, is_undefined, map_and_mask, split_mask
 from vitjax.shapes import Array, Bool, Float, Scalar
 
 Threshold = Literal["mean"] | float
 Average = Literal["pixels", "rows"]
 Heatmap = Float[Array, "height width"]
 Mask = Array
-"""bool [H, W], True on the object; or integers: 0 background, 128 counts nowhere, everything else object."""
+"""[H, W]: bool, True on the object, or integers: 0 background, 128 ignored, any other value object."""
 
 
 class Counts(NamedTuple):
-    """Counting pixels by [H > t] (hit: True) and by the mask; NaN where undefined."""
+    """Numbers of valid pixels by mask and by [H > t], as floats; NaN if undefined.
+
+    Attributes:
+        object_hit: object, H > t (true positives).
+        object_missed: object, H <= t (false negatives).
+        background_hit: background, H > t (false positives).
+        background_left: background, H <= t (true negatives).
+    """
 
     object_hit: Array
     object_missed: Array
@@ -46,105 +53,121 @@ class Counts(NamedTuple):
         return self.background_left + self.object_missed + self.background_hit
 
 
-def chosen(heatmap: Heatmap, threshold: Threshold) -> Bool[Array, "height width"]:
-    """[H > t], strictly; "mean" is the exact mean of the whole map, pixels that do not count included."""
+def above_threshold(heatmap: Heatmap, threshold: Threshold) -> Bool[Array, "height width"]:
+    """[H > t], strictly; "mean" is the exact mean of the whole map, ignored pixels included."""
     return above_mean(heatmap) if threshold == "mean" else heatmap > threshold
 
 
 def counts(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
-    """The four counts of one image, exact; all NaN where the map is constant or not finite, or the mask of one kind.
+    """The four pixel counts of one image, exact.
 
     Args:
-        heat: map, [0, 1].
+        heatmap: map H, [0, 1].
         mask: of the same size; see `Mask`.
         threshold: t, "mean" or a number.
 
+    Returns:
+        Four floats; NaN if the map is constant or not finite, or if the mask has no object or no background.
+
     Example: `counts(explanation.pixels()[0], mask, threshold=0.5).object_hit`
     """
-    hit, each = chosen(heatmap, threshold), marked(mask)
-    parts = (each.object & hit, each.object & ~hit, each.background & hit, each.background & ~hit)
-    bad = undefined(heatmap, mask)
-    return Counts(*(jnp.where(bad, jnp.nan, part.sum().astype(heatmap.dtype)) for part in parts))
+    hit, regions = above_threshold(heatmap, threshold), split_mask(mask)
+    parts = (regions.object & hit, regions.object & ~hit, regions.background & hit, regions.background & ~hit)
+    undefined = is_undefined(heatmap, mask)
+    return Counts(*(jnp.where(undefined, jnp.nan, part.sum().astype(heatmap.dtype)) for part in parts))
 
 
 def pixel_accuracy(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
-    """Share of pixels where [H > t] = M.
+    """Share of valid pixels where [H > t] = M.
 
     Args:
-        heat: map H at the size of the mask, [0, 1].
-        mask: [H, W] bool, or 0 / 128 (counts nowhere) / 255.
-        threshold: t; "mean" is the map's mean (Chefer et al. 2021), a number such as 0.5 itself. Strict >.
+        heatmap: map H at the size of the mask, [0, 1].
+        mask: M, [H, W] bool, or integers: 0 (background), 128 (ignored), 255 (object).
+        threshold: t, a number such as 0.5, or "mean" for the mean of the map (Chefer et al. 2021). The comparison is
+            strict.
 
-    Returns a float in [0, 1]; NaN where the map is constant or not finite, or the mask all object or all background.
+    Returns:
+        Float in [0, 1]; NaN if the map is constant or not finite, or if the mask has no object or no background.
 
-    Source: segmentation protocol of Chefer et al. 2021. Differs from reference: an image without object or
-    background is left out; there it counts.
+    Source: segmentation protocol of Chefer et al. 2021. Differs from reference: an image without object or without
+    background is excluded; the original includes it.
 
     Example: `pixel_accuracy(explanation.pixels()[0], mask, threshold=0.5)`
     """
-    found = counts(heatmap, mask, threshold=threshold)
-    return found.correct / found.counted
+    pixels = counts(heatmap, mask, threshold=threshold)
+    return pixels.correct / pixels.counted
 
 
 def iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """|{H > t} ∩ M| / |{H > t} ∪ M| of one image.
 
-    Args, NaN: as `pixel_accuracy`. Returns a float in [0, 1].
+    Args: as for `pixel_accuracy`.
+
+    Returns:
+        Float in [0, 1]; NaN as for `pixel_accuracy`.
 
     Source: foreground IoU averaged over images. Differs from reference: nothing.
 
     Example: `iou(explanation.pixels()[0], mask)`
     """
-    found = counts(heatmap, mask, threshold=threshold)
-    return found.object_hit / found.object_union
+    pixels = counts(heatmap, mask, threshold=threshold)
+    return pixels.object_hit / pixels.object_union
 
 
 def mean_iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """(IoU of the object + IoU of the background) / 2 of ONE image.
 
-    The figure of a data set is another number: `pooled_mean_iou` of the counts of all images, as published.
+    For a data set, tables do not average this number. They show `pooled_mean_iou`, computed from the counts summed
+    over all images, as published.
 
-    Args, NaN: as `pixel_accuracy`. Returns a float in [0, 1].
+    Args: as for `pixel_accuracy`.
+
+    Returns:
+        Float in [0, 1]; NaN as for `pixel_accuracy`.
 
     Source: Chefer et al. 2021, Transformer Interpretability Beyond Attention Visualization.
 
     Example: `mean_iou(explanation.pixels()[0], mask)`
     """
-    found = counts(heatmap, mask, threshold=threshold)
-    return (found.object_hit / found.object_union + found.background_left / found.background_union) / 2
+    pixels = counts(heatmap, mask, threshold=threshold)
+    return (pixels.object_hit / pixels.object_union + pixels.background_left / pixels.background_union) / 2
 
 
 def f1(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean", average: Average = "pixels") -> Scalar:
     """F1 = 2 TP / (2 TP + FP + FN) of the object in [H > t].
 
     Args:
-        heat, mask, threshold: as `pixel_accuracy`.
-        average: "pixels" of the whole image; "rows" the mean over the image's rows of each row's F1, 0 in a row with
-            neither object nor hit, as the published code of Transformer-Explainability does (its batch axis is the
-            image's height).
+        heatmap, mask, threshold: as for `pixel_accuracy`.
+        average: "pixels" computes one F1 over the whole image. "rows" averages the F1 of each image row, 0 for a row
+            with neither object nor hit, as the published code of Transformer-Explainability does (it takes the image's
+            height for the batch axis).
 
-    Returns a float in [0, 1]; NaN as `pixel_accuracy`.
+    Returns:
+        Float in [0, 1]; NaN as for `pixel_accuracy`.
 
-    Source: van Rijsbergen 1979. Differs from reference: rows without a counting pixel are left out.
+    Source: van Rijsbergen 1979. Differs from reference: rows without a valid pixel are excluded.
 
     Example: `f1(explanation.pixels()[0], mask, threshold=0.5)`
     """
-    found = counts(heatmap, mask, threshold=threshold)
+    pixels = counts(heatmap, mask, threshold=threshold)
     if average == "pixels":
-        return 2 * found.object_hit / (2 * found.object_hit + found.object_missed + found.background_hit)
-    hit, each = chosen(heatmap, threshold), marked(mask)
-    both = 2 * (each.object & hit).sum(axis=1)
-    either = both + (each.counts & (each.object ^ hit)).sum(axis=1)
-    rows = both.astype(heatmap.dtype) / jnp.maximum(either, 1)
-    return jnp.where(undefined(heatmap, mask), jnp.nan, rows.sum() / each.counts.any(axis=1).sum())
+        return 2 * pixels.object_hit / (2 * pixels.object_hit + pixels.object_missed + pixels.background_hit)
+    hit, regions = above_threshold(heatmap, threshold), split_mask(mask)
+    numerator = 2 * (regions.object & hit).sum(axis=1)
+    denominator = numerator + (regions.valid & (regions.object ^ hit)).sum(axis=1)
+    row_f1 = numerator.astype(heatmap.dtype) / jnp.maximum(denominator, 1)
+    return jnp.where(is_undefined(heatmap, mask), jnp.nan, row_f1.sum() / regions.valid.any(axis=1).sum())
 
 
 def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
-    """Jaccard index TP / (TP + FP + FN) of the object in [H > t]: the same number as `iou` under its other name.
+    """Jaccard index TP / (TP + FP + FN) of the object in [H > t], another name for `iou`.
 
-    Args, Returns, NaN: as `iou`.
+    Args: as for `iou`.
 
-    Source: Jaccard 1901; reported beside F1 with t = 0.5.
+    Returns:
+        Float in [0, 1]; NaN as for `iou`.
+
+    Source: Jaccard 1901; usually reported together with F1, at t = 0.5.
 
     Example: `jaccard(explanation.pixels()[0], mask, threshold=0.5)`
     """
@@ -152,19 +175,19 @@ def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> S
 
 
 def pooled_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Σ part / Σ whole over the images, the last axis, in float64."""
+    """Σ part / Σ whole, summed over images (the last axis) in float64."""
     return np.asarray(part, np.float64).sum(axis=-1) / np.asarray(whole, np.float64).sum(axis=-1)
 
 
 def pooled_mean_iou(
     object_hit: np.ndarray, object_union: np.ndarray, background_left: np.ndarray, background_union: np.ndarray
 ) -> np.ndarray:
-    """(Σ∩ / Σ∪ of the object + Σ∩ / Σ∪ of the background) / 2 over the images, the last axis, in float64."""
+    """(Σ∩ / Σ∪ of the object + Σ∩ / Σ∪ of the background) / 2, summed over images (the last axis) in float64."""
     return (pooled_share(object_hit, object_union) + pooled_share(background_left, background_union)) / 2
 
 
 def _counts_of(case: Case, threshold: Threshold, resolution: Resolution, mask_to_grid: ToGrid) -> Counts:
-    heatmap, mask = compared(case, resolution, mask_to_grid)
+    heatmap, mask = map_and_mask(case, resolution, mask_to_grid)
     key = ("counts", threshold, resolution, mask_to_grid)
     return case.once(key, lambda: counts(heatmap, mask, threshold=threshold))
 
@@ -172,26 +195,26 @@ def _counts_of(case: Case, threshold: Threshold, resolution: Resolution, mask_to
 def _record_accuracy(
     case: Case, *, threshold: Threshold = "mean", resolution: Resolution = "pixels", mask_to_grid: ToGrid = "nearest"
 ) -> Columns:
-    found = _counts_of(case, threshold, resolution, mask_to_grid)
-    return {"value": found.correct / found.counted, "correct": found.correct, "counted": found.counted}
+    pixels = _counts_of(case, threshold, resolution, mask_to_grid)
+    return {"value": pixels.correct / pixels.counted, "correct": pixels.correct, "counted": pixels.counted}
 
 
 def _record_iou(
     case: Case, *, threshold: Threshold = "mean", resolution: Resolution = "pixels", mask_to_grid: ToGrid = "nearest"
 ) -> Columns:
-    found = _counts_of(case, threshold, resolution, mask_to_grid)
-    return {"value": found.object_hit / found.object_union}
+    pixels = _counts_of(case, threshold, resolution, mask_to_grid)
+    return {"value": pixels.object_hit / pixels.object_union}
 
 
 def _record_mean_iou(
     case: Case, *, threshold: Threshold = "mean", resolution: Resolution = "pixels", mask_to_grid: ToGrid = "nearest"
 ) -> Columns:
-    found = _counts_of(case, threshold, resolution, mask_to_grid)
+    pixels = _counts_of(case, threshold, resolution, mask_to_grid)
     return {
-        "object_intersection": found.object_hit,
-        "object_union": found.object_union,
-        "background_intersection": found.background_left,
-        "background_union": found.background_union,
+        "object_intersection": pixels.object_hit,
+        "object_union": pixels.object_union,
+        "background_intersection": pixels.background_left,
+        "background_union": pixels.background_union,
     }
 
 
@@ -203,7 +226,7 @@ def _record_f1(
     resolution: Resolution = "pixels",
     mask_to_grid: ToGrid = "nearest",
 ) -> Columns:
-    heatmap, mask = compared(case, resolution, mask_to_grid)
+    heatmap, mask = map_and_mask(case, resolution, mask_to_grid)
     return {"value": f1(heatmap, mask, threshold=threshold, average=average)}
 
 
@@ -211,21 +234,21 @@ _OBJECT = ("object_intersection", "object_union")
 _BACKGROUND = ("background_intersection", "background_union")
 _CHEFER = "Chefer, Gur & Wolf 2021, Transformer Interpretability Beyond Attention Visualization"
 _localisation: Callable[..., Metric] = partial(Metric, family="localisation", cost="0", needs=frozenset({"mask"}))
-_one_number = {"": Statistic(("value",), mean)}
+_mean_value = {"": Statistic(("value",), mean)}
 
 PIXEL_ACCURACY = _localisation(
     title="Pixel accuracy",
     cite=_CHEFER,
     function=pixel_accuracy,
     record=_record_accuracy,
-    figures=lambda options: {**_one_number, "pooled": Statistic(("correct", "counted"), pooled_share)},
+    figures=lambda options: {**_mean_value, "pooled": Statistic(("correct", "counted"), pooled_share)},
 )
 IOU = _localisation(
     title="IoU of the object",
     cite="Everingham et al. 2010, The Pascal Visual Object Classes Challenge",
     function=iou,
     record=_record_iou,
-    figures=lambda options: _one_number,
+    figures=lambda options: _mean_value,
 )
 MEAN_IOU = _localisation(
     title="Mean IoU",
@@ -243,12 +266,12 @@ F1 = _localisation(
     cite="van Rijsbergen 1979, Information Retrieval",
     function=f1,
     record=_record_f1,
-    figures=lambda options: _one_number,
+    figures=lambda options: _mean_value,
 )
 JACCARD = _localisation(
     title="Jaccard index",
     cite="Jaccard 1901, Étude comparative de la distribution florale",
     function=jaccard,
     record=_record_iou,
-    figures=lambda options: _one_number,
+    figures=lambda options: _mean_value,
 )

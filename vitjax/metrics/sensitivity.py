@@ -1,4 +1,4 @@
-"""Sensitivity: how far the map moves when the image hardly does."""
+"""Sensitivity: how much the map changes under small perturbations of the image."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import wide
 from vitjax.maps import is_degenerate
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.shapes import Array, Image, Scalar
+from vitjax.shapes import Array, Image, Scalar, at_least_float32
 
 
 def sensitivity(
     explain: Callable[[Array], Array], image: Image, raw: Array, *, n: int = 10, radius: float = 0.02, key: Array
 ) -> Scalar:
-    """Max-sensitivity: max over n draws of ‖Φ(x + δ) - Φ(x)‖ / ‖Φ(x)‖, δ ~ U(-radius, radius) at each value.
+    """Max-sensitivity: max over n draws of ‖Φ(x + δ) - Φ(x)‖ / ‖Φ(x)‖ with δ ~ U(-radius, radius) at each value.
 
     Args:
-        explain: image [H, W, 3] -> raw map Φ, of one class.
+        explain: image [H, W, 3] -> raw map Φ, for one class.
         image: x, [H, W, 3] normalised.
         raw: Φ(x), any shape.
-        n: draws; a lower bound of the largest change within the radius, so compare equal n alone.
-        radius: in normalised units; 0.02 is about one grey level.
+        n: number of draws, at least 1. Their maximum is a lower bound of the largest change within the radius, so
+            compare only results of equal n.
+        radius: in normalised units, above 0; 0.02 is about one grey level.
         key: PRNG key of the draws.
 
-    Returns a float >= 0, lower is better; NaN where Φ(x) is constant or not finite, or Φ(x + δ) not finite.
+    Returns:
+        Float >= 0, lower is better; NaN if Φ(x) is constant or not finite, or if a Φ(x + δ) is not finite.
+
+    Raises:
+        ConfigError: n below 1, or radius not above 0.
 
     Source: Yeh et al. 2019. Differs from reference: nothing; radius and n are Captum's defaults.
 
@@ -37,13 +41,13 @@ def sensitivity(
     Example: `sensitivity(explain, image, explain(image), key=jax.random.key(0))`
     """
     if n < 1 or radius <= 0:
-        raise ConfigError(f"n={n}, radius={radius}: must be at least 1 and above 0")
-    norm = jnp.sqrt(jnp.sum(jnp.square(wide(raw))))
+        raise ConfigError(f"n={n}, radius={radius}: n must be at least 1 and radius above 0")
+    norm = jnp.sqrt(jnp.sum(jnp.square(at_least_float32(raw))))
 
-    def change(number):
-        noise = jax.random.uniform(jax.random.fold_in(key, number), image.shape, jnp.float32, -radius, radius)
-        moved = explain(image + noise.astype(image.dtype))
-        return jnp.sqrt(jnp.sum(jnp.square(wide(moved) - wide(raw))))
+    def change(draw: Array) -> Array:
+        noise = jax.random.uniform(jax.random.fold_in(key, draw), image.shape, jnp.float32, -radius, radius)
+        perturbed = explain(image + noise.astype(image.dtype))
+        return jnp.sqrt(jnp.sum(jnp.square(at_least_float32(perturbed) - at_least_float32(raw))))
 
     largest = lax.map(change, jnp.arange(n)).max()
     return jnp.where(is_degenerate(raw), jnp.nan, largest / norm)
@@ -52,10 +56,10 @@ def sensitivity(
 def _record(case: Case, *, n: int = 10, radius: float = 0.02) -> Columns:
     explain, params, target = case.explain, case.params, case.target
     if explain is None:
-        raise ConfigError("sensitivity explains images anew: the case has no explainer")
+        raise ConfigError("sensitivity computes further explanations, but the case has no explainer")
     key = case.key_for("sensitivity")
-    found = sensitivity(lambda image: explain(params, image, target), case.image, case.raw, n=n, radius=radius, key=key)
-    return {"value": found}
+    value = sensitivity(lambda image: explain(params, image, target), case.image, case.raw, n=n, radius=radius, key=key)
+    return {"value": value}
 
 
 SENSITIVITY = Metric(

@@ -1,4 +1,4 @@
-"""Sorting floats by their bits: XLA's CPU sort of one array of integers is six times faster than of floats."""
+"""Sorting floats by their bit patterns: XLA's CPU backend sorts integers six times faster than floats."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from vitjax.shapes import Array, Float, Int
 
 
 def ascending(x: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The elements in ascending order, as `jnp.sort`, -0 before 0.
+    """The elements in ascending order, as `jnp.sort` returns them; -0 comes before 0.
 
     Args:
         x: float32 or float64, no NaN.
 
-    Example: `ascending(heat.reshape(-1))`
+    Example: `ascending(heatmap.reshape(-1))`
     """
-    kind = jnp.int32 if x.dtype == jnp.float32 else jnp.int64
-    ordered = jnp.sort(_swap(lax.bitcast_convert_type(x, kind)))
-    return lax.bitcast_convert_type(_swap(ordered), x.dtype)
+    integer = jnp.int32 if x.dtype == jnp.float32 else jnp.int64
+    ordered = jnp.sort(_order_preserving(lax.bitcast_convert_type(x, integer)))
+    return lax.bitcast_convert_type(_order_preserving(ordered), x.dtype)
 
 
 def descending_with(x: Float[Array, " n"], kinds: Int[Array, " n"]) -> tuple[Array, Int[Array, " n"]]:
-    """Keys that descend and are equal where x is, and the kinds (0 to 3) in that order.
+    """`kinds` in the order of descending x.
 
     Args:
-        x: [0, 1].
-        kinds: 0, 1, 2 or 3.
+        x: values in [0, 1].
+        kinds: an integer 0, 1, 2 or 3 for each value.
 
-    Example: `descending_with(heat.reshape(-1), mask.reshape(-1).astype(int))`
+    Returns:
+        (keys, kinds), both sorted. Two neighbouring keys are equal if and only if their values of x are equal; the
+        keys themselves are not the values of x.
+
+    Example: `descending_with(heatmap.reshape(-1), mask.reshape(-1).astype(int))`
     """
     if x.dtype != jnp.float32:
         keys, kinds = lax.sort((-x, kinds), num_keys=1)
         return keys, kinds
-    # The bits of a float32 below 2 take 30 of 32, which leaves room for the kind. Adding 0 makes -0 a 0.
+    # A non-negative float32 below 2 uses 30 of its 32 bits, so two are free for the kind. Adding 0 turns -0 into 0.
     bits = lax.bitcast_convert_type(x + 0.0, jnp.uint32)
     packed = jnp.sort(bits << 2 | kinds.astype(jnp.uint32))[::-1]
     return packed >> 2, (packed & 3).astype(jnp.int32)
 
 
-def _swap(bits: Array) -> Array:
-    """Float bits to integers of the same order, and back: negative floats count their bits downwards."""
+def _order_preserving(bits: Array) -> Array:
+    """Maps the bits of floats to integers that sort in the same order; its own inverse.
+
+    The bits of a negative float increase as the float decreases, so they are flipped, except for the sign.
+    """
     return bits ^ (bits >> (bits.dtype.itemsize * 8 - 1) & jnp.iinfo(bits.dtype).max)

@@ -10,7 +10,7 @@ from vitjax.shapes import Array, Float, Scalar
 
 
 def average_ranks(x: Array) -> Float[Array, " n"]:
-    """Ranks 1 ... n of the elements; equal ones share the mean of their ranks. Exact in float32 up to 2^23."""
+    """Ranks 1 ... n of the elements; equal elements get the mean of their ranks. Exact in float32 up to n = 2^23."""
     x = x.reshape(-1)
     ordered = ascending(x)
     below = jnp.searchsorted(ordered, x, side="left")
@@ -19,16 +19,17 @@ def average_ranks(x: Array) -> Float[Array, " n"]:
 
 
 def spearman(a: Array, b: Array) -> Scalar:
-    """Pearson's correlation of the average ranks, as scipy.stats.spearmanr.
+    """Pearson's correlation of the average ranks, as `scipy.stats.spearmanr` computes it.
 
     Args:
         a, b: two maps of equal shape, any range.
 
-    Returns a float in [-1, 1]; NaN where one of them is constant or not finite.
+    Returns:
+        Float in [-1, 1]; NaN if one of the maps is constant or not finite.
 
     Example: `spearman(first.maps[0], second.maps[0])`
     """
     n = a.size
-    u, v = ((average_ranks(each) - (n + 1) / 2) / n for each in (a, b))
-    found = jnp.sum(u * v) / jnp.sqrt(jnp.sum(u * u) * jnp.sum(v * v))
-    return jnp.where(is_degenerate(a) | is_degenerate(b), jnp.nan, found)
+    u, v = ((average_ranks(x) - (n + 1) / 2) / n for x in (a, b))
+    correlation = jnp.sum(u * v) / jnp.sqrt(jnp.sum(u * u) * jnp.sum(v * v))
+    return jnp.where(is_degenerate(a) | is_degenerate(b), jnp.nan, correlation)

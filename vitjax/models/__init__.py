@@ -1,4 +1,4 @@
-"""Models as users name them: tables of architectures, `load`, `Model` with its preprocessing and class names.
+"""Models: tables of named architectures, `load`, and `Model` with its preprocessing and class names.
 
-The modules themselves are in `vitjax.nn`; reading checkpoint files is the work of `weights_convert`.
+The flax modules are in `vitjax.nn`; `weights_convert` reads checkpoint files.
 """

@@ -1,4 +1,4 @@
-"""Class names: what a class index is called, and which class a text means."""
+"""Class names: the name of a class index, and the class index of a name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from vitjax.errors import LabelError
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a model in the order of its logits.
+    """Names of the classes of a model, in the order of its logits.
 
-    names: one per class. synonyms: every name of each class, the one in `names` included.
-    synsets: WordNet ids. The last two are None where there are none.
+    names: one name per class.
+    synsets: WordNet id of each class; None if the classes have none.
+    synonyms: all names of each class, the one in `names` included; None if the classes have one name each.
+
+    Raises:
+        LabelError: `synsets` or `synonyms` is not as long as `names`.
     """
 
     names: tuple[str, ...]
@@ -35,37 +39,49 @@ class Labels:
         return iter(self.names)
 
     def __getitem__(self, index: int) -> str:
-        """Name of class `index`, 0 to k - 1. Raises LabelError outside: a negative class is a mistake."""
+        """Name of a class.
+
+        Args:
+            index: 0 to k - 1; negative indices do not count from the end.
+
+        Raises:
+            LabelError: the index is out of range.
+        """
         if not 0 <= index < len(self.names):
             raise LabelError(f"class {index} is outside 0..{len(self.names) - 1}")
         return self.names[index]
 
     def index(self, text: str) -> int:
-        """Index of the class that `text` means.
+        """Index of the class with this name.
 
-        Tried in turn: synset id; name as written; name in any case; any synonym, or all of them joined by
-        ", ", in any case. The first of these that fits exactly one class decides, so "crayfish" is the class
-        of that name although it is a synonym of another.
+        The text is compared, in this order, with synset ids, with names, with names in any case, and with synonyms, or
+        all synonyms of a class joined by ", ", in any case. The first comparison that matches any class decides: for
+        example, "crayfish" is the class with that name although it is also a synonym of another class.
 
-        Raises: LabelError with close matches where nothing fits, or with the candidates where several do.
+        Args:
+            text: synset id, name or synonym; surrounding white space is ignored.
+
+        Raises:
+            LabelError: no class matches (the message lists close matches), or several do (it lists the candidates).
         """
         folded = text.strip().casefold()
         for table, key in zip(self._tables, (folded, text.strip(), folded, folded), strict=True):
-            found = table.get(key, ())
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise LabelError(f"label {text!r} is ambiguous: {', '.join(map(self._describe, found))}")
+            indices = table.get(key, ())
+            if len(indices) == 1:
+                return indices[0]
+            if indices:
+                raise LabelError(f"label {text!r} is ambiguous: {', '.join(map(self._describe, indices))}")
         spellings = list(dict.fromkeys(key for table in self._tables[2:] for key in table))
-        close = difflib.get_close_matches(folded, spellings, n=3)
-        if close:
-            hint = f"did you mean {' or '.join(map(repr, close))}?"
+        close_matches = difflib.get_close_matches(folded, spellings, n=3)
+        if close_matches:
+            hint = f"did you mean {' or '.join(map(repr, close_matches))}?"
         else:
             hint = f"there are {len(self)} classes, from {self.names[0]!r} to {self.names[-1]!r}"
         raise LabelError(f"unknown label {text!r}; {hint}")
 
     @cached_property
     def _tables(self) -> tuple[dict[str, list[int]], ...]:
+        """Class indices by synset id, by name, by case-folded name and by case-folded synonym."""
         synsets: dict[str, list[int]] = {}
         exact: dict[str, list[int]] = {}
         folded: dict[str, list[int]] = {}
@@ -81,14 +97,15 @@ class Labels:
         return synsets, exact, folded, synonyms
 
     def _describe(self, index: int) -> str:
-        full = ", ".join(self.synonyms[index]) if self.synonyms is not None else self.names[index]
+        """Index, all names and synset id of a class, for error messages."""
+        all_names = ", ".join(self.synonyms[index]) if self.synonyms is not None else self.names[index]
         synset = f" {self.synsets[index]}" if self.synsets is not None else ""
-        return f"{index} ({full}){synset}"
+        return f"{index} ({all_names}){synset}"
 
 
 @cache
 def imagenet_labels() -> Labels:
-    """The 1,000 classes of ImageNet-1k (ILSVRC 2012), ordered by synset id as timm's models order them."""
+    """The 1,000 classes of ImageNet-1k (ILSVRC 2012), ordered by synset id as in timm's models."""
     text = resources.files("vitjax").joinpath("assets/imagenet_labels.txt").read_text(encoding="utf-8")
     synsets, lines = zip(*(line.split(" ", 1) for line in text.splitlines()), strict=True)
     synonyms = tuple(tuple(line.split(", ")) for line in lines)

@@ -1,6 +1,7 @@
-"""The zoo's table: timm's names, their architectures, preprocessing and default weights.
+"""Table of named models: timm's names with their architecture, preprocessing and default weights.
 
-A name says the architecture (`vit_small_patch16_384`: small, patch 16, 384 pixels); its family says the rest.
+A name determines size, patch size and image size (`vit_small_patch16_384`: small, patches of 16 pixels, images of 384
+pixels); everything else is common to the family.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ IMAGENET = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 
-SIZES: dict[str, tuple[int, int, int]] = {  # width, depth, heads; the MLP is four times as wide
+SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (192, 12, 3),
     "small": (384, 12, 6),
     "medium": (512, 12, 8),
@@ -26,25 +27,34 @@ SIZES: dict[str, tuple[int, int, int]] = {  # width, depth, heads; the MLP is fo
     "huge": (1280, 32, 16),
     "giant": (1536, 40, 24),
 }
+"""(width, depth, heads) by the size in a name; the MLP is four times as wide as a token."""
 
 
 Architecture = TypeVar("Architecture", bound=Config, covariant=True)
 
 
 class Entry(NamedTuple, Generic[Architecture]):
-    """What a name stands for."""
+    """Architecture, preprocessing and default weights of a named model.
+
+    hub: hub id of the default weights; None if the model has none and the user must pass weights.
+    """
 
     config: Architecture
     preprocessing: Preprocessing
-    hub: str | None  # hub id of the default weights; None: there are none, weights must be given
+    hub: str | None
 
 
 class Family(NamedTuple):
-    """Models that differ in size only."""
+    """Models that differ in size only.
 
-    architecture: dict[str, Any]  # ViTConfig fields
+    architecture: fields of ViTConfig that all models of the family share.
+    normalisation: mean and standard deviation of the preprocessing.
+    weights: tag of the default weights by model name; None if the model has none.
+    """
+
+    architecture: dict[str, Any]
     normalisation: dict[str, Any]
-    weights: dict[str, str | None]  # name -> tag of the default weights
+    weights: dict[str, str | None]
 
 
 NO_PREFIX_POSITION = {"position_on_prefix": False}
@@ -90,7 +100,7 @@ FAMILIES = (
         HALF,
         {"vit_medium_patch16_reg4_gap_256": "sbb_in12k_ft_in1k"},
     ),
-    Family(  # image towers of CLIP, fine-tuned on ImageNet
+    Family(  # image encoders of CLIP, fine-tuned on ImageNet
         CLIP_TOWER,
         CLIP,
         {
@@ -163,8 +173,10 @@ FAMILIES = (
         {"vit_giant_patch14_reg4_dinov2": "lvd142m"},
     ),
 )
-HEADLESS = {"orig_in21k", "dino", "lvd142m"}  # weights that end in features, without classes
-CROPS: dict[str, tuple[float, str]] = {  # where not 0.9 at 224 px or 1.0 above it
+HEADLESS = {"orig_in21k", "dino", "lvd142m"}
+"""Tags of weights without a classification head."""
+
+CROPS: dict[str, tuple[float, str]] = {
     "vit_medium_patch16_gap_256": (0.95, "center"),
     "vit_medium_patch16_gap_384": (0.95, "squash"),
     "vit_medium_patch16_reg4_gap_256": (0.95, "center"),
@@ -172,21 +184,23 @@ CROPS: dict[str, tuple[float, str]] = {  # where not 0.9 at 224 px or 1.0 above 
     "vit_large_patch14_clip_224": (1.0, "center"),
     "vit_huge_patch14_clip_224": (1.0, "center"),
 }
+"""(crop_pct, crop_mode) of models that differ from the default: a centre crop of 0.9 at 224 pixels, else of 1.0."""
 
 
 def _entry(name: str, family: Family) -> Entry[ViTConfig]:
+    """Table entry of one model of a family."""
     tag = family.weights[name]
-    parts = re.match(r"[a-z0-9]+_([a-z]+)_.*?patch(\d+)", name)
-    assert parts is not None, name
-    width, depth, heads = SIZES[parts[1]]
+    size_and_patch = re.match(r"[a-z0-9]+_([a-z]+)_.*?patch(\d+)", name)
+    assert size_and_patch is not None, name
+    width, depth, heads = SIZES[size_and_patch[1]]
     pixels = re.search(r"_(\d{3})$", name)
-    side = int(pixels[1]) if pixels else 518  # DINOv2's names leave it out
+    side = int(pixels[1]) if pixels else 518  # DINOv2's names do not contain the image size
     default: dict[str, Any] = {
         "width": width,
         "depth": depth,
         "heads": heads,
         "mlp_dim": 4 * width,
-        "patch_size": int(parts[2]),
+        "patch_size": int(size_and_patch[2]),
         "image_size": (side, side),
         "num_classes": 0 if tag in HEADLESS else 1000,
     }
@@ -202,7 +216,7 @@ def _entry(name: str, family: Family) -> Entry[ViTConfig]:
 
 
 ZOO: dict[str, Entry[ViTConfig]] = {name: _entry(name, family) for family in FAMILIES for name in family.weights}
-"""Every named transformer but the bundled one, whose configuration is in its own file."""
+"""All named transformers except the bundled model, whose configuration is stored in its own file."""
 
 CNNS: dict[str, Entry[ResNetConfig]] = {
     "resnet50": Entry(  # He et al. 2016, with torchvision's first weights
@@ -211,9 +225,9 @@ CNNS: dict[str, Entry[ResNetConfig]] = {
         "timm/resnet50.tv_in1k",
     ),
 }
-"""What transformers are compared with."""
+"""Named CNNs, to compare transformers with."""
 
 
 def known_configs() -> dict[str, ViTConfig]:
-    """Every named ViT, for errors that say which one a checkpoint looks like."""
+    """Configurations of all named ViTs, so that error messages can say which of them a checkpoint resembles."""
     return {name: entry.config for name, entry in ZOO.items()}

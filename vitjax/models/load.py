@@ -1,4 +1,4 @@
-"""Models by name (`load`) and from live timm modules (`from_timm`)."""
+"""`load` for models by name, `from_timm` for live timm modules."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def names() -> list[str]:
-    """All names that `load` takes."""
+    """All model names that `load` accepts."""
     return [*ZOO, *CNNS, BUNDLED]
 
 
 def entries() -> dict[str, Entry[Config]]:
-    """Every named model with its architecture, the bundled one included."""
+    """Table entries of all named models, the bundled model included."""
     return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
 
 
@@ -41,23 +41,32 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
 ) -> Model:
-    """A named model with its weights.
+    """Loads a named model with its weights.
 
     Args:
-      name: one of `names()`: timm's, or "vitjax_scenes" for the small model that comes with the package.
-      weights: a .safetensors, .pth, .pt or .bin file in timm's or Hugging Face's names (a ResNet's: timm's or
-        torchvision's, which are the same), a directory that `weights_convert` wrote (ViTs), or a hub id; None for
-        the default of the name.
-      dtype: "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64); parameters and the forward pass.
-      image_size: pixels, (height, width) or one number, where not what the weights were trained at: the
-        position embedding is resampled as timm does it, and `model.weights["positions"]` says so.
-      num_classes: classes of the head in `weights`, where not the name's own; 0 for no head.
-    Returns: `Model`; its `weights` record source, format and a sha256 that is the same for the same weights.
-    Raises: UnknownNameError with close matches; ConfigError for a dtype or size that cannot be; WeightsError
-      for a checkpoint that is missing, damaged, unsafe, not finite or of another architecture.
-    Cost: reading and hashing the file; no forward.
+        name: one of `names()`: timm's name, or "vitjax_scenes" for the small model that comes with the package.
+        weights: a .safetensors, .pth, .pt or .bin file with timm's or Hugging Face's parameter names (for a ResNet
+            timm's or torchvision's, which are the same), a directory written by `weights_convert` (ViTs only), or a hub
+            id; None for the default weights of the name.
+        dtype: dtype of the parameters and the forward pass: "float32", "bfloat16" or "float64" (which needs
+            JAX_ENABLE_X64).
+        image_size: (height, width) in pixels, or one number for both; None for the size that the weights were trained
+            at. For another size, the position embedding is resampled as in timm, and `model.weights["positions"]`
+            records it.
+        num_classes: number of classes of the head in `weights`, 0 for no head; None for that of the named model.
 
-    >>> vitjax.load("deit_tiny_patch16_224", weights="deit_tiny_patch16_224.safetensors")  # doctest: +SKIP
+    Returns:
+        The model. `model.weights` records source, format and a sha256 that is the same for the same weights.
+
+    Raises:
+        UnknownNameError: no model has this name; the message lists close matches.
+        ConfigError: invalid dtype or image size.
+        WeightsError: the checkpoint is missing, damaged, unsafe, not finite or of another architecture.
+
+    Cost: reads and hashes the file; no forward.
+
+    Example:
+        >>> vitjax.load("deit_tiny_patch16_224", weights="deit_tiny_patch16_224.safetensors")  # doctest: +SKIP
     """
     if name not in names():
         raise unknown_name("model", name, names())
@@ -74,10 +83,10 @@ def load(
         entry = CNNS[name] if name in CNNS else ZOO[name]
     if num_classes is not None:
         entry = Entry(replace(entry.config, num_classes=num_classes), entry.preprocessing, entry.hub)
-    given = weights if weights is not None else entry.hub
-    if given is None:
+    source = weights if weights is not None else entry.hub
+    if source is None:
         raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
-    config, params, record = read_source(given, entry.config, name, known_configs())
+    config, params, record = read_source(source, entry.config, name, known_configs())
     if labels is None and config.num_classes == 1000:
         labels = imagenet_labels()
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
@@ -88,19 +97,25 @@ def load(
 
 
 def from_timm(module: Any, *, dtype: str | None = None) -> Model:
-    """A live timm VisionTransformer or VisionTransformerDistilled -> `Model` that computes the same.
+    """Converts a live timm VisionTransformer or VisionTransformerDistilled to a `Model` with the same outputs.
 
-    Configuration and preprocessing are read from its attributes and `pretrained_cfg`, not from its name.
-    Args: dtype: as in `load`; None keeps the module's (float16 becomes float32).
-    Raises: WeightsError naming what vitjax does not have (Swin, BEiT, qk_norm, attention pooling ...);
-      ConfigError for a float64 module without JAX_ENABLE_X64.
+    Configuration and preprocessing are read from the module's attributes and its `pretrained_cfg`, not from its name.
+
+    Args:
+        module: the PyTorch module.
+        dtype: as in `load`; None keeps that of the module, except that float16 becomes float32.
+
+    Raises:
+        WeightsError: the module has a part that vitjax does not support, which the message names (Swin, BEiT, qk_norm,
+            attention pooling ...).
+        ConfigError: invalid dtype, or float64 without JAX_ENABLE_X64.
     """
     from weights_convert.live import config_of
     from weights_convert.load import digest, digests, params_of, state_of_torch
 
     config = config_of(module)
-    found = str(next(module.parameters()).dtype).removeprefix("torch.")
-    dtype = dtype or (found if found in DTYPES else "float32")
+    module_dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    dtype = dtype or (module_dtype if module_dtype in DTYPES else "float32")
     _check_dtype(dtype)
     pretrained = getattr(module, "pretrained_cfg", None) or {}
     name = pretrained.get("architecture") or "custom"
@@ -115,19 +130,23 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
 
 def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
-        raise ConfigError(f"dtype {dtype!r}: known are {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
     if dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != jnp.float64:
         raise ConfigError("dtype float64 needs JAX_ENABLE_X64=1 in the environment (or jax.enable_x64)")
 
 
 def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
-    """Configuration, preprocessing and class names of a file that `vitjax.train` wrote."""
+    """Configuration, preprocessing and class names from the header of a file that `vitjax.train` wrote.
+
+    Raises:
+        WeightsError: the header is not that of such a file.
+    """
     from weights_convert.checkpoint import config_from
     from weights_convert.load import read_metadata
 
     try:
-        found = read_metadata(path)
-        header = {key: json.loads(found[key]) for key in ("config", "classes", "mean", "std")}
+        metadata = read_metadata(path)
+        header = {key: json.loads(metadata[key]) for key in ("config", "classes", "mean", "std")}
         config = config_from(header["config"], str(path))
         mean, std = tuple(header["mean"]), tuple(header["std"])
         labels = Labels(tuple(header["classes"]))

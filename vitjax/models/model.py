@@ -19,38 +19,54 @@ from vitjax.models.class_names import Labels
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.positions import resample_positions
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Params
+from vitjax.shapes import Array, Image, Params, accumulation_dtype
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What `vitjax.load` returns. Frozen; parameters are a pytree as `network(config).init` makes it."""
+    """A model as `vitjax.load` returns it. Immutable.
+
+    config: architecture.
+    params: parameters, a pytree of the structure that `network(config).init` returns.
+    preprocessing: transform from images to the model's input.
+    labels: class names; None if unknown.
+    name: name of the model.
+    weights: source, format and sha256 of the weights, as recorded in manifests.
+    precision: `jax.default_matmul_precision` of float32 matrix products. The default excludes TF32 and bf16 passes.
+    """
 
     config: Config
     params: Params
     preprocessing: Preprocessing
     labels: Labels | None = None
     name: str = "custom"
-    weights: dict[str, Any] = field(default_factory=dict)  # where from, sha256: what a manifest records
-    precision: str = "highest"  # of float32 matrix products: TF32 or bf16 passes only when asked for
+    weights: dict[str, Any] = field(default_factory=dict)
+    precision: str = "highest"
 
     @property
     def dtype(self) -> Any:
-        """The dtype the forward pass runs in."""
+        """Dtype of the forward pass."""
         return params_dtype(self.params)
 
     def preprocess(self, images: Any, *, exif: bool = False) -> np.ndarray:
-        """Path(s), PIL image(s) or uint8 array(s) [H, W, 3] -> float32 [b, H, W, 3], timm's eval transform.
+        """Model input from images, by timm's transform for evaluation.
 
-        `exif=True` first turns the picture as its EXIF orientation says (timm does not).
-        Raises ImageError with the file and the cause.
+        Args:
+            images: path, PIL image or uint8 array [H, W, 3]; or a list of these or an array [b, H, W, 3].
+            exif: first rotate the image according to its EXIF orientation, which timm does not do.
+
+        Returns:
+            float32 [b, H, W, 3], normalised.
+
+        Raises:
+            ImageError: an image cannot be read or used; the message names the file and the cause.
         """
         return np.stack([preprocess(image, self.preprocessing, exif=exif) for image in as_list(images)])
 
     def logits(self, x: Any) -> jax.Array:
         """Logits [b, k] of preprocessed images [b, H, W, 3], in float32 (float64 for a float64 model).
 
-        Cost: one forward. A 54-image stack is one program; chunk it yourself where memory matters.
+        Cost: one forward per image. The whole batch is passed to one compiled program; split it if memory is short.
         """
         x = jnp.asarray(x)
         model = self.at_size((x.shape[1], x.shape[2]))
@@ -58,10 +74,12 @@ class Model:
             return jnp.asarray(_batched_logits(model.config, active_plan(model.config))(model.params, x))
 
     def at_size(self, image_size: tuple[int, int]) -> Model:
-        """The same model for images of another size (height, width) in pixels.
+        """The same model for images of another size, (height, width) in pixels.
 
-        A ViT's position embedding is resampled as timm does it, and `weights["positions"]` says so. Raises ConfigError
-        for a size that is not a multiple of the patch, or below a ResNet's 32 pixels.
+        The position embedding of a ViT is resampled as in timm, and `weights["positions"]` records it.
+
+        Raises:
+            ConfigError: the size is not a multiple of the ViT's patch size, or is below 32 pixels for a ResNet.
         """
         if tuple(image_size) == self.config.image_size:
             return self
@@ -69,7 +87,7 @@ class Model:
         params, resampled = self.params, {}
         if isinstance(self.config, ViTConfig) and isinstance(config, ViTConfig):
             params = {**params, "pos_embed": resample_positions(params["pos_embed"], self.config, config)}
-            grids = ["{}x{}".format(*each.grid) for each in (self.config, config)]
+            grids = ["{}x{}".format(*cfg.grid) for cfg in (self.config, config)]
             resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
         return replace(
             self,
@@ -80,12 +98,12 @@ class Model:
         )
 
     def label(self, index: int) -> str:
-        """Class name, or the number where the model has no names."""
+        """Name of a class, or "class INDEX" if the model has no class names."""
         return self.labels.names[index] if self.labels is not None else f"class {index}"
 
 
 def as_list(images: Any) -> Sequence[Any]:
-    """One image or many -> a sequence of single images."""
+    """Sequence of single images from one image, a list of images or an array [b, H, W, 3]."""
     if isinstance(images, (list, tuple)):
         return images
     if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -93,16 +111,12 @@ def as_list(images: Any) -> Sequence[Any]:
     return [images]
 
 
-def accumulation_dtype(dtype: Any) -> Any:
-    """Relevance and logits never have less than float32, whatever the model runs in."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 @lru_cache(maxsize=64)
-def _batched_logits(config: Config, plan: ExecutionPlan):
+def _batched_logits(config: Config, plan: ExecutionPlan) -> Program:
+    """Program (params, images [b, H, W, 3]) -> logits [b, k]."""
     module = network(config)
 
-    def one(params, image):
+    def one(params: Params, image: Image) -> Array:
         dtype = params_dtype(params)
         return module.apply({"params": params}, image.astype(dtype)).astype(accumulation_dtype(dtype))
 

@@ -1,4 +1,4 @@
-"""The networks: flax.linen modules for ONE image, their configurations, and the table of primitives they compute with.
+"""Networks: flax.linen modules for ONE image, their configurations, and the table of primitives they compute with.
 
-No weights, names of models or explanations: those are in `vitjax.models` and `vitjax.methods`.
+Model names and weights are in `vitjax.models`, explanations in `vitjax.methods`.
 """

@@ -1,4 +1,4 @@
-"""The layers that blocks are made of, each computing through the table of primitives it is given."""
+"""The layers of a block. Each computes with the table of primitives `ops` that it is constructed with."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from typing import Any
 
 from flax import linen as nn
 
-from vitjax.nn.ops import Ops, given
+from vitjax.nn.ops import Ops, with_known_result
+from vitjax.shapes import Array
 
 
 def sow(module: nn.Module, collection: str, name: str, value: Any) -> None:
-    """Sow `value` bare, where flax would wrap it in a tuple, and not while parameters are made."""
+    """Sows `value` into a collection as it is, without flax's tuple around it; nothing during initialisation."""
     if not module.is_initializing():
         module.sow(collection, name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
-class Observed(nn.Module):
-    """A module that can be looked into."""
-
-    def watch(self, name, value):
-        sow(self, "intermediates", name, value)
+def sow_intermediate(module: nn.Module, name: str, value: Any) -> None:
+    """Sows `value` into the collection "intermediates"."""
+    sow(module, "intermediates", name, value)
 
 
 class Linear(nn.Module):
+    """x W + b. Sows its `result` into the collection "results" and opens it to perturbation.
+
+    If the collection "known" holds a `result`, it is returned instead of computed, and only the backward pass remains.
+    """
+
     features: int
     ops: Ops
     use_bias: bool = True
 
-    """Sows `result` into "results"; takes it from "known" where it is there, and then only has a backward pass."""
-
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         if self.has_variable("known", "result"):
-            result = given(self.ops.linear, self.get_variable("known", "result"), x, kernel, bias)
+            known: Any = self.get_variable("known", "result")
+            result = with_known_result(self.ops.linear, known, x, kernel, bias)
         else:
             result = self.ops.linear(x, kernel, bias)
         sow(self, "results", "result", result)
@@ -42,19 +45,23 @@ class Linear(nn.Module):
 
 
 class LayerNorm(nn.Module):
+    """LayerNorm over the last axis, with scale and bias."""
+
     eps: float
     ops: Ops
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return self.ops.layernorm(x, scale, bias, self.eps)
 
 
 class LayerScale(nn.Module):
+    """Product with one factor `gamma` per channel."""
+
     ops: Ops
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         return self.ops.scale(x, self.param("gamma", nn.initializers.constant(1e-5), (x.shape[-1],)))

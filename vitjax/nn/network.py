@@ -1,4 +1,4 @@
-"""A configuration -> its network: what is the same for a ViT and a ResNet from here on."""
+"""From a configuration to its network, the same for a ViT and a ResNet."""
 
 from __future__ import annotations
 
@@ -15,34 +15,42 @@ from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Params
 
 Config = ViTConfig | ResNetConfig
-"""Of any model there is."""
+"""Configuration of any supported architecture."""
 
 
 def network(config: Config) -> Any:
-    """The flax module of a configuration; `.apply({"params": params}, image)` gives the logits [k] of ONE image."""
+    """The flax module of a configuration. `apply({"params": params}, image)` returns the logits [k] of ONE image."""
     return ViT(config) if isinstance(config, ViTConfig) else ResNet(config)
 
 
 def params_dtype(params: Params) -> Any:
-    """The dtype that a network with these parameters runs in."""
+    """The dtype in which a network with these parameters computes."""
     return jax.tree.leaves(params)[0].dtype
 
 
 def features(config: Config) -> int:
-    """Numbers that the head sees, and that a model without one returns."""
+    """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
     return config.width if isinstance(config, ViTConfig) else config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:
-    """The configuration of a ViT. Raises ConfigError: `WHAT needs a transformer; 'NAME' is a ResNet`."""
+    """`config` itself, which must be that of a ViT.
+
+    Args:
+        what: what needs a ViT, for the error message.
+        name: name of the model, for the error message.
+
+    Raises:
+        ConfigError: `WHAT needs a transformer; 'NAME' is a ResNet`.
+    """
     if not isinstance(config, ViTConfig):
         raise ConfigError(f"{what} needs a transformer; {name!r} is a ResNet")
     return config
 
 
 def parameter_count(config: Config) -> int:
-    """Trained numbers, so without the running statistics of batch norms. Cost: one abstract trace."""
-    blank = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
-    shapes = jax.eval_shape(network(config).init, jax.random.key(0), blank)["params"]
+    """Number of trained parameters, without the running statistics of batch norms. Cost: one abstract trace."""
+    image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     return sum(prod(leaf.shape) for path, leaf in leaves if path[-1].key not in STATISTICS)

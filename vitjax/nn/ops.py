@@ -1,7 +1,7 @@
-"""The primitives a transformer block is made of, as one table.
+"""The table of primitives that a transformer computes with.
 
-The modules of `vitjax.nn.vit` do arithmetic only through an `Ops`. Swapping the table swaps what the backward pass
-means: `GRADIENT` is ordinary mathematics, the tables in `vitjax.rules` make the cotangent a relevance.
+The modules of `vitjax.nn.vit` do arithmetic only through an `Ops`. The table decides what the backward pass computes:
+gradients with `GRADIENT`, relevance with the tables of `vitjax.rules`.
 """
 
 from __future__ import annotations
@@ -12,55 +12,63 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vitjax.shapes import at_least_float32
+
 Array = jax.Array
 
 
 class OpWithRule:
-    """An operation with a backward pass of its own.
+    """An operation with a custom backward pass.
 
-    backward: (cotangent of the result, result, *arguments) -> cotangents of the leading arguments; the remaining ones,
-    parameters, get none.
+    Args:
+        forward: (*arguments) -> result.
+        backward: (cotangent of the result, result, *arguments) -> cotangents of the leading arguments. The remaining
+            arguments, which are parameters, receive a cotangent of 0.
     """
 
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., tuple[Any, ...]]) -> None:
-        def run(precomputed, *arguments):
-            return forward(*arguments) if precomputed is None else precomputed
+        def run(known_result: Any, *arguments: Any) -> Any:
+            return forward(*arguments) if known_result is None else known_result
 
-        def keep(precomputed, *arguments):
-            result = run(precomputed, *arguments)
-            return result, (precomputed, result, arguments)
+        def run_and_save(known_result: Any, *arguments: Any) -> tuple[Any, Any]:
+            result = run(known_result, *arguments)
+            return result, (known_result, result, arguments)
 
-        def back(saved, cotangent):
-            precomputed, result, arguments = saved
-            found = backward(cotangent, result, *arguments)
-            nothing, rest = jax.tree.map(jnp.zeros_like, (precomputed, arguments[len(found) :]))
-            return nothing, *found, *rest
+        def run_backward(saved: Any, cotangent: Any) -> tuple[Any, ...]:
+            known_result, result, arguments = saved
+            cotangents = backward(cotangent, result, *arguments)
+            result_zeros, other_zeros = jax.tree.map(jnp.zeros_like, (known_result, arguments[len(cotangents) :]))
+            return result_zeros, *cotangents, *other_zeros
 
         self._operation = jax.custom_vjp(run)
-        self._operation.defvjp(keep, back)
+        self._operation.defvjp(run_and_save, run_backward)
 
     def __call__(self, *arguments: Any) -> Any:
         return self._operation(None, *arguments)
 
-    def given(self, result: Any, *arguments: Any) -> Any:
-        """As the operation itself, whose result is known."""
+    def with_known_result(self, result: Any, *arguments: Any) -> Any:
+        """`result`, which must be that of the operation on `arguments`, with the operation's backward pass."""
         return self._operation(result, *arguments)
 
 
-def given(operation: Callable[..., Array], result: Array, *arguments: Any) -> Array:
-    """`operation(*arguments)`, which is known to be `result`: what is left to do is its backward pass."""
+def with_known_result(operation: Callable[..., Array], result: Array, *arguments: Any) -> Array:
+    """`result`, which must equal `operation(*arguments)`, with the backward pass of the operation.
+
+    The compiled program computes the backward pass only.
+    """
     if isinstance(operation, OpWithRule):
-        return operation.given(result, *arguments)
-    return _instead(operation(*arguments), result)  # the compiler leaves out what no derivative needs
+        return operation.with_known_result(result, *arguments)
+    return _replace_value(operation(*arguments), result)  # the compiler removes what no derivative needs
 
 
 @jax.custom_vjp
-def _instead(computed: Array, precomputed: Array) -> Array:
-    return precomputed
+def _replace_value(computed: Array, known: Array) -> Array:
+    """`known`, whose cotangent goes to `computed`."""
+    return known
 
 
-_instead.defvjp(
-    lambda computed, precomputed: (precomputed, None), lambda _, cotangent: (cotangent, jnp.zeros_like(cotangent))
+_replace_value.defvjp(
+    lambda computed, known: (known, None), lambda _, cotangent: (cotangent, jnp.zeros_like(cotangent))
 )
 
 
@@ -68,34 +76,31 @@ class Ops(NamedTuple):
     """One entry per primitive. Every value on the path from pixels to logits goes through exactly one of them."""
 
     linear: Callable[[Array, Array, Array | None], Array]
-    """(x [..., i], kernel [i, o], bias [o] or None) -> [..., o]"""
+    """(x [..., i], kernel [i, o], bias [o] or None) -> x kernel + bias [..., o]."""
     pixels: Callable[[Array, Array, Array | None], Array]
-    """as linear, of pixels: the patch embedding"""
+    """The same as `linear`, for the patch embedding, whose input are pixels."""
     matmul: Callable[[Array, Array], Array]
-    """(a [h, n, i], b [h, i, m]) -> [h, n, m]; both factors depend on the input"""
+    """(a [h, n, i], b [h, i, m]) -> a b [h, n, m]; both factors depend on the input."""
     scores: Callable[[Array, Array, float], Array]
-    """(q [h, n, d], k [h, m, d], 1/sqrt(d)) -> q k^T / sqrt(d) [h, n, m]"""
+    """(q [h, n, d], k [h, m, d], 1/sqrt(d)) -> q k^T / sqrt(d) [h, n, m]."""
     softmax: Callable[[Array], Array]
-    """over the last axis"""
+    """Softmax over the last axis."""
     activation: Callable[[Array, str], Array]
-    """(x, "gelu" | "quick_gelu" | "silu") -> elementwise"""
+    """(x, "gelu" | "quick_gelu" | "silu") -> the activation of each element."""
     layernorm: Callable[[Array, Array, Array, float], Array]
-    """(x [..., c], scale [c], bias [c], eps) over the last axis"""
+    """(x [..., c], scale [c], bias [c], eps) -> LayerNorm over the last axis."""
     add: Callable[[Array, Array], Array]
+    """Sum of two values, elementwise."""
     multiply: Callable[[Array, Array], Array]
-    """elementwise, both factors depend on the input (the gate of SwiGLU)"""
+    """Elementwise product of two values that both depend on the input (the gate of SwiGLU)."""
     scale: Callable[[Array, Any], Array]
-    """(x, constant or parameter that broadcasts): LayerScale, the mean of two heads"""
+    """(x, factor) -> x · factor, where the factor is a constant or a parameter (LayerScale, the mean of two heads)."""
     fork: Callable[[Array], tuple[Array, Array]]
-    """a value that is used twice: the entry of a residual branch"""
+    """x -> (x, x), for the skip connection and the branch of a residual connection."""
     split: Callable[[Array], tuple[Array, Array, Array]]
-    """(qkv [n, 3, h, d]) -> three [h, n, d]"""
+    """qkv [n, 3, h, d] -> q, k, v, [h, n, d] each."""
     pool: Callable[[Array, Array], Array]
-    """(tokens [n, c], weights [n]) -> [c]: class-token selection or the mean over patches"""
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    """(tokens [n, c], weights [n]) -> weighted sum [c]: selects the class token or averages the patches."""
 
 
 def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
@@ -104,12 +109,12 @@ def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    return jax.nn.softmax(_at_least_float32(x), axis=-1).astype(x.dtype)
+    return jax.nn.softmax(at_least_float32(x), axis=-1).astype(x.dtype)
 
 
 def _activation(x: Array, kind: str) -> Array:
-    if kind == "gelu":  # the exact one, which checkpoints use; jax.nn.gelu takes erfc for it, twice the time on a CPU
-        wide = _at_least_float32(x)  # 1 + erf cancels
+    if kind == "gelu":  # the exact GELU of checkpoints; jax.nn.gelu uses erfc, which takes twice the time on a CPU
+        wide = at_least_float32(x)  # because 1 + erf cancels for negative x
         return (0.5 * wide * (1 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
     if kind == "quick_gelu":
         return x * jax.nn.sigmoid(1.702 * x)
@@ -117,14 +122,14 @@ def _activation(x: Array, kind: str) -> Array:
 
 
 def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
-    wide = _at_least_float32(x)
+    wide = at_least_float32(x)
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype) * scale + bias
 
 
 def _split(qkv: Array) -> tuple[Array, Array, Array]:
-    # One operation whose gradient puts the three side by side; of three slices it would add three padded arrays.
+    # The gradient of `split` concatenates three arrays; that of three slices would sum three padded arrays.
     q, k, v = (part[:, 0].transpose(1, 0, 2) for part in jax.lax.split(qkv, (1, 1, 1), axis=1))
     return q, k, v
 
@@ -133,7 +138,7 @@ GRADIENT = Ops(
     linear=_linear,
     pixels=_linear,
     matmul=jnp.matmul,
-    scores=lambda q, k, factor: jnp.matmul(q * factor, k.mT),  # n d products with the factor, not n²
+    scores=lambda q, k, factor: jnp.matmul(q * factor, k.mT),  # scaling q takes n·d products, scaling the scores n·m
     softmax=_softmax,
     activation=_activation,
     layernorm=_layernorm,
@@ -142,7 +147,7 @@ GRADIENT = Ops(
     scale=lambda x, factor: x * factor,
     fork=lambda x: (x, x),
     split=_split,
-    # A sum, not a product: a matrix unit at TF32 or bf16 precision would round the selected token.
+    # A sum instead of a matrix product, which would round the selected token at TF32 or bf16 precision.
     pool=lambda tokens, weights: (weights[:, None] * tokens).sum(axis=0),
 )
-"""Ordinary mathematics: differentiating through this table gives gradients."""
+"""The table of ordinary arithmetic, whose backward pass computes gradients."""

@@ -1,4 +1,4 @@
-"""Position embeddings at another image size."""
+"""Resampling of position embeddings to another image size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from vitjax.shapes import Array
 
 
 def resample_positions(table: Array, old: ViTConfig, new: ViTConfig) -> Array:
-    """The position embedding [position_tokens, c] of `old` for the patch grid of `new`.
+    """Position embedding of `old`, resampled to the patch grid of `new` as timm's `resample_abs_pos_embed` does.
 
-    Bicubic (a = -0.5) with antialiasing in float32 on the patch part, prefix rows as they are: timm's
-    `resample_abs_pos_embed`. An unchanged grid returns the table itself.
+    The patches' rows are interpolated in float32, bicubic (a = -0.5) with antialiasing; prefix rows are unchanged.
+
+    Args:
+        table: position embedding [position_tokens, c] of `old`.
+        old: configuration that the table belongs to.
+        new: the same architecture at another image size.
+
+    Returns:
+        Position embedding [position_tokens, c] of `new` in the dtype of the table; the table itself if the grids are
+        equal.
     """
     if old.grid == new.grid:
         return table

@@ -12,14 +12,36 @@ from vitjax.errors import ConfigError
 from vitjax.shapes import Row
 
 PEEL_ABOVE = 6
-"""In models with more blocks than this the last and the first are spared what nobody looks at."""
+"""In models with more blocks than this, the last and the first block may be peeled off the loop over blocks, so that
+they skip computation that no fold reads."""
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Architecture of a Vision Transformer; hashable, so it is a static argument of every compiled function.
+    """Architecture of a Vision Transformer; hashable, so that it can be a static argument of compiled functions.
 
-    Sizes are (height, width) in pixels. `mlp_dim` is the hidden width after the gate (SwiGLU) or GELU.
+    width: size of a token, c.
+    depth: number of blocks.
+    heads: number of attention heads; must divide `width`.
+    mlp_dim: hidden width of the MLP, after the gate (SwiGLU) or the activation.
+    patch_size: side of a patch in pixels.
+    image_size: (height, width) in pixels, multiples of `patch_size`.
+    num_classes: number of classes; 0 for a model without a head, whose logits are the pooled features.
+    class_token: whether the model has a class token.
+    distilled: whether a second prefix token has a head of its own; the logits are then the mean of both heads.
+    registers: number of register tokens.
+    pool: the head reads the class token ("token") or the mean over patches ("avg").
+    fc_norm: whether the final norm comes after pooling; it is then called fc_norm.
+    pre_norm: whether a norm precedes the first block.
+    qkv_bias: whether the qkv layer has a bias.
+    patch_bias: whether the patch embedding has a bias.
+    position_on_prefix: whether prefix tokens have position embeddings; False adds positions to the patches only.
+    layer_scale: whether the branches of a block end in LayerScale.
+    mlp: activation of the MLP.
+    norm_eps: epsilon of the LayerNorms.
+
+    Raises:
+        ConfigError: the values do not fit together.
     """
 
     width: int
@@ -28,16 +50,16 @@ class ViTConfig:
     mlp_dim: int
     patch_size: int = 16
     image_size: tuple[int, int] = (224, 224)
-    num_classes: int = 1000  # 0: no head, the logits are the pooled features
+    num_classes: int = 1000
     class_token: bool = True
-    distilled: bool = False  # second prefix token with a head of its own; logits are the mean of both heads
+    distilled: bool = False
     registers: int = 0
     pool: Literal["token", "avg"] = "token"
-    fc_norm: bool = False  # the final norm comes after pooling and is called fc_norm
+    fc_norm: bool = False
     pre_norm: bool = False
     qkv_bias: bool = True
     patch_bias: bool = True
-    position_on_prefix: bool = True  # False: positions are added to the patches only
+    position_on_prefix: bool = True
     layer_scale: bool = False
     mlp: Literal["gelu", "quick_gelu", "swiglu"] = "gelu"
     norm_eps: float = 1e-6
@@ -55,48 +77,52 @@ class ViTConfig:
 
     @cached_property
     def grid(self) -> tuple[int, int]:
-        """Patches (down, across)."""
+        """Number of patches along the (height, width) of the image."""
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     @property
     def prefix(self) -> int:
-        """Tokens before the patches: class, distillation, registers."""
+        """Number of tokens before the patches: class token, distillation token, registers."""
         return int(self.class_token) + int(self.distilled) + self.registers
 
     @property
     def tokens(self) -> int:
-        """All tokens, n."""
+        """Number of all tokens, n."""
         return self.prefix + self.grid[0] * self.grid[1]
 
     @property
     def position_tokens(self) -> int:
-        """Rows of the position embedding."""
+        """Number of rows of the position embedding."""
         return self.tokens if self.position_on_prefix else self.tokens - self.prefix
 
     @property
     def readout_slice(self) -> slice:
-        """The tokens that the head reads. At all others the last block's output has no gradient."""
+        """Tokens that the head reads. The gradient by the last block's output is 0 at all other tokens."""
         return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
 
     @property
     def deep(self) -> bool:
-        """Whether what one block alone can be spared is worth compiling it by itself, outside the loop over all."""
+        """Whether there are enough blocks that compiling one outside the loop over blocks saves more than it costs."""
         return self.depth > PEEL_ABOVE
 
     @property
     def peeled(self) -> bool:
-        """Whether the last block is peeled off the loop and computes what follows attention at `readout_slice` only."""
+        """Whether the last block is peeled off the loop and, after attention, computes `readout_slice` only."""
         return self.pool == "token" and self.deep
 
     def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
-        """The same architecture at another image size (pixels)."""
+        """The same architecture at another image size, (height, width) in pixels.
+
+        Raises:
+            ConfigError: a side is not a multiple of the patch size.
+        """
         return replace(self, image_size=(image_size[0], image_size[1]))
 
     def readout_weights(self) -> Row:
-        """Weights [n] by which the head pools tokens, and so the row every row-recurrence starts from.
+        """Weights [n] by which the head pools the tokens; they sum to 1. Recurrences over rows start from them.
 
-        The class token's unit vector, or 1/patches on each patch for average-pooled models. A distilled model
-        averages two heads; its row is the class token's.
+        The weights are 1 at the class token, or 1/patches at every patch for a model that pools by averaging. For a
+        distilled model, which averages two heads, they are those of the class token's head.
         """
         if self.pool == "token":
             return jnp.zeros(self.tokens).at[0].set(1.0)

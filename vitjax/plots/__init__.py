@@ -1,6 +1,6 @@
-"""Pictures of maps: arrays in, PIL images and matplotlib figures out.
+"""Drawings of relevance maps: functions from numpy arrays to PIL images and matplotlib figures.
 
-Nothing here touches pyplot or other global state of matplotlib, which is imported on first use only.
+Matplotlib is imported on first use; pyplot and matplotlib's other global state are not used.
 """
 
 from vitjax.plots.features import feature_sheet

@@ -1,4 +1,4 @@
-"""Curves over levels: one panel for each curve, one line for each method, with bands where there are few."""
+"""Curves over levels: one panel per curve, one line per method, with bands for the highlighted methods."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 8
-"""Lines that can be told apart by colour and dashes."""
+"""Lines per panel that can be distinguished by colour and dashes."""
 COLOURS = ("#1f5fbf", "#d1491b", "#178054", "#8a3fb0", "#a87400", "#0f93a8", "#c2347d", "#333333")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 PALE, GRID = "#c9ccd1", "#e9ebee"
 WIDTH, HEIGHT = 3.5, 2.5
+"""Size of a plot [inches]."""
 LEGEND, GAP, LEFT, HEAD, FOOT = 1.75, 0.15, 0.55, 0.42, 0.5
+"""Widths and heights around a plot [inches]: legend, gap before it, left axis, title, bottom axis."""
 
 
 class Line(NamedTuple):
-    """mean, low and high over the levels, each [levels]; NaN limits draw no band."""
+    """A mean curve with its band: mean, low and high, each [levels]. NaN in low draws no band."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -32,7 +34,15 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One plot. lines: at most MOST, by label. others: means of further methods, drawn pale and unnamed."""
+    """One plot.
+
+    Attributes:
+        title: above the plot.
+        x: [levels].
+        x_label: label of the x axis.
+        lines: highlighted methods by label, at most MOST.
+        others: mean curves of the other methods by label, drawn in pale grey without names.
+    """
 
     title: str
     x: np.ndarray
@@ -42,9 +52,16 @@ class Panel(NamedTuple):
 
 
 def prominent(means: Mapping[str, np.ndarray], always: Collection[str] = (), most: int = MOST) -> list[str]:
-    """Labels that get a colour: all if there is room, else `always`, then the highest and the lowest in turn.
+    """Labels of the curves to highlight, in the order of `means`.
 
-    Height is the area under the curve, so that no direction has to be known to be good. Keeps the order of `means`.
+    All curves if there are at most `most`; else those in `always`, then the highest and the lowest curves in turn, by
+    the mean over levels. Taking both ends makes the choice independent of which direction is better. Curves with NaN or
+    infinities are not chosen, except from `always`.
+
+    Args:
+        means: mean curves [levels] by label.
+        always: labels to highlight in any case.
+        most: largest number of labels returned.
     """
     if len(means) <= most:
         return list(means)
@@ -59,20 +76,20 @@ def prominent(means: Mapping[str, np.ndarray], always: Collection[str] = (), mos
 
 
 def curves(panels: Sequence[Panel], *, note: str = "", across: int = 2) -> Figure:
-    """All panels on one page, `across` in a row, each with its own legend in the order of the lines.
+    """All panels on one page, each with its own legend, sorted by the height of the lines.
 
-    A method keeps its colour and dashes from panel to panel, unless another one in the panel has them already.
+    A method has the same colour and dashes in all panels, unless another method of a panel already uses them.
 
     Args:
-        panels: at least one.
-        note: a line above them all, such as that the run is partial.
-        across: panels in a row.
+        panels: at least one, each with at most MOST lines.
+        note: a line above all panels, for example that the run is partial.
+        across: panels per row.
 
     Raises:
-        ValueError: no panels, or more than MOST lines in one.
+        ValueError: no panels, or more than MOST lines in a panel.
     """
     if not panels or any(len(panel.lines) > MOST for panel in panels):
-        raise ValueError(f"expected at least one panel of at most {MOST} lines")
+        raise ValueError(f"expected at least one panel, each with at most {MOST} lines")
     across = min(across, len(panels))
     rows = ceil_div(len(panels), across)
     cell = LEFT + WIDTH + GAP + LEGEND, HEAD + HEIGHT + FOOT
@@ -91,9 +108,12 @@ def curves(panels: Sequence[Panel], *, note: str = "", across: int = 2) -> Figur
 
 
 def _styles(panels: Sequence[Panel]) -> list[dict[str, dict]]:
-    """By panel and label. Panels may name more than MOST methods between them, but no two in one look alike."""
+    """Colour and dashes of each label of each panel.
+
+    All panels together may name more than MOST methods; within a panel, no two methods look alike.
+    """
     known: dict[str, int] = {}
-    found = []
+    styles = []
     for panel in panels:
         own: dict[str, int] = {}
         for label in sorted(panel.lines, key=lambda label: label not in known):
@@ -101,12 +121,12 @@ def _styles(panels: Sequence[Panel]) -> list[dict[str, dict]]:
             free = next(number for number in range(MOST) if number not in taken)
             own[label] = known[label] if label in known and known[label] not in taken else free
             known.setdefault(label, own[label])
-        found.append({k: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for k, i in own.items()})
-    return found
+        styles.append({k: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for k, i in own.items()})
+    return styles
 
 
 def _axes(figure: Figure, x: float, y: float) -> Axes:
-    """A plot at inches from the top left, ruled lightly."""
+    """Axes of one plot; x, y: its top left corner [inches from the top left of the page]."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes((x / width, 1 - (y + HEIGHT) / height, WIDTH / width, HEIGHT / height))
     axes.spines[["top", "right"]].set_visible(False)
@@ -131,7 +151,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict]) -> None:
 
 
 def _legend(sheet: Axes, panel: Panel, styles: Mapping[str, dict], x: float, y: float) -> None:
-    """Samples and names right of the plot, the highest line first: read across, they are where the lines are."""
+    """Line samples and names to the right of the plot, the highest line first."""
     ranked = sorted(panel.lines, key=lambda label: -np.nan_to_num(np.mean(panel.lines[label].mean), nan=-np.inf))
     at = y + 0.1
     for label in ranked:

@@ -1,7 +1,7 @@
-"""A figure as a page: one axes in inches from the top left, pictures and fitted text placed on it, saving.
+"""Figures as pages with a single axes in inches from the top left: placing images and text, and saving.
 
-Placed by hand, a grid of a thousand cells costs no more than its images; with an axes per cell and
-matplotlib's layout engines it takes minutes.
+Everything is placed explicitly. A grid of a thousand cells then costs no more than its images; with one axes per cell
+and matplotlib's layout engines it takes minutes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FONT = "DejaVu Sans"  # comes with matplotlib, so that pictures are the same everywhere
+FONT = "DejaVu Sans"  # ships with matplotlib, so that figures are the same on every machine
 INK, MUTED = "#1a1a1a", "#6e6e6e"
-LINE = 1.25  # line height in font sizes
-MIDDLE = 0.36  # half the height of a capital
+LINE = 1.25  # line height, in font sizes
+MIDDLE = 0.36  # half the height of a capital letter, in font sizes
 PNG_DPI, PDF_DPI = 150, 200
 MARGIN = 0.16
 PLATE = {"boxstyle": "round,pad=0.35", "facecolor": "#000000b0", "edgecolor": "none"}
@@ -35,10 +35,10 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Whole pixels, or the edges of pictures fall between two and blur.
+    # A whole number of pixels, because image edges between two pixels would blur.
     width, height = (np.ceil(side * PNG_DPI) / PNG_DPI for side in (width, height))
     figure = Figure((width, height), dpi=PNG_DPI, facecolor="white")
-    figure.suppressComposite = True  # else the PDF holds one page-sized raster instead of the pictures
+    figure.suppressComposite = True  # otherwise the PDF would contain one page-sized raster instead of the images
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
@@ -46,12 +46,19 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def snap(inches: float) -> float:
-    """The nearest whole number of pixels."""
+    """A length in inches, rounded to a whole number of pixels."""
     return round(inches * PNG_DPI) / PNG_DPI
 
 
-def picture(axes: Axes, data: np.ndarray, box: Box, *, sharp: bool = False, **mapping: Any) -> None:
-    """Draw uint8 [H, W, 3], or [h, w] under `cmap`, `vmin`, `vmax`; `sharp` shows each cell as a square."""
+def draw_image(axes: Axes, data: np.ndarray, box: Box, *, sharp: bool = False, **mapping: Any) -> None:
+    """Draw an image in a box.
+
+    Args:
+        data: uint8 [H, W, 3], or values [h, w] that are mapped to colours by `cmap`, `vmin` and `vmax`.
+        box: x, y, width, height [inches].
+        sharp: nearest-neighbour interpolation, which draws each value as a rectangle.
+        mapping: `cmap`, `vmin`, `vmax` of matplotlib's `AxesImage`.
+    """
     from matplotlib.image import AxesImage
 
     x, y, width, height = box
@@ -69,13 +76,22 @@ def picture(axes: Axes, data: np.ndarray, box: Box, *, sharp: bool = False, **ma
 
 
 def bar(axes: Axes, box: Box, colormap: str, low: float, high: float, *, size: float = 7) -> None:
-    """A vertical colour bar, values right of it and, where they are tiny or huge, a power of ten above."""
+    """A vertical colour bar with tick labels to its right.
+
+    If the larger magnitude of low and high is below 1e-3 or at least 1e4, labels are scaled by a power of ten, which
+    is written above the bar. Equal limits draw a single colour and one label.
+
+    Args:
+        box: x, y, width, height [inches].
+        low, high: values at the bottom and at the top of the bar.
+        size: font size [points].
+    """
     from matplotlib.ticker import MaxNLocator
 
     x, y, width, height = box
     flat = not high > low
     ramp = np.zeros((1, 1)) if flat else np.linspace(1, 0, 256)[:, None]
-    picture(axes, ramp, box, cmap=scheme(colormap), vmin=0, vmax=1)
+    draw_image(axes, ramp, box, cmap=scheme(colormap), vmin=0, vmax=1)
     largest = max(abs(low), abs(high))
     power = int(np.floor(np.log10(largest))) if largest > 0 else 0
     power = 0 if -3 <= power <= 3 else power
@@ -107,10 +123,17 @@ def write(
     at: Literal["first", "middle", "last"] = "first",
     plate: bool = False,
 ) -> None:
-    """Lines of text as given (a "$" in a class name is no formula).
+    """Draw lines of text without interpreting them: a "$" in a class name starts no formula.
 
-    y is the baseline of the first or the last line, or the middle of the block. Baselines are set here, since
-    matplotlib aligns and spaces lines by the letters in them: "gem" and "tall" side by side look askew.
+    Baselines are computed here, because matplotlib aligns and spaces lines by the letters in them, so that "gem" and
+    "tall" side by side would not be level.
+
+    Args:
+        x, y: position [inches].
+        size: font size [points].
+        ha: horizontal alignment at x.
+        at: what y is: the baseline of the "first" or "last" line, or the "middle" of all lines.
+        plate: draw a dark rounded rectangle behind the text.
     """
     lines = text.split("\n")
     step = LINE * size / 72
@@ -135,7 +158,7 @@ def write(
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Width in inches of one line."""
+    """Width of one line of text [inches]."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
@@ -145,46 +168,48 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 _WORD = r"\(*[^ \t_,/()-]*[ \t_,/)-]+|\(*[^ \t_,/()-]+|\(+"
-"""With what may stand at the end of a line; a parenthesis opens on the next one, a no-break space is no end."""
+"""A word with the separators that may end a line. "(" belongs to the next word; a no-break space ends no word."""
 
 
 def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int = 1) -> str:
-    """The text broken at spaces and punctuation into at most `lines` no wider than `inches`, cut with "…".
+    """The text broken into at most `lines` lines no wider than `inches`, truncated with "…" if it does not fit.
 
-    Line breaks in the text stay; where room is short, what comes before them is cut and not what follows.
+    Lines are broken at spaces and punctuation; line breaks in the text are kept. If there are too few lines, earlier
+    paragraphs are truncated so that later ones remain.
     """
 
-    def wide(line: str) -> bool:
+    def too_wide(line: str) -> bool:
         return text_width(line.rstrip(), size, bold) > inches
 
     def cut(line: str) -> str:
-        while line and wide(line + "…"):
+        while line and too_wide(line + "…"):
             line = line[:-1].rstrip(" ,_")
         return line + "…"
 
     paragraphs = text.split("\n")
-    rows: list[str] = []
+    fitted: list[str] = []
     for index, paragraph in enumerate(paragraphs):
         broken = [""]
         for word in re.findall(_WORD, paragraph):
-            if broken[-1] and wide(broken[-1] + word):
+            if broken[-1] and too_wide(broken[-1] + word):
                 broken.append("")
             broken[-1] += word
-        room = max(1, lines - len(rows) - (len(paragraphs) - 1 - index))
+        room = max(1, lines - len(fitted) - (len(paragraphs) - 1 - index))
         if len(broken) > room:
             broken[room - 1 :] = [cut("".join(broken[room - 1 :]))]
-        rows += [cut(row) if wide(row) else row.rstrip() for row in broken]
-    return "\n".join(rows[:lines])
+        fitted += [cut(line) if too_wide(line) else line.rstrip() for line in broken]
+    return "\n".join(fitted[:lines])
 
 
 def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
-    """Write the figure as PNG at 150 dpi and, if asked, as a PDF with vector text beside it.
+    """Write the figure as a PNG at 150 dpi and optionally as a PDF with vector text.
 
-    The same figure gives the same bytes: nothing in the files tells when or by which version they were made.
-    Fonts are embedded as TrueType, so that text can be selected and edited. Directories are created.
+    Equal figures give equal bytes: the files contain no dates and no versions. The PDF embeds TrueType fonts, so that
+    its text can be selected and edited. Directories are created.
 
     Args:
-        path: the PNG; ".png" is added where it is missing. The PDF's name differs in the ending only.
+        path: of the PNG; ".png" is appended if missing.
+        pdf: also write a PDF, under the same name with the suffix ".pdf".
 
     Returns:
         The paths written.
@@ -200,6 +225,6 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
     if pdf:
         written.append(path.with_suffix(".pdf"))
         with matplotlib.rc_context({"pdf.fonttype": 42}):
-            nothing = dict.fromkeys(("Creator", "Producer", "CreationDate"))
-            figure.savefig(written[-1], format="pdf", dpi=PDF_DPI, metadata=nothing)
+            no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+            figure.savefig(written[-1], format="pdf", dpi=PDF_DPI, metadata=no_metadata)
     return written

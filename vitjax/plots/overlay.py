@@ -1,4 +1,4 @@
-"""Colour for relevance, and relevance laid over a photo."""
+"""Colour maps for relevance, and overlays of heatmaps on photos."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 SEQUENTIAL = "inferno"
 DIVERGING = "blue_red"
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of red, green and blue in the grey level (Rec. 709)."""
 NOT_A_NUMBER = 128
 """Grey level of pixels whose relevance is NaN."""
 
 
 def blue_red() -> np.ndarray:
-    """Blue - near white - red, [256, 3] in [0, 1], equal steps in OKLab on either side of the centre.
+    """A diverging colour map from blue over near white to red, sRGB [256, 3] in [0, 1].
 
-    Both arms fall from lightness 0.97 to 0.48 at the same rate, so equal magnitudes look equally strong.
+    On both sides of the centre, OKLab lightness falls linearly from 0.97 to 0.48 and chroma rises linearly, so equal
+    magnitudes look equally strong.
     """
     t = np.linspace(-1, 1, 256)
     lightness, chroma = 0.97 - 0.49 * np.abs(t), 0.165 * np.abs(t)
@@ -47,7 +49,7 @@ def blue_red() -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def scheme(name: str) -> Colormap:
-    """A colour map by name: `blue_red`, or any of matplotlib's."""
+    """A colour map by name, "blue_red" or one of matplotlib's, with NaN drawn in grey."""
     import matplotlib
     from matplotlib.colors import ListedColormap
 
@@ -56,7 +58,11 @@ def scheme(name: str) -> Colormap:
 
 
 def as_photo(photo: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] or a ValueError."""
+    """The photo as an array.
+
+    Raises:
+        ValueError: not uint8 [H, W, 3].
+    """
     photo = np.asarray(photo)
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise ValueError(f"a photo must be uint8 [H, W, 3], got {photo.dtype} {list(photo.shape)}")
@@ -64,7 +70,7 @@ def as_photo(photo: np.ndarray) -> np.ndarray:
 
 
 def dimmed(photo: np.ndarray) -> np.ndarray:
-    """The photo darkened and drained of most colour, which is left to relevance: float32, 0..255."""
+    """The photo darkened and mostly desaturated, so that colour shows relevance: float32 [H, W, 3], 0 to 255."""
     pixels = photo.astype(np.float32)
     grey = (pixels @ LUMA)[..., None]
     return 0.72 * (grey + 0.35 * (pixels - grey))
@@ -78,42 +84,43 @@ def overlay(
     colormap: str | None = None,
     alpha: float = 0.85,
 ) -> Image.Image:
-    """The photo, muted where relevance is low and coloured where it is high.
+    """A heatmap laid over a photo: the photo is muted at low relevance and coloured at high relevance.
 
-    Colour covers the photo more the higher the relevance, and keeps a part of the photo's light and shade:
-    what is underneath can be recognised even at full relevance.
+    The opacity of the colour increases with relevance. The colour keeps part of the photo's brightness, so that the
+    photo remains recognisable at full relevance.
 
     Args:
         photo: uint8 [H, W, 3].
-        heat: [H, W] in [0, 1]; with `signed` in [-1, 1], 0 meaning neither for nor against.
-        colormap: name of a matplotlib colour map; by default inferno, or blue - red if signed. Both are
-            perceptually uniform.
-        alpha: share of colour at full relevance, 0..1.
+        heat: heatmap, [H, W] in [0, 1]; if signed in [-1, 1], where 0 is neutral.
+        signed: whether negative values count against the class.
+        colormap: name of a matplotlib colour map; by default "inferno", or `blue_red` if signed. Both are perceptually
+            uniform.
+        alpha: opacity of the colour at full relevance, in [0, 1].
 
     Returns:
-        RGB picture of the photo's size. Pixels whose heat is NaN are flat grey.
+        RGB image of the photo's size. Pixels whose relevance is NaN are grey.
 
     Raises:
-        ValueError: wrong dtype, shapes that differ, or heat out of range.
+        ValueError: the photo is not uint8 [H, W, 3], the sizes differ, or heat is out of range.
     """
     photo, heat = as_photo(photo), np.asarray(heat)
     if heat.shape != photo.shape[:2]:
         raise ValueError(f"heat {list(heat.shape)} and photo {list(photo.shape)} differ in size")
     low = -1 if signed else 0
     if (heat < low - 1e-6).any() or (heat > 1 + 1e-6).any():
-        found = f"[{np.nanmin(heat):.4g}, {np.nanmax(heat):.4g}]"
-        raise ValueError(f"heat must lie in [{low}, 1], got {found}: normalise it first")
-    broken = np.isnan(heat)
-    level = np.where(broken, 0, heat - low) * (255 / (1 - low))
+        actual = f"[{np.nanmin(heat):.4g}, {np.nanmax(heat):.4g}]"
+        raise ValueError(f"heat must lie in [{low}, 1], got {actual}: normalise it first")
+    missing = np.isnan(heat)
+    level = np.where(missing, 0, heat - low) * (255 / (1 - low))
     level = np.clip(np.rint(level), 0, 255).astype(np.uint8)
     colours = scheme(colormap or (DIVERGING if signed else SEQUENTIAL))(np.arange(256))[:, :3]
     strength = np.abs(np.linspace(low, 1, 256))
-    # Smoothstep: no visible edge where colour sets in, and the peak reads as one region.
-    cover = (alpha * strength**2 * (3 - 2 * strength)).astype(np.float32)
-    tint = (255 * cover[:, None] * colours).astype(np.float32)
+    # Smoothstep, because it leaves no visible edge at low relevance and shows a peak as one region.
+    opacity = (alpha * strength**2 * (3 - 2 * strength)).astype(np.float32)
+    tint = (255 * opacity[:, None] * colours).astype(np.float32)
 
     base = dimmed(photo)
     shade = 0.85 + 0.3 * (photo.astype(np.float32) @ LUMA / 255)[..., None]
-    mixed = base * (1 - cover)[level][..., None] + tint[level] * shade
-    mixed[broken] = NOT_A_NUMBER
+    mixed = base * (1 - opacity)[level][..., None] + tint[level] * shade
+    mixed[missing] = NOT_A_NUMBER
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""One cell of a figure: a raw map over its photo, or the reason why there is nothing to see."""
+"""One cell of a figure: the overlay of a raw map, or a stamp that says why there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vitjax import maps
-from vitjax.plots.figures import Box, picture, write
+from vitjax.plots.figures import Box, draw_image, write
 from vitjax.plots.overlay import dimmed, overlay
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ to_display = partial(jax.jit, static_argnames=("size", "signed"))(maps.to_displa
 
 
 def flaw(raw: np.ndarray) -> str | None:
-    """Why a map says nothing, in a word or two; None if it says something."""
+    """Why a map carries no information: "not finite" or "degenerate"; None for any other map."""
     if not np.isfinite(raw).all():
         return "not finite"
     return "degenerate" if maps.are_degenerate(raw[None])[0] else None
 
 
 def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
-    """White words on a dark plate in the middle of the box."""
+    """White text on a dark plate in the middle of the box."""
     x, y, width, height = box
     write(
         axes,
@@ -45,10 +45,10 @@ def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
 def overlay_cell(
     axes: Axes, photo: np.ndarray, raw: np.ndarray, box: Box, *, size: float, signed: bool = False
 ) -> None:
-    """The overlay of a raw map in its box, or the muted photo stamped with the reason why there is none."""
+    """Draw the overlay of a raw map in a box, or the muted photo with a stamp if the map carries no information."""
     if reason := flaw(raw):
-        picture(axes, dimmed(photo).astype(np.uint8), box)
+        draw_image(axes, dimmed(photo).astype(np.uint8), box)
         stamp(axes, box, reason, size=size)
         return
-    heat = to_display(raw, photo.shape[:2], signed=signed)
-    picture(axes, np.asarray(overlay(photo, np.asarray(heat), signed=signed)), box)
+    heatmap = to_display(raw, photo.shape[:2], signed=signed)
+    draw_image(axes, np.asarray(overlay(photo, np.asarray(heatmap), signed=signed)), box)

@@ -1,4 +1,4 @@
-"""The attention that explanations start from: every head of every block."""
+"""Attention of every head of every block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from vitjax import maps
-from vitjax.plots.figures import INK, MARGIN, MUTED, fit, page, picture, snap, write
+from vitjax.plots.figures import INK, MARGIN, MUTED, draw_image, fit, page, snap, write
 from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
 
 if TYPE_CHECKING:
@@ -23,20 +23,20 @@ HEAD = 1.32
 
 
 def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid: tuple[int, int]) -> Figure:
-    """What the class token attends to: blocks down, heads across, the mean over heads at the end.
+    """Attention of the class token to the patches: one row per block, one column per head, the mean over heads last.
 
     Args:
         photo: uint8 [H, W, 3].
         attention: [l, h, n, m] after softmax, prefix tokens first.
-        prefix: number of tokens before the patches; the first is the class token. With 0 the mean over all
-            query tokens is shown instead.
+        prefix: number of tokens before the patches; the first is the class token. With 0, the sheet shows the mean
+            over all query tokens instead.
         grid: (height, width) in patches.
 
     Returns:
         Figure with l x (h + 1) maps, each scaled to its own minimum and maximum over the patches.
 
     Raises:
-        ValueError: the number of tokens is not prefix + patches.
+        ValueError: attention is not [l, h, n, n] with n = prefix + patches, or the photo is not uint8 [H, W, 3].
     """
     photo, attention = as_photo(photo), np.asarray(attention)
     tokens = prefix + grid[0] * grid[1]
@@ -45,10 +45,10 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
             f"attention must be [l, h, {tokens}, {tokens}] for {prefix} prefix tokens and "
             f"{grid[0]} x {grid[1]} patches, got {list(attention.shape)}"
         )
-    rows = (attention[:, :, 0] if prefix else attention.mean(axis=2))[..., prefix:].astype(np.float32)
-    rows = np.concatenate([rows, rows.mean(axis=1, keepdims=True)], axis=1)
-    layers, columns = rows.shape[:2]
-    scaled = np.asarray(normalise_all(rows.reshape(layers, columns, *grid)))
+    to_patches = (attention[:, :, 0] if prefix else attention.mean(axis=2))[..., prefix:].astype(np.float32)
+    to_patches = np.concatenate([to_patches, to_patches.mean(axis=1, keepdims=True)], axis=1)
+    layers, columns = to_patches.shape[:2]
+    scaled = np.asarray(normalise_all(to_patches.reshape(layers, columns, *grid)))
 
     cell_h = 0.56 if grid[0] >= grid[1] else snap(0.56 * grid[0] / grid[1])
     cell_w = snap(cell_h * grid[1] / grid[0])
@@ -59,7 +59,7 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
 
     query = "Class-token attention" if prefix else "Attention, mean over query tokens"
     explanation = (
-        f"{layers} blocks (down, 0 next to the pixels) × {columns - 1} heads (across), "
+        f"{layers} blocks (rows, 0 next to the pixels) × {columns - 1} heads (columns), "
         f"over {grid[0]} × {grid[1]} patches. Each map is scaled to its own minimum and maximum."
     )
     heading(axes, photo, width, query, explanation)
@@ -75,25 +75,25 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
             y = snap(top + layer * (cell_h + gap))
             cell = (x, y, cell_w, cell_h)
             data = np.ma.masked_invalid(scaled[layer, column])
-            picture(axes, data, cell, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+            draw_image(axes, data, cell, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
             if column == 0:
                 text = f"block {layer}" if layer == 0 else str(layer)
-                place = MARGIN + label - 0.08
-                write(axes, place, y + cell_h / 2, text, size=7, color=MUTED, ha="right", at="middle")
+                label_x = MARGIN + label - 0.08
+                write(axes, label_x, y + cell_h / 2, text, size=7, color=MUTED, ha="right", at="middle")
     return figure
 
 
 def heading(axes: Axes, photo: np.ndarray, width: float, title: str, explanation: str) -> None:
-    """The photo at the top left of a sheet `width` inches wide; beside it what the sheet shows, and its colours."""
-    tall = 1.14
-    wide = snap(tall * photo.shape[1] / photo.shape[0])
-    picture(axes, photo, (MARGIN, MARGIN, wide, tall))
-    x = MARGIN + wide + 0.18
+    """The head of a sheet `width` inches wide: the photo, and beside it title, explanation and colour scale."""
+    photo_h = 1.14
+    photo_w = snap(photo_h * photo.shape[1] / photo.shape[0])
+    draw_image(axes, photo, (MARGIN, MARGIN, photo_w, photo_h))
+    x = MARGIN + photo_w + 0.18
     room = width - MARGIN - x
     write(axes, x, MARGIN + 0.15, fit(title, room, 12, bold=True), size=12, bold=True)
     write(axes, x, MARGIN + 0.4, fit(explanation, room, 8, lines=4), size=8, color=MUTED)
-    ramp = (snap(x + 0.3), snap(MARGIN + tall - 0.12), 1.2, 0.12)
-    picture(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-    middle = MARGIN + tall - 0.06
+    ramp = (snap(x + 0.3), snap(MARGIN + photo_h - 0.12), 1.2, 0.12)
+    draw_image(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+    middle = MARGIN + photo_h - 0.06
     write(axes, ramp[0] - 0.06, middle, "min", size=7, color=MUTED, ha="right", at="middle")
     write(axes, ramp[0] + 1.26, middle, "max", size=7, color=MUTED, at="middle")

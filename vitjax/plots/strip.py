@@ -1,4 +1,4 @@
-"""One explanation: photo, raw map, overlay."""
+"""Figure of one explanation: photo, raw map and overlay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitjax.plots.figures import MARGIN, MUTED, bar, fit, page, picture, snap, write
+from vitjax.plots.figures import MARGIN, MUTED, bar, draw_image, fit, page, snap, write
 from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, as_photo, scheme
 from vitjax.plots.overlay_cell import flaw, overlay_cell, stamp
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def percent(probability: float) -> str:
+    """A probability in [0, 1] as text: "87.2 %", or "< 0.1 %"."""
     return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
@@ -29,19 +30,20 @@ def strip(
     target_probability: float,
     signed: bool = False,
 ) -> Figure:
-    """Photo | raw map with a colour bar in its own values | overlay, under a header naming what is explained.
+    """Photo, raw map with a colour bar in raw values, and overlay, under a header with method and classes.
 
     Args:
         photo: uint8 [H, W, 3] at model resolution.
         raw_map: [h, w] or [H, W], raw relevance.
         method: label of the method.
-        predicted: name of the predicted class, and its probability in [0, 1].
-        target: name of the explained class, and its probability in [0, 1].
-        signed: the map's sign matters: blue - red colours centred at zero in place of min-max scaling.
+        predicted, predicted_probability: name and probability, in [0, 1], of the predicted class.
+        target, target_probability: name and probability, in [0, 1], of the explained class.
+        signed: whether the map's signs are meaningful: colours from blue to red, centred at zero, instead of min-max
+            scaling.
 
     Returns:
-        Figure about 9.5 inches wide. Names too long for it are cut with "…". A degenerate or non-finite map
-        is stamped so, and the photo stays bare.
+        Figure about 9.5 inches wide. Names that are too long are truncated with "…". A degenerate map or a map that is
+        not finite is stamped as such and not laid over the photo.
 
     Raises:
         ValueError: a photo that is not uint8 [H, W, 3], or a map that is not [h, w].
@@ -58,11 +60,11 @@ def strip(
 
     room = total - 2 * MARGIN
     write(axes, MARGIN, MARGIN + 0.15, fit(method, room, 12, bold=True), size=12, bold=True)
-    for row, (what, name, p) in enumerate(
+    for row, (role, name, p) in enumerate(
         [("predicted", predicted, predicted_probability), ("explained", target, target_probability)]
     ):
         y = MARGIN + 0.47 + 0.22 * row
-        write(axes, MARGIN, y, what, size=9.5, color=MUTED)
+        write(axes, MARGIN, y, role, size=9.5, color=MUTED)
         write(axes, MARGIN + 1.48, y, percent(p), size=9.5, color=MUTED, ha="right")
         write(axes, MARGIN + 1.62, y, fit(name.replace("\n", " "), room - 1.62, 9.5), size=9.5)
 
@@ -70,8 +72,8 @@ def strip(
     first, second = MARGIN, MARGIN + width + gap
     third = second + width + values + gap
     cells = f"{raw.shape[0]} × {raw.shape[1]}"
-    picture(axes, photo, (first, top, width, height))
-    place = (second, top, width, height)
+    draw_image(axes, photo, (first, top, width, height))
+    map_box = (second, top, width, height)
     colormap = DIVERGING if signed else SEQUENTIAL
     reason = flaw(raw)
     finite = raw[np.isfinite(raw)]
@@ -81,9 +83,9 @@ def strip(
         low = -high
     elif reason == "degenerate":
         high = low
-    picture(axes, raw, place, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
+    draw_image(axes, raw, map_box, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
     if reason:
-        stamp(axes, place, reason, size=9)
+        stamp(axes, map_box, reason, size=9)
     if reason != "not finite":
         bar(axes, (second + width + 0.08, top, 0.12, height), colormap, low, high)
     overlay_cell(axes, photo, raw, (third, top, width, height), signed=signed, size=9)

@@ -1,6 +1,6 @@
-"""What a run found: records -> figures with intervals -> tables, curves and a page.
+"""Reports of evaluation runs: records -> statistics with confidence intervals -> tables, curves and an HTML page.
 
-Nothing heavy is imported here; pyarrow, jinja2 and matplotlib come in on first use.
+pyarrow, jinja2 and matplotlib are imported on first use, not with this package.
 """
 
 from vitjax.report.summary import Summary, summarise

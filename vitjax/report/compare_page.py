@@ -1,4 +1,4 @@
-"""A self-contained HTML page: images down, methods across, one click between overlay and photo."""
+"""A self-contained HTML page of overlays: one row per image, one column per method; a click toggles to the photo."""
 
 from __future__ import annotations
 
@@ -24,26 +24,31 @@ def write_page(
     scores: Sequence[dict[str, Any]] = (),
     note: str = "",
 ) -> Path:
-    """Write the page to `path`; pictures are embedded, nothing is loaded from elsewhere.
+    """Write the page to `path`. Images are embedded; the page loads no other files.
 
     Args:
-        explanations: by label, all of the same images; those of another model than the first's are shown with the
-            photos as that model saw them and with its prediction.
-        scores: rows of a table shown above the pictures, one dict per row with equal keys.
+        path: the HTML file.
+        title: heading of the page.
+        explanations: by label, all of the same images. Explanations of a model other than the first one's are shown
+            with the photos as cropped for that model and with its predictions.
+        scores: rows of a table above the overlays, one dict per row, all with the same keys.
         note: a sentence under the title.
+
+    Returns:
+        `path`.
     """
     first = next(iter(explanations.values()))
     methods = []
-    for label, each in explanations.items():
-        method = METHODS[each.method]
+    for label, explanation in explanations.items():
+        method = METHODS[explanation.method]
         methods.append({"label": label, "title": method.title, "cite": method.cite, "cost": method.cost})
     rows = []
     for i, name in enumerate(first.images.ids):
         cells = []
-        for each in explanations.values():
-            cell = {"src": _embed(np.asarray(each.overlay(i))), "degenerate": bool(each.degenerate[i])}
-            if each.model.name != first.model.name:
-                cell |= {"photo": _embed(each.images.pixels[i]), "verdict": each.verdict(i)}
+        for explanation in explanations.values():
+            cell = {"src": _embed(np.asarray(explanation.overlay(i))), "degenerate": bool(explanation.degenerate[i])}
+            if explanation.model.name != first.model.name:
+                cell |= {"photo": _embed(explanation.images.pixels[i]), "verdict": explanation.verdict(i)}
             cells.append(cell)
         photo = _embed(first.images.pixels[i])
         rows.append({"id": name, "photo": photo, "cells": cells, **first.caption(i)})
@@ -53,7 +58,7 @@ def write_page(
 
 
 @cache
-def _template():
+def _template() -> Any:
     import jinja2
 
     source = resources.files("vitjax.report").joinpath("templates/compare.html").read_text()
@@ -61,6 +66,7 @@ def _template():
 
 
 def _embed(pixels: np.ndarray) -> str:
+    """uint8 [H, W, 3] as a data URI of a PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()

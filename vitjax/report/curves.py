@@ -1,4 +1,4 @@
-"""Curve columns of the records -> panels: means over images for every method, bands for those that are named."""
+"""Curve columns of the records -> plot panels: the mean curve of each method, with bands for the highlighted ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ def panels(
     summary: Summary,
     metrics: Mapping[str, Metric] | None = None,
 ) -> list[Panel]:
-    """One panel for each curve column of the run's metrics that holds anything.
+    """One panel for each curve column of the run's metrics, except columns without a single usable curve.
 
-    An image counts for a method where it was evaluated and its curve is finite throughout.
+    A curve is usable if the image was evaluated with the method and the curve is finite throughout.
+
+    Args:
+        config: of the run; see `summary.summarise`.
+        records: of the run.
+        summary: of the same records.
+        metrics: metrics by name; by default `vitjax.metrics.METRICS`.
     """
-    found = []
+    plotted = []
     for label, metric, options in run_metrics(config, metrics):
         for column, x in metric.curves(options).items():
             name = f"{label}.{column}"
@@ -40,8 +46,8 @@ def panels(
                     means[method] = values.mean(axis=0)
             if means:
                 title = f"{label}: {column.removesuffix('_curve').replace('_', ' ')}" if column != "curve" else label
-                found.append(_panel(title, name, means, records, summary, *_axis(x, metric, options)))
-    return found
+                plotted.append(_panel(title, name, means, records, summary, *_axis(x, metric, options)))
+    return plotted
 
 
 def _panel(
@@ -64,7 +70,10 @@ def _panel(
 
 
 def _finite(records: Records, name: str, method: str, levels: int) -> np.ndarray:
-    """[images that count, levels]; read again for the band, since all methods at once may be gigabytes."""
+    """Usable curves of a method, [images, levels].
+
+    Read once for the mean and again for the band, because the curves of all methods may take gigabytes.
+    """
     values = records.curve(name, method, levels)
     states, codes = records.coded("status")
     ok = codes[records.rows[method]] == (states.index("ok") if "ok" in states else -1)
@@ -72,12 +81,15 @@ def _finite(records: Records, name: str, method: str, levels: int) -> np.ndarray
 
 
 def _axis(x: np.ndarray, metric: Metric, options: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-    """x as drawn, and what it is. Curves that run in equal steps to the last pixel are given without x values."""
+    """(x values as drawn, axis label). Pixel counts become percentages of the pixels.
+
+    x is 0, 1, 2 ... for curves in equal steps from no pixel to all pixels; other x values are percentages or shares.
+    """
     if metric.family == "randomisation":
         return x, "cut"
     if metric.family != "faithfulness" or options.get("steps") is not None:
         return x, "step"
     verb = "inserted" if "insertion" in metric.title.lower() else "removed"
-    plain = (x == np.arange(len(x))).all()
-    percent = 100 * x / (len(x) - 1) if plain else 100 * x if x.max() <= 1 else x
+    equal_steps = (x == np.arange(len(x))).all()
+    percent = 100 * x / (len(x) - 1) if equal_steps else 100 * x if x.max() <= 1 else x
     return percent, f"pixels {verb} (%)"

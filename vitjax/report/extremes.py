@@ -1,4 +1,4 @@
-"""The images on which the best method did best and worst, figure by figure."""
+"""The images on which the best method scores best and worst, for each statistic."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ COUNT = 5
 
 
 class Extreme(NamedTuple):
-    """An image and its value as shown."""
+    """An image and its value as text."""
 
     image_id: str
     value: str
 
 
 class Extremes(NamedTuple):
-    """Of one figure and one method. ties: a remark where more images share a value than are shown, else ""."""
+    """Best and worst images of one statistic and one method.
+
+    Attributes:
+        figure: name of the statistic.
+        method: label of the method.
+        best, worst: the images, the most extreme first.
+        ties: a remark if more images share the extreme value than are listed, else "".
+    """
 
     figure: str
     method: str
@@ -32,12 +39,12 @@ class Extremes(NamedTuple):
 
 
 def extremes(summary: Summary, records: Records, count: int = COUNT) -> list[Extremes]:
-    """For each figure that is a mean over images and has a direction: `count` images of its best method.
+    """Up to `count` best and worst images of the best method, for each statistic that is a mean and has a direction.
 
-    The best method is the one of the best value, baselines apart. Images of equal value come in the order of the data.
+    The best method is chosen by `leader`. Images of equal value appear in the order of the data set.
     """
     ids, codes = records.coded("image_id")
-    found = []
+    results = []
     for shown in summary.figures.values():
         if shown.better is None or shown.figure.aggregate is not mean:
             continue
@@ -46,25 +53,28 @@ def extremes(summary: Summary, records: Records, count: int = COUNT) -> list[Ext
             continue
         rows = records.rows[method][usable(records, method, shown)]
         values = records.scalar(shown.columns[0])[rows]
-        best_at, worst_at = ends(values if shown.better == "higher" else -values, count)
+        best_at, worst_at = best_and_worst(values if shown.better == "higher" else -values, count)
         best, worst = (
-            tuple(Extreme(ids[codes[rows[i]]], significant(shown.factor * values[i])) for i in end)
-            for end in (best_at, worst_at)
+            tuple(Extreme(ids[codes[rows[i]]], significant(shown.factor * values[i])) for i in positions)
+            for positions in (best_at, worst_at)
         )
         ties = [
-            f"{which}: the first {len(end)} of {same} images with this value"
-            for which, end in (("best", best_at), ("worst", worst_at))
-            if len(end) and (same := int((values == values[end[0]]).sum())) > len(end)
+            f"{side}: the first {len(positions)} of {same} images with this value"
+            for side, positions in (("best", best_at), ("worst", worst_at))
+            if len(positions) and (same := int((values == values[positions[0]]).sum())) > len(positions)
         ]
-        found.append(Extremes(shown.name, method, best, worst, "; ".join(ties)))
-    return found
+        results.append(Extremes(shown.name, method, best, worst, "; ".join(ties)))
+    return results
 
 
-def ends(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the best and of the worst, up to `count` each; ties in the order given.
+def best_and_worst(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the best and of the worst values, up to `count` each, ties in the given order.
 
-    None stands on both sides, and none as good as the best among the worst or the other way round: where all are
-    equal there are no worst.
+    The two results are disjoint: the best exclude the smallest value, and the worst exclude the largest. If all values
+    are equal, the first `count` are the best, and there are no worst.
+
+    Args:
+        goodness: [n], n >= 1, higher is better.
     """
     best = np.argsort(-goodness, kind="stable")
     worst = np.argsort(goodness, kind="stable")
@@ -76,9 +86,10 @@ def ends(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leader(summary: Summary, shown: Shown) -> str | None:
-    """The method of the best value, a baseline only where there is nothing else; None where nothing is defined."""
+    """The method with the best value; a baseline only if no other method has a value; None if no method has one."""
     values = {method: summary.rows[method, shown.name].estimate.value for method in summary.methods}
     defined = {method: value for method, value in values.items() if np.isfinite(value)}
-    own = {m: v for m, v in defined.items() if m != summary.baseline and m not in BASELINES} or defined
+    others = {m: v for m, v in defined.items() if m != summary.baseline and m not in BASELINES}
+    candidates = others or defined
     pick = max if shown.better == "higher" else min
-    return pick(own, key=lambda method: own[method]) if own else None
+    return pick(candidates, key=lambda method: candidates[method]) if candidates else None

@@ -1,4 +1,4 @@
-"""What a run was: the facts that a reader needs before believing a number."""
+"""Facts about a run for the report: settings, devices, durations and software versions."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from vitjax.rundir.manifest import versions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LISTED = ("methods", "metrics")
-"""Settings that have tables of their own."""
+SHOWN_IN_TABLES = ("methods", "metrics")
+"""Settings that the report shows in separate tables."""
 PACKAGES = ("vitjax", "jax", "numpy")
 
 
 def run_facts(
     config: Mapping[str, Any], summary: Summary, records: pa.Table, log: Iterable[Mapping[str, Any]] = ()
 ) -> list[tuple[str, str]]:
-    """(name, value) pairs: every setting but methods and metrics, then what the records and the log say.
+    """(name, value) pairs: all settings except methods and metrics, then facts from the records and from the log.
 
-    Nested settings get dotted names; what is None or empty is left out.
+    Nested settings get dotted names; values that are None or empty are omitted.
+
+    Args:
+        config: settings of the run.
+        summary: statistics of the run.
+        records: table of the run.
+        log: events of the run's log.
     """
-    facts = list(flat({key: value for key, value in config.items() if key not in LISTED}))
+    facts = list(flat({key: value for key, value in config.items() if key not in SHOWN_IN_TABLES}))
     kinds = records["target_kind"].unique().to_pylist() if "target_kind" in records.column_names else []
     facts.append(("explained class", ", ".join(sorted(str(kind) for kind in kinds))))
     facts.append(("device of the profile", summary.device))
@@ -35,12 +41,12 @@ def run_facts(
 
 
 def flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
-    """Leaves of nested mappings under dotted names; lists in one line."""
+    """(dotted name, text) of each leaf of nested mappings; a list becomes one comma-separated text."""
     if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from flat(each, f"{name}.{key}" if name else str(key))
+        for key, member in value.items():
+            yield from flat(member, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list | tuple):
-        yield name, ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in value)
+        yield name, ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
     elif isinstance(value, bool):
         yield name, "yes" if value else "no"
     elif value is not None:
@@ -48,7 +54,7 @@ def flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
 
 
 def _log_facts(log: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
-    """Devices and pace of the processes that worked on the run."""
+    """Devices, number, total time and software versions of the processes that computed the run."""
     started = [event for event in log if event.get("event") == "started"]
     devices = dict.fromkeys(f"{e['devices']} x {e['device']}" for e in started if "device" in e and "devices" in e)
     yield "computed on", ", ".join(devices)
@@ -63,5 +69,6 @@ def _log_facts(log: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     )
 
 
-def _named(found: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name} {found[name]}" for name in PACKAGES if found.get(name))
+def _named(installed: Mapping[str, str | None]) -> str:
+    """Names and versions of PACKAGES as one text."""
+    return ", ".join(f"{name} {installed[name]}" for name in PACKAGES if installed.get(name))

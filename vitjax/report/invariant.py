@@ -1,4 +1,4 @@
-"""The closing invariant: listed = evaluated + skipped by status, every image once for each method."""
+"""Completeness check of a run: listed = evaluated + skipped (by status), each image exactly once for each method."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 class Coverage(NamedTuple):
-    """How much of a run there is.
+    """Which part of a run has records.
 
-    listed: images of the data set. statuses: rows by status for each method, "ok" first.
-    mark: "" where complete, else "partial: 320 of 1000 images".
+    Attributes:
+        listed: images that the run evaluates.
+        statuses: number of records by status for each method, "ok" first.
+        mark: "" for a complete run, else for example "partial: 320 of 1000 images".
     """
 
     listed: int
@@ -26,21 +28,22 @@ class Coverage(NamedTuple):
 
 
 def check(records: Records, methods: Sequence[str], listed: int, *, partial: bool = False) -> Coverage:
-    """Count what there is, and refuse what cannot be counted.
+    """Count the records of each method by status, and validate them.
 
     Args:
         records: of the run.
         methods: labels of all methods of the run.
-        listed: images that the run was to evaluate.
-        partial: missing rows are no error and give a mark instead; rows that are too many always are.
+        listed: number of images that the run evaluates.
+        partial: accept missing records, and set `Coverage.mark`. Superfluous records always raise.
 
     Raises:
-        RunError: rows are missing, double, without a status, of an image that is not listed or of another method.
+        RunError: records are missing, duplicate or without a status; a record belongs to an image that is not listed or
+            to a method that is not among `methods`; an image has two ids, or an id stands for two images.
     """
     names, codes = records.coded("method")
-    strange = sorted({names[code] for code in np.unique(codes)} - set(methods))
-    if strange:
-        raise RunError(f"records of {_some(strange)}, not among the methods of the run: {', '.join(methods)}")
+    unknown = sorted({names[code] for code in np.unique(codes)} - set(methods))
+    if unknown:
+        raise RunError(f"records of {_some(unknown)}, not among the methods of the run: {', '.join(methods)}")
     ids, id_codes = records.coded("image_id")
     states, state_codes = records.coded("status")
     _check_ids(records.index, ids, id_codes)
@@ -58,49 +61,52 @@ def check(records: Records, methods: Sequence[str], listed: int, *, partial: boo
                 f"{method}: more than one record of {_named(np.flatnonzero(times > 1), records, ids, id_codes)}"
             )
         missing[method] = np.flatnonzero(times == 0)
-        counts = np.bincount(state_codes[rows], minlength=len(states))
-        found = {state: int(count) for state, count in zip(states, counts, strict=True) if count}
-        if "None" in found:
-            raise RunError(f"{method}: {found['None']} records without a status")
-        statuses[method] = {state: found[state] for state in sorted(found, key=lambda s: (s != "ok", s))}
-    short = {method: gaps for method, gaps in missing.items() if gaps.size}
-    if not short:
+        state_counts = np.bincount(state_codes[rows], minlength=len(states))
+        counts = {state: int(count) for state, count in zip(states, state_counts, strict=True) if count}
+        if "None" in counts:
+            raise RunError(f"{method}: {counts['None']} records without a status")
+        statuses[method] = {state: counts[state] for state in sorted(counts, key=lambda s: (s != "ok", s))}
+    incomplete = {method: gaps for method, gaps in missing.items() if gaps.size}
+    if not incomplete:
         return Coverage(listed, statuses, "")
     present = [listed - gaps.size for gaps in missing.values()]
     if not partial:
-        worst = max(short, key=lambda method: short[method].size)
+        worst = max(incomplete, key=lambda method: incomplete[method].size)
         raise RunError(
-            f"the run is not finished: {len(short)} of {len(methods)} methods lack records; {worst} lacks "
-            f"{short[worst].size} of {listed} images (number {_some(short[worst])}); "
-            "resume `vitjax evaluate`, or ask for a partial report"
+            f"the run is not finished: {len(incomplete)} of {len(methods)} methods lack records; {worst} lacks "
+            f"{incomplete[worst].size} of {listed} images (number {_some(incomplete[worst])}); "
+            "rerun `vitjax evaluate` to resume the run, or request a partial report"
         )
     low, high = min(present), max(present)
-    some = str(low) if low == high else f"{low} to {high}"
-    return Coverage(listed, statuses, f"partial: {some} of {listed} images")
+    evaluated = str(low) if low == high else f"{low} to {high}"
+    return Coverage(listed, statuses, f"partial: {evaluated} of {listed} images")
 
 
 def _check_ids(index: np.ndarray, ids: list[str], codes: np.ndarray) -> None:
-    """An image is one place and one id, in the rows of every method."""
+    """Raise RunError unless image numbers and image ids correspond one to one, over the records of all methods."""
     order = np.argsort(index, kind="stable")
-    place, code = index[order], codes[order]
-    moved = np.flatnonzero((place[1:] == place[:-1]) & (code[1:] != code[:-1]))
-    if moved.size:
-        at = moved[0]
-        raise RunError(f"image number {place[at]} has two ids: {ids[code[at]]!r} and {ids[code[at + 1]]!r}")
-    starts = np.flatnonzero(np.r_[True, place[1:] != place[:-1]]) if len(place) else np.empty(0, np.int64)
-    double = np.flatnonzero(np.bincount(code[starts], minlength=len(ids)) > 1) if len(starts) else starts
-    if double.size:
-        where = place[starts][code[starts] == double[0]]
-        raise RunError(f"image id {ids[double[0]]!r} stands at numbers {_some(where)}: ids must differ")
+    number, code = index[order], codes[order]
+    conflicts = np.flatnonzero((number[1:] == number[:-1]) & (code[1:] != code[:-1]))
+    if conflicts.size:
+        at = conflicts[0]
+        raise RunError(f"image number {number[at]} has two ids: {ids[code[at]]!r} and {ids[code[at + 1]]!r}")
+    starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]]) if len(number) else np.empty(0, np.int64)
+    duplicates = np.flatnonzero(np.bincount(code[starts], minlength=len(ids)) > 1) if len(starts) else starts
+    if duplicates.size:
+        numbers = number[starts][code[starts] == duplicates[0]]
+        raise RunError(
+            f"image id {ids[duplicates[0]]!r} is used for image numbers {_some(numbers)}: ids must be unique"
+        )
 
 
-def _named(places: np.ndarray, records: Records, ids: list[str], codes: np.ndarray) -> str:
-    names = [ids[codes[np.flatnonzero(records.index == place)[0]]] for place in places[:5]]
-    return _some(names, len(places))
+def _named(numbers: np.ndarray, records: Records, ids: list[str], codes: np.ndarray) -> str:
+    """Ids of the first five image numbers, and how many more there are."""
+    names = [ids[codes[np.flatnonzero(records.index == number)[0]]] for number in numbers[:5]]
+    return _some(names, len(numbers))
 
 
 def _some(items: Sequence | np.ndarray, count: int | None = None) -> str:
-    """The first five, and how many more there are."""
+    """The first five items, and how many more of `count` there are."""
     count = len(items) if count is None else count
     shown = ", ".join(map(str, items[:5]))
     return shown + (f" ... and {count - 5} more" if count > 5 else "")

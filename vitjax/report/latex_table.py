@@ -1,4 +1,4 @@
-"""The figures as LaTeX tables for a paper: booktabs, best in bold, second underlined."""
+"""Statistics as LaTeX tables for a paper: booktabs, best in bold, second underlined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vitjax.report.layout import BEST, SECOND, Block, Cell, Heading, blocks
 from vitjax.report.summary import Summary
 
 COLUMNS = 4
-"""Figures side by side; more would not fit a page."""
+"""Statistics per table; more do not fit the width of a page."""
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -23,7 +23,7 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "[": "{[}",  # at the start of a row it would be an argument of the line break before
+    "[": "{[}",  # at the start of a row LaTeX would read it as the optional argument of the line break before it
     "]": "{]}",
     "−": "$-$",
     "–": "--",
@@ -33,7 +33,7 @@ ESCAPES = {
 
 
 def latex(summary: Summary) -> str:
-    r"""One `table` for each block of at most four figures; needs \usepackage{booktabs} and nothing else."""
+    r"""One `table` environment for each part of a block with at most four statistics; requires only booktabs."""
     lines = [r"% Needs \usepackage{booktabs} in the preamble."]
     if summary.mark:
         lines.append(f"% {summary.mark}")
@@ -42,16 +42,17 @@ def latex(summary: Summary) -> str:
         "best in bold, second underlined."
     )
     for block in blocks(summary):
-        figures = [i for i, heading in enumerate(block.headings) if not heading.cost]
-        parts = [figures[start : start + COLUMNS] for start in range(0, len(figures), COLUMNS)]
-        parts[-1] += [i for i, heading in enumerate(block.headings) if heading.cost]  # narrow: they find room
+        scores = [i for i, heading in enumerate(block.headings) if not heading.cost]
+        parts = [scores[start : start + COLUMNS] for start in range(0, len(scores), COLUMNS)]
+        # Columns of costs are narrow enough to fit beside four statistics.
+        parts[-1] += [i for i, heading in enumerate(block.headings) if heading.cost]
         for part in parts:
             lines += ["", *_table(block, part, about, summary.mark)]
     return "\n".join(lines) + "\n"
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; what its default fonts may lack becomes a question mark."""
+    """`text` with LaTeX's special characters escaped; characters that its default fonts may lack become "?"."""
     one_line = " ".join(text.split())
     return "".join(ESCAPES.get(c, c if c.isprintable() and ord(c) < 0x250 else "?") for c in one_line)
 
@@ -77,7 +78,7 @@ def _table(block: Block, part: Sequence[int], about: str, mark: str) -> list[str
 
 
 def _heading(heading: Heading) -> str:
-    """A name and its options on lines of their own: long ones would make the column too wide."""
+    """A stacked heading: name, options and unit on separate lines, which keeps the column narrow."""
     name, *rest = heading.name.replace("(", " (", 1).split()
     last = " ".join(part for part in (f"({heading.unit})" if heading.unit else "", heading.arrow) if part)
     lines = [name, *rest, last] if last else [name, *rest]

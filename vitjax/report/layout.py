@@ -1,4 +1,4 @@
-"""Figures as blocks of cells, the same for every format: what is shown, how many decimals, what is best."""
+"""Statistics as blocks of cells, shared by all output formats: texts, numbers of decimals, ranks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ NOTHING = "–"
 
 
 class Heading(NamedTuple):
-    """A column's name, its unit ("%" or ""), the direction that is good as an arrow, and what it is.
+    """The heading of a column.
 
-    cost: throughput or memory, which stand beside scores and are none.
+    Attributes:
+        name: of the statistic.
+        unit: "%" or "".
+        arrow: the direction that is better, "↑", "↓" or "".
+        title: a longer description.
+        cost: whether the column holds throughput or memory instead of a statistic.
     """
 
     name: str
@@ -35,9 +40,14 @@ class Heading(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Texts as shown; low and high are "" without an interval. rank: BEST, SECOND or 0.
+    """One cell of a table.
 
-    number and limits are in the unit shown, for sorting and drawing. note: images used and excluded.
+    Attributes:
+        value: the number as text.
+        low, high: limits of the interval as text; "" without an interval.
+        rank: BEST, SECOND or 0.
+        number, limits: value and limits as numbers in the displayed unit, for sorting and drawing.
+        note: numbers of images used and excluded.
     """
 
     value: str
@@ -54,7 +64,14 @@ class Cell(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A table. kind: "scores" or "differences". rows: (method, cells)."""
+    """A table.
+
+    Attributes:
+        title: of the table.
+        kind: "scores" or "differences" (to the baseline).
+        headings: of the columns, without the column of methods.
+        rows: (method label, cells) for each method.
+    """
 
     title: str
     kind: str
@@ -63,36 +80,36 @@ class Block(NamedTuple):
 
 
 def blocks(summary: Summary, *, differences: bool = True) -> list[Block]:
-    """One block of scores for each family of metrics, throughput and memory in its last columns; then differences."""
-    found = []
+    """One block of scores for each family of metrics, with throughput and memory as last columns; then differences."""
+    tables = []
     for family, figures in families(summary.figures).items():
         columns = [_scores(summary, shown) for shown in figures] + [column for _, column in costs(summary)]
         headings = [_heading(shown) for shown in figures] + [heading for heading, _ in costs(summary)]
-        found.append(_block(family.capitalize(), "scores", headings, columns, summary.methods))
+        tables.append(_block(family.capitalize(), "scores", headings, columns, summary.methods))
     others = tuple(method for method in summary.methods if method != summary.baseline)
     if differences and summary.baseline is not None and others:
         for family, figures in families(summary.figures).items():
             title = f"{family.capitalize()}: difference to {summary.baseline}, paired"
             columns = [_differences(summary, shown, others) for shown in figures]
-            found.append(_block(title, "differences", [_heading(shown) for shown in figures], columns, others))
-    return found
+            tables.append(_block(title, "differences", [_heading(shown) for shown in figures], columns, others))
+    return tables
 
 
 def costs(summary: Summary) -> list[tuple[Heading, list[Cell]]]:
-    """Throughput and memory of each method, as far as they were measured."""
-    found = []
+    """Columns of throughput and memory of each method; a column without any measurement is omitted."""
+    columns = []
     for key, name in COSTS.items():
         values = [_number(summary.profile.get(method, {}).get(key)) for method in summary.methods]
         if not all(math.isnan(value) for value in values):
             cells = [Cell(significant(value), number=value) for value in values]
-            found.append(
+            columns.append(
                 (Heading(name, title=f"measured on {summary.device}" if summary.device else "", cost=True), cells)
             )
-    return found
+    return columns
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Three digits that count, without an exponent: 1234, 12.3, 0.0123."""
+    """A number with at least `digits` significant digits and without an exponent: 1234, 12.3, 0.0123."""
     if not math.isfinite(value):
         return NOTHING
     if value == 0:
@@ -102,13 +119,18 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def minus(text: str) -> str:
-    """A real minus sign, and no sign before a zero."""
+    """`text` with a typographic minus sign, and without a sign if the number is zero."""
     return text.replace("-", "−") if text.strip("+-0.") else text.lstrip("+-")
 
 
 def decimals_of(estimates: Sequence[Estimate], factor: float) -> int:
-    """As many decimals as show two digits of the usual interval's width, 1 to 4."""
-    widths = [factor * (each.high - each.low) for each in estimates]
+    """Decimals that show two digits of the median interval's width, from 1 to 4.
+
+    Args:
+        estimates: of one column.
+        factor: factor of the displayed unit; without intervals, 100 gives 1 decimal and any other factor 3.
+    """
+    widths = [factor * (estimate.high - estimate.low) for estimate in estimates]
     widths = [width for width in widths if width > 0]
     if not widths:
         return 1 if factor == 100 else 3
@@ -116,19 +138,23 @@ def decimals_of(estimates: Sequence[Estimate], factor: float) -> int:
 
 
 def ranks(texts: Sequence[str], numbers: Sequence[float], better: str | None) -> list[int]:
-    """BEST, SECOND or 0 for each; values that look the same share a place, so that no table claims what it hides."""
+    """BEST, SECOND or 0 for each value.
+
+    Values with equal text share a rank, so that a rank never depends on digits that the table does not show. All ranks
+    are 0 if no direction is better or if fewer than two different texts are defined.
+    """
     if better is None:
         return [0] * len(texts)
     defined = sorted({n for n in numbers if math.isfinite(n)}, reverse=better == "higher")
     order = list(dict.fromkeys(texts[list(numbers).index(n)] for n in defined))
-    if len(order) < 2:  # one method, or all alike: nothing stands out
+    if len(order) < 2:
         return [0] * len(texts)
-    place = {text: rank for rank, text in zip((BEST, SECOND), order, strict=False)}
-    return [place.get(text, 0) if math.isfinite(n) else 0 for text, n in zip(texts, numbers, strict=True)]
+    rank_of = {text: rank for rank, text in zip((BEST, SECOND), order, strict=False)}
+    return [rank_of.get(text, 0) if math.isfinite(n) else 0 for text, n in zip(texts, numbers, strict=True)]
 
 
 def exclusions(excluded: dict[str, int]) -> str:
-    """ "3 degenerate, 1 undefined"."""
+    """Numbers of excluded images by reason as text, for example "3 degenerate, 1 undefined"."""
     return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in excluded.items())
 
 
@@ -140,16 +166,16 @@ def _heading(shown: Shown) -> Heading:
 def _scores(summary: Summary, shown: Shown) -> list[Cell]:
     rows = [summary.rows[method, shown.name] for method in summary.methods]
     cells = _cells([row.estimate for row in rows], shown.factor)
-    places = ranks([cell.value for cell in cells], [cell.number for cell in cells], shown.better)
+    cell_ranks = ranks([cell.value for cell in cells], [cell.number for cell in cells], shown.better)
     notes = [f"n = {row.estimate.n}" + (f"; {exclusions(row.excluded)}" if row.excluded else "") for row in rows]
-    return [cell._replace(rank=place, note=note) for cell, place, note in zip(cells, places, notes, strict=True)]
+    return [cell._replace(rank=rank, note=note) for cell, rank, note in zip(cells, cell_ranks, notes, strict=True)]
 
 
 def _differences(summary: Summary, shown: Shown, methods: Sequence[str]) -> list[Cell]:
-    found = [summary.rows[method, shown.name].difference for method in methods]
-    estimates = [each or Estimate(math.nan, math.nan, math.nan, 0) for each in found]
+    differences = [summary.rows[method, shown.name].difference for method in methods]
+    estimates = [difference or Estimate(math.nan, math.nan, math.nan, 0) for difference in differences]
     cells = _cells(estimates, shown.factor, signed=True)
-    return [cell._replace(note=f"n = {each.n}") for cell, each in zip(cells, estimates, strict=True)]
+    return [cell._replace(note=f"n = {estimate.n}") for cell, estimate in zip(cells, estimates, strict=True)]
 
 
 def _cells(estimates: Sequence[Estimate], factor: float, *, signed: bool = False) -> list[Cell]:
@@ -159,8 +185,8 @@ def _cells(estimates: Sequence[Estimate], factor: float, *, signed: bool = False
         return minus(f"{value:{plus}.{decimals}f}")
 
     cells = []
-    for each in estimates:
-        value, low, high = (factor * number for number in each[:3])
+    for estimate in estimates:
+        value, low, high = (factor * number for number in estimate[:3])
         if not math.isfinite(value):
             cells.append(Cell(NOTHING))
         elif math.isnan(low):

@@ -1,4 +1,4 @@
-"""report.html: everything a run found on one page that loads nothing from elsewhere."""
+"""report.html: all results of a run on one self-contained page."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from vitjax.report.tables import caption
 
 if TYPE_CHECKING:
     import jinja2
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PILImage
 
-Pictures = Callable[[Sequence[str], str], Mapping[str, "Picture"]]
-"""(image ids, method label) -> overlays by id; an id without one may be left out."""
+MakeOverlays = Callable[[Sequence[str], str], Mapping[str, "PILImage"]]
+"""(image ids, method label) -> overlays by image id; ids without an overlay may be missing."""
 THUMBNAIL = 224
+"""Largest side of an embedded overlay [pixels]."""
 RANKS = {BEST: "best", SECOND: "second", 0: ""}
-NO_PICTURES = "No overlays here: model or data of the run were not at hand when this page was made."
+NO_OVERLAYS = "No overlays: the model or the data of the run was not available when this page was generated."
 
 
 def page(
@@ -38,38 +39,39 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     extremes: Sequence[Extremes] = (),
     curves: bytes | None = None,
-    pictures: Pictures | None = None,
+    pictures: MakeOverlays | None = None,
 ) -> str:
     """The page as HTML.
 
     Args:
-        summary: the figures.
+        summary: the statistics.
         config: of the run, for the lists of methods and metrics.
-        facts: (name, value) pairs on top.
-        extremes: images to show; overlays of all of a method's are asked for at once.
-        curves: a PNG.
-        pictures: makes overlays; where it fails or is None, ids and values stand alone, with the reason.
+        facts: (name, value) pairs that describe the run.
+        extremes: best and worst images.
+        curves: PNG file of the curves.
+        pictures: makes the overlays of the best and worst images, called once per method. If it is None or raises a
+            VitjaxError, the page shows ids and values without overlays, and the reason.
     """
-    shots, why = _thumbnails(extremes, pictures)
+    thumbnails, remark = _thumbnails(extremes, pictures)
     data = config.get("data", "")
     data = data.get("source", data.get("name", "")) if isinstance(data, Mapping) else str(data)
     model = config.get("model", {})
     model = str(model.get("name", "")) if isinstance(model, Mapping) else str(model)
-    found = blocks(summary)
+    tables = blocks(summary)
     return _template().render(
         title=" on ".join(part for part in (model, data) if part) or "evaluation",
         mark=summary.mark,
         caption=caption(summary),
         facts=facts,
-        scores=[_view(block) for block in found if block.kind == "scores"],
-        differences=[_view(block) for block in found if block.kind == "differences"],
+        scores=[_view(block) for block in tables if block.kind == "scores"],
+        differences=[_view(block) for block in tables if block.kind == "differences"],
         baseline=summary.baseline,
         statuses=_statuses(summary),
         excluded=_excluded(summary),
         curves=_uri("image/png", curves) if curves else None,
         extremes=extremes,
-        shots=shots,
-        why=why,
+        thumbnails=thumbnails,
+        remark=remark,
         methods=_methods(config),
         metrics=_metrics(summary, config),
         listed=summary.coverage.listed,
@@ -79,115 +81,118 @@ def page(
 
 
 def _view(block: Block) -> dict[str, Any]:
-    """A block with places on a common scale for the interval bars of each column."""
+    """A block as the template draws it; the interval bars of each column share a scale."""
     scales = [_scale([cells[i].limits for _, cells in block.rows], block.kind) for i in range(len(block.headings))]
     rows = []
     for method, cells in block.rows:
-        shown = []
+        row_cells = []
         for cell, scale in zip(cells, scales, strict=True):
             bar = None
             if scale and not math.isnan(cell.limits[0]):
-                low, at, high = (_place(number, scale) for number in (cell.limits[0], cell.number, cell.limits[1]))
+                low, at, high = (_position(number, scale) for number in (cell.limits[0], cell.number, cell.limits[1]))
                 bar = {"low": low, "at": at, "width": max(round(high - low, 2), 0.8), "zero": _zero(block, scale)}
             sort = "" if math.isnan(cell.number) else repr(cell.number)
             faint = block.kind == "differences" and cell.limits[0] <= 0 <= cell.limits[1]
-            shown.append({"cell": cell, "rank": RANKS[cell.rank], "bar": bar, "sort": sort, "faint": faint})
-        rows.append({"method": method, "cells": shown})
-    bound = re.compile(r" (?=[↑↓])")  # an arrow on a line of its own would look like another column's
-    headings = [{"text": bound.sub("\N{NO-BREAK SPACE}", h.text), "title": h.title} for h in block.headings]
+            row_cells.append({"cell": cell, "rank": RANKS[cell.rank], "bar": bar, "sort": sort, "faint": faint})
+        rows.append({"method": method, "cells": row_cells})
+    arrow_space = re.compile(r" (?=[↑↓])")  # a line break here would put the arrow on a line of its own
+    headings = [{"text": arrow_space.sub("\N{NO-BREAK SPACE}", h.text), "title": h.title} for h in block.headings]
     return {"title": block.title, "headings": headings, "rows": rows}
 
 
 def _scale(limits: Sequence[tuple[float, float]], kind: str) -> tuple[float, float] | None:
-    ends = [end for pair in limits for end in pair if not math.isnan(end)]
+    """(lowest, highest) limit of a column, with 0 among differences; None if there is no range to draw."""
+    bounds = [bound for pair in limits for bound in pair if not math.isnan(bound)]
     if kind == "differences":
-        ends.append(0.0)
-    return (min(ends), max(ends)) if len(ends) > 1 and max(ends) > min(ends) else None
+        bounds.append(0.0)
+    return (min(bounds), max(bounds)) if len(bounds) > 1 and max(bounds) > min(bounds) else None
 
 
-def _place(number: float, scale: tuple[float, float]) -> float:
+def _position(number: float, scale: tuple[float, float]) -> float:
+    """x coordinate in a bar that is 100 wide, with a margin of 2."""
     return round(2 + 96 * (number - scale[0]) / (scale[1] - scale[0]), 2)
 
 
 def _zero(block: Block, scale: tuple[float, float]) -> float | None:
-    return _place(0.0, scale) if block.kind == "differences" else None
+    return _position(0.0, scale) if block.kind == "differences" else None
 
 
 def _statuses(summary: Summary) -> dict[str, Any]:
-    """One row for each method: how many were listed, and what became of them."""
+    """One row for each method: numbers of images by status."""
     from vitjax.rundir.schema import STATUSES
 
-    names = dict.fromkeys(name for found in summary.coverage.statuses.values() for name in found)
+    names = dict.fromkeys(name for counts in summary.coverage.statuses.values() for name in counts)
     names = {"ok": None, **names}
     rows = [
-        {"method": method, "counts": [found.get(name, 0) for name in names], "sum": sum(found.values())}
-        for method, found in summary.coverage.statuses.items()
+        {"method": method, "counts": [counts.get(name, 0) for name in names], "sum": sum(counts.values())}
+        for method, counts in summary.coverage.statuses.items()
     ]
     headings = [("evaluated" if name == "ok" else name.replace("_", " "), STATUSES.get(name, "")) for name in names]
     return {"headings": headings, "rows": rows}
 
 
 def _excluded(summary: Summary) -> list[dict[str, Any]]:
-    """Figures that lack evaluated images, too: the same reasons of several methods in one line."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Statistics that exclude evaluated images, one line for all methods with the same reasons and numbers."""
+    methods_of: dict[tuple[str, str], list[str]] = {}
     for (method, name), row in summary.rows.items():
         statuses = summary.coverage.statuses[method]
         own = {reason: count for reason, count in row.excluded.items() if reason not in statuses}
         if own:
-            found.setdefault((name, exclusions(own)), []).append(method)
-    everyone = len(summary.methods)
+            methods_of.setdefault((name, exclusions(own)), []).append(method)
+    every = len(summary.methods)
     return [
-        {"figure": name, "why": why, "methods": "all methods" if len(who) == everyone > 1 else ", ".join(who)}
-        for (name, why), who in found.items()
+        {"figure": name, "why": why, "methods": "all methods" if len(methods) == every > 1 else ", ".join(methods)}
+        for (name, why), methods in methods_of.items()
     ]
 
 
 def _methods(config: Mapping[str, Any]) -> list[dict[str, str]]:
     from vitjax.methods import METHODS
 
-    found = []
-    for each in config["methods"]:
-        method = METHODS.get(each.get("method", each["label"]))
+    rows = []
+    for request in config["methods"]:
+        method = METHODS.get(request.get("method", request["label"]))
         title, cite = (method.title, method.cite) if method is not None else ("", "")
-        found.append({"label": each["label"], "title": title, "cite": cite, "options": _options(each)})
-    return found
+        rows.append({"label": request["label"], "title": title, "cite": cite, "options": _options(request)})
+    return rows
 
 
 def _metrics(summary: Summary, config: Mapping[str, Any]) -> list[dict[str, str]]:
     metrics = {shown.label: shown.metric for shown in summary.figures.values()}
-    options = {each["label"]: _options(each) for each in config["metrics"]}
+    options = {request["label"]: _options(request) for request in config["metrics"]}
     return [
         {"label": label, "title": m.title, "cite": m.cite, "family": m.family, "options": options.get(label, "")}
         for label, m in metrics.items()
     ]
 
 
-def _options(each: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name} = {value}" for name, value in flat(each.get("options", {})))
+def _options(request: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name} = {value}" for name, value in flat(request.get("options", {})))
 
 
-def _thumbnails(extremes: Sequence[Extremes], pictures: Pictures | None) -> tuple[dict[tuple[str, str], str], str]:
-    """Data URIs by (method, image id), and why there are none."""
+def _thumbnails(extremes: Sequence[Extremes], pictures: MakeOverlays | None) -> tuple[dict[tuple[str, str], str], str]:
+    """Data URIs by (method, image id), and the reason why overlays are missing, "" if none is."""
     if pictures is None:
-        return {}, NO_PICTURES
+        return {}, NO_OVERLAYS
     wanted: dict[str, dict[str, None]] = {}
-    for each in extremes:
-        ids = wanted.setdefault(each.method, {})
-        ids.update(dict.fromkeys(shot.image_id for shot in (*each.best, *each.worst)))
-    shots = {}
+    for entry in extremes:
+        ids = wanted.setdefault(entry.method, {})
+        ids.update(dict.fromkeys(image.image_id for image in (*entry.best, *entry.worst)))
+    thumbnails = {}
     try:
         for method, ids in wanted.items():
-            for name, picture in pictures(list(ids), method).items():
-                shots[method, name] = _thumbnail(picture)
+            for image_id, overlay in pictures(list(ids), method).items():
+                thumbnails[method, image_id] = _thumbnail(overlay)
     except VitjaxError as error:
-        return shots, f"Some overlays are missing: {error}"
-    return shots, ""
+        return thumbnails, f"Some overlays are missing: {error}"
+    return thumbnails, ""
 
 
-def _thumbnail(picture: Picture | np.ndarray) -> str:
+def _thumbnail(overlay: PILImage | np.ndarray) -> str:
+    """The overlay as a data URI of a JPEG of at most THUMBNAIL x THUMBNAIL pixels."""
     from PIL import Image
 
-    image = (picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))).convert("RGB")
+    image = (overlay if isinstance(overlay, Image.Image) else Image.fromarray(np.asarray(overlay))).convert("RGB")
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

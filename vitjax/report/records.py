@@ -1,4 +1,4 @@
-"""Records as arrays: which rows are a method's, and the columns in float64."""
+"""A table of records as numpy arrays: row numbers by method, and columns in float64."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """A table of records, column by column as arrays; each column is converted once.
+    """A table of records with columns as arrays; each column is converted once.
 
-    Rows keep the table's order; `rows[method]` are a method's, by place in the data set.
+    Attributes:
+        table: one row for each image and method.
+        rows: row numbers of each method's records, sorted by image number.
     """
 
     def __init__(self, table: pa.Table, methods: Sequence[str]) -> None:
@@ -27,16 +29,16 @@ class Records:
         names, codes = self.coded("method")
         order = np.lexsort((self.index, codes))
         bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
-        found = {name: order[bounds[i] : bounds[i + 1]] for i, name in enumerate(names)}
-        self.rows = {method: found.get(method, np.empty(0, np.int64)) for method in methods}
+        by_name = {name: order[bounds[i] : bounds[i + 1]] for i, name in enumerate(names)}
+        self.rows = {method: by_name.get(method, np.empty(0, np.int64)) for method in methods}
 
     @cached_property
     def index(self) -> np.ndarray:
-        """int64 [rows]: place in the data set."""
+        """int64 [rows]: image number, the position in the data set."""
         return self._column("index").to_numpy()
 
     def coded(self, name: str) -> tuple[list[str], np.ndarray]:
-        """A text column as its different values and, for each row, the number of its value; null is the text "None"."""
+        """A text column as (distinct values, index of each row's value among them); null becomes the text "None"."""
         if name not in self._codes:
             column = self._column(name).combine_chunks().dictionary_encode(null_encoding="encode")
             names = [str(value) for value in column.dictionary.to_pylist()]
@@ -44,32 +46,44 @@ class Records:
         return self._codes[name]
 
     def scalar(self, name: str) -> np.ndarray:
-        """float64 [rows], NaN where null. Raises RunError where there is no such column, or it holds lists."""
+        """A column as float64 [rows], NaN for null.
+
+        Raises:
+            RunError: the column is missing or holds lists.
+        """
         import pyarrow as pa
 
         if name not in self._scalars:
             column = self._column(name)
             if pa.types.is_nested(column.type):
-                raise RunError(f"record column {name!r} holds lists; a figure needs one number for each image")
+                raise RunError(f"record column {name!r} holds lists; a statistic needs one number per image")
             values = column.to_numpy() if column.null_count == 0 else column.cast(pa.float64()).fill_null(np.nan)
             self._scalars[name] = np.asarray(values, np.float64)
         return self._scalars[name]
 
     def levels(self, name: str) -> int:
-        """Length of the lists of a column; 0 where there are none. Raises RunError where it holds single numbers."""
+        """Length of the longest list of a column; 0 if there are no lists.
+
+        Raises:
+            RunError: the column is missing or holds single numbers.
+        """
         import pyarrow.compute as pc
 
         return pc.max(pc.list_value_length(self._lists(name))).as_py() or 0
 
     def curve(self, name: str, method: str, levels: int) -> np.ndarray:
-        """float64 [the method's rows, levels]; NaN for a row without a list, or with one of another length."""
+        """A column of lists as float64 [records of the method, levels]; NaN for a list that is null or of other length.
+
+        Raises:
+            RunError: the column is missing or holds single numbers.
+        """
         import pyarrow as pa
 
         column = self._lists(name).take(pa.array(self.rows[method])).combine_chunks()
         values = np.full((len(column), levels), np.nan)
-        whole = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) == levels
-        flat = column.filter(pa.array(whole)).flatten().cast(pa.float64()).fill_null(np.nan)
-        values[whole] = flat.to_numpy(zero_copy_only=False).reshape(-1, levels)
+        complete = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) == levels
+        flat = column.filter(pa.array(complete)).flatten().cast(pa.float64()).fill_null(np.nan)
+        values[complete] = flat.to_numpy(zero_copy_only=False).reshape(-1, levels)
         return values
 
     def _lists(self, name: str) -> pa.ChunkedArray:
@@ -77,10 +91,10 @@ class Records:
 
         column = self._column(name)
         if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-            raise RunError(f"record column {name!r} holds no lists; a curve needs a number for each level")
+            raise RunError(f"record column {name!r} holds no lists; a curve needs one number per level")
         return column
 
     def _column(self, name: str) -> pa.ChunkedArray:
         if name not in self.table.column_names:
-            raise RunError(f"the records have no column {name!r}; were they made by the metrics of this run?")
+            raise RunError(f"the records have no column {name!r}; were they computed by the metrics of this run?")
         return self.table[name]

@@ -1,7 +1,7 @@
-"""A data set's figures with percentile-bootstrap intervals, many at a time, on the host in float64.
+"""Statistics of a data set with percentile-bootstrap intervals, computed in batches with numpy in float64.
 
-One set of draws serves every figure over the same number of images: at 50,000 images and 2,000 resamples the draws cost
-more than the means of a hundred columns.
+All statistics over the same number of images share one set of draws: at 50,000 images and 2,000 resamples, the draws
+cost more than the means of a hundred columns.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from vitjax.metrics.contract import mean
 RESAMPLES = 2000
 SEED = 0
 MEMORY = 64 * 2**20
-"""Bytes that one step of a bootstrap may hold beside the records."""
-FEW = 4
-"""Below so many columns gathering each is faster than counting first and multiplying then."""
-CACHED = 4 * 2**20
+"""Bytes that one step of a bootstrap may use in addition to the records."""
+FEW_COLUMNS = 4
+"""With fewer columns, gathering each draw is faster than counting draws and multiplying by the counts."""
+CACHE_BYTES = 4 * 2**20
+"""Bytes of draws per step that stay in a CPU cache while few columns are gathered."""
 
 
 class Sample(NamedTuple):
-    """What one number is made of: the images that count, and no others.
+    """The data of one statistic, restricted to the images that it uses.
 
-    columns: each [n], finite. aggregate: columns, each [..., n] -> [...].
-    baseline: another method's columns of the same images; the number is then aggregate(columns) minus
-        aggregate(baseline), and a draw of images is the same for both: paired.
+    Attributes:
+        aggregate: maps columns, each [..., n], to [...].
+        columns: each [n], finite.
+        baseline: columns of another method for the same images. If given, the statistic is aggregate(columns) -
+            aggregate(baseline), and each bootstrap draw takes the same images for both (paired).
     """
 
     aggregate: Callable[..., np.ndarray]
@@ -40,11 +43,11 @@ class Sample(NamedTuple):
         return len(self.columns[0])
 
     def per_image(self) -> np.ndarray:
-        """[n], whose mean is the number where the aggregate is the mean."""
+        """[n]; its mean is the statistic if the aggregate is the mean."""
         return self.columns[0] - self.baseline[0] if self.baseline else self.columns[0]
 
     def of(self, *index: np.ndarray) -> np.ndarray:
-        """The number of all images, or [c] numbers of the draws [c, n]."""
+        """The statistic over all images (a scalar), or over each draw of `index` [c, n] (an array [c])."""
         own = self.aggregate(*(column[index or ...] for column in self.columns))
         if not self.baseline:
             return np.asarray(own)
@@ -52,7 +55,7 @@ class Sample(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number with its interval; NaN where there is none: no images, or for the interval fewer than two."""
+    """A statistic with its interval over n images. The value is NaN for n = 0, the interval is NaN for n < 2."""
 
     value: float
     low: float
@@ -68,18 +71,18 @@ def estimate(
     seed: int = SEED,
     memory: int = MEMORY,
 ) -> list[Estimate]:
-    """Every sample's number with its percentile-bootstrap interval over images.
+    """The statistic of each sample with its percentile-bootstrap interval over images.
 
     Args:
-        samples: in any order; those with equally many images share their draws.
-        ci: share of the resampled numbers that lies in the interval, in (0, 1).
-        resamples: draws of n images out of n, with replacement.
-        seed: equal seeds give equal intervals, whatever else is in `samples` (but for rounding).
-        memory: bytes that a step may hold; it changes the time and not the result (but for rounding).
+        samples: in any order; samples with equal numbers of images share their draws.
+        ci: confidence level, the share of the resampled statistics that lies in the interval, in (0, 1).
+        resamples: number of draws; each draws n of the n images with replacement.
+        seed: equal seeds give equal intervals up to rounding, whatever other samples are estimated with them.
+        memory: bytes that one step may use; up to rounding, it changes only the duration.
 
     Returns:
-        One estimate for each sample, in their order. An interval is NaN where one of the draws has no number, as when
-        it misses every image of a class.
+        One estimate for each sample, in the given order. An interval is NaN if the statistic of one of the draws is
+        undefined, for example because the draw contains no image of a class.
 
     Raises:
         ConfigError: ci is not between 0 and 1.
@@ -114,7 +117,15 @@ def band(
     seed: int = SEED,
     memory: int = MEMORY,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of the mean of each column of [n, k]: low [k] and high [k]; NaN for fewer than two images."""
+    """Percentile-bootstrap interval of the mean of each column.
+
+    Args:
+        values: [n images, k columns].
+        ci, resamples, seed, memory: as for `estimate`.
+
+    Returns:
+        (low, high), each [k]; NaN for fewer than two images.
+    """
     n, k = values.shape
     if n < 2:
         return np.full(k, np.nan), np.full(k, np.nan)
@@ -127,36 +138,43 @@ def band(
 
 
 def draws(n: int, resamples: int, seed: int, rows: int) -> Iterator[np.ndarray]:
-    """Image indices [c <= rows, n] until all resamples are drawn; the stream does not depend on `rows`."""
+    """Bootstrap draws in batches.
+
+    Args:
+        rows: draws per batch. The sequence of all draws does not depend on it.
+
+    Yields:
+        Image indices [c, n] with c <= rows; all batches together have `resamples` rows.
+    """
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, rows):
         yield generator.integers(n, size=(min(rows, resamples - start), n))
 
 
 def _resampled_means(values: np.ndarray, resamples: int, seed: int, memory: int) -> np.ndarray:
-    """[n, k] -> [resamples, k]: how often each image was drawn, times the values, is one matrix product."""
+    """Means of each draw, [n, k] -> [resamples, k], as a matrix product of draw counts [resamples, n] and values."""
     n, k = values.shape
     centre = values.mean(axis=0)
-    values = values - centre  # so that equal values give exactly their mean, and not nearly
-    if k < FEW:
+    values = values - centre  # then the means of equal values are exact
+    if k < FEW_COLUMNS:
         columns = np.ascontiguousarray(values.T)
-        rows = max(1, min(memory, CACHED) // (8 * n))
+        rows = max(1, min(memory, CACHE_BYTES) // (8 * n))
         sums = [[c[drawn].sum() for c in columns] for index in draws(n, resamples, seed, rows) for drawn in index]
         return centre + np.array(sums) / n
-    found = []
+    sums_of_draws = []
     for index in draws(n, resamples, seed, max(1, memory // (16 * n))):
-        times = np.empty(index.shape, np.float64)
+        draw_counts = np.empty(index.shape, np.float64)
         for row, drawn in enumerate(index):
-            times[row] = np.bincount(drawn, minlength=n)
-        found.append(times @ values)
-    return centre + np.concatenate(found) / n
+            draw_counts[row] = np.bincount(drawn, minlength=n)
+        sums_of_draws.append(draw_counts @ values)
+    return centre + np.concatenate(sums_of_draws) / n
 
 
 def _resampled(samples: list[Sample], n: int, resamples: int, seed: int, memory: int) -> np.ndarray:
-    """[resamples, samples] for aggregates of any kind: each draw's values are gathered."""
+    """Statistics of each draw, [resamples, samples], for arbitrary aggregates: the values of each draw are gathered."""
     columns = max(len(s.columns) for s in samples)
     rows = max(1, memory // (8 * n * (columns + 2)))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw without a number is NaN, and so is the interval
+    with np.errstate(divide="ignore", invalid="ignore"):  # an undefined draw is NaN and makes the interval NaN
         return np.concatenate(
             [np.stack([s.of(index) for s in samples], axis=1) for index in draws(n, resamples, seed, rows)]
         )

@@ -1,4 +1,4 @@
-"""Records -> a row for each method and figure: value, interval, images used and excluded, difference to a baseline."""
+"""Records -> one row per method and statistic: value, interval, images used and excluded, difference to a baseline."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from vitjax.metrics.contract import Better, Metric, Statistic
 
 BASELINES = ("random", "centre")
+"""Methods that are baselines by default, in order of preference."""
 UNDEFINED, INFINITE = "undefined", "infinite"
 
 
 class Shown(NamedTuple):
-    """A figure of a run.
+    """A statistic of a run.
 
-    name: what tables call it, the metric's label and the figure's own name. columns: the record columns it reads.
+    Attributes:
+        name: its name in tables, the metric's label followed by the statistic's own name.
+        label: the metric's label.
+        figure: the statistic.
+        metric: the metric.
+        columns: the record columns that it reads.
     """
 
     name: str
@@ -40,12 +46,20 @@ class Shown(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """What a value is multiplied by to be shown."""
+        """Factor that tables multiply the value by: 100 for percentages, else 1."""
         return 100.0 if self.figure.percent else 1.0
 
 
 class Row(NamedTuple):
-    """One method's figure. excluded: images that do not count, by reason. difference: None without a baseline."""
+    """The estimate of one statistic for one method.
+
+    Attributes:
+        method: label of the method.
+        figure: name of the statistic.
+        estimate: value, interval and number of images.
+        excluded: numbers of excluded images by reason.
+        difference: to the baseline, paired; None for the baseline itself and without a baseline.
+    """
 
     method: str
     figure: str
@@ -56,11 +70,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """All figures of a run.
+    """All statistics of a run.
 
-    methods: labels in the order of the run. figures: by shown name. rows: by (method, figure name).
-    baseline: label of the method that differences refer to. ci: share of the intervals. coverage: rows by status, and
-    the mark of a partial run. profile: what was measured of each method, {} where nothing was. device: of the profile.
+    Attributes:
+        methods: labels in the order of the run.
+        figures: statistics by name.
+        rows: by (method label, statistic name).
+        baseline: label of the method that differences refer to; None without one.
+        ci: confidence level of the intervals.
+        resamples: of the bootstrap.
+        coverage: numbers of records by status, and the mark of a partial run.
+        profile: measurements by method label; {} if nothing was measured.
+        device: that the profile was measured on.
     """
 
     methods: tuple[str, ...]
@@ -75,7 +96,7 @@ class Summary:
 
     @property
     def mark(self) -> str:
-        """ "" or "partial: 320 of 1000 images"; every table carries it."""
+        """The mark of a partial run, for example "partial: 320 of 1000 images", which every table shows; else ""."""
         return self.coverage.mark
 
 
@@ -91,25 +112,28 @@ def summarise(
     seed: int = SEED,
     partial: bool = False,
 ) -> Summary:
-    """Every figure of every method.
+    """Every statistic of every method.
 
     Args:
-        config: "methods" and "metrics", each a list of {"label", name, "options"}, and "count", the images listed.
+        config: settings with "methods" (a list of {"label", "method", "options"}), "metrics" (a list of {"label",
+            "metric", "options"}) and "count" (the number of images that the run evaluates).
         records: one row for each image and method.
         profile: {"methods": {label: {"images_per_second", "peak_memory_mib", ...}}, "device"}.
-        metrics: by name; by default vitjax.metrics.METRICS.
-        baseline: label of the method that the others are compared with on the images that both have; by default
-            "random", else "centre", else none.
-        ci: share of the bootstrap intervals. resamples, seed: of the bootstrap.
-        partial: accept a run that is not finished, and mark it.
+        metrics: metrics by name; by default `vitjax.metrics.METRICS`.
+        baseline: label of the method that the others are compared with, over the images that both methods have; by
+            default "random", else "centre", else none.
+        ci: confidence level of the bootstrap intervals, in (0, 1).
+        resamples, seed: of the bootstrap.
+        partial: accept an unfinished run, and mark it.
 
     Raises:
-        RunError: the records are not what the settings promise, see `invariant.check`; a column is missing.
-        UnknownNameError: no such baseline or metric. ConfigError: ci is not between 0 and 1.
+        RunError: the records do not match the settings, see `invariant.check`, or a column is missing.
+        UnknownNameError: baseline is not a method of the run, or a metric is not registered.
+        ConfigError: ci is not between 0 and 1, or a metric's option is invalid.
     """
     methods = method_labels(config)
     records = records if isinstance(records, Records) else Records(records, methods)
-    chosen = choose_baseline(config, baseline)
+    baseline = choose_baseline(config, baseline)
     coverage = check(records, methods, int(config["count"]), partial=partial)
     figures = shown_figures(config, metrics)
     keys, samples, excluded = [], [], []
@@ -119,68 +143,80 @@ def summarise(
             keys.append((method, shown.name))
             excluded.append(reasons(records, method, shown, used[method]))
             samples.append(Sample(shown.figure.aggregate, _values(records, shown, records.rows[method][used[method]])))
-            samples.append(_paired(records, shown, method, chosen, used))
+            samples.append(_paired(records, shown, method, baseline, used))
     estimates = estimate(samples, ci=ci, resamples=resamples, seed=seed)
     rows = {}
     for i, (method, name) in enumerate(keys):
-        difference = estimates[2 * i + 1] if chosen not in (None, method) else None
+        difference = estimates[2 * i + 1] if baseline not in (None, method) else None
         rows[method, name] = Row(method, name, estimates[2 * i], excluded[i], difference)
     profile = profile or {}
-    measured = {label: dict(each) for label, each in profile.get("methods", {}).items() if label in methods}
+    measured = {label: dict(values) for label, values in profile.get("methods", {}).items() if label in methods}
     device = str(profile.get("device", ""))
-    return Summary(methods, figures, rows, chosen, ci, resamples, coverage, measured, device)
+    return Summary(methods, figures, rows, baseline, ci, resamples, coverage, measured, device)
 
 
 def method_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """In the order of the run."""
-    return tuple(each["label"] for each in config["methods"])
+    """Labels of the methods in the order of the run."""
+    return tuple(method["label"] for method in config["methods"])
 
 
 def choose_baseline(config: Mapping[str, Any], baseline: str | None) -> str | None:
-    """The label asked for, or that of the first baseline method in the run. Raises UnknownNameError."""
+    """`baseline`, or by default the label of the run's first method among BASELINES, None without one.
+
+    Raises:
+        UnknownNameError: `baseline` is not a method of the run.
+    """
     labels = method_labels(config)
     if baseline is not None:
         if baseline not in labels:
             raise unknown_name("method of this run", baseline, labels)
         return baseline
     for name in BASELINES:
-        for each in config["methods"]:
-            if each.get("method", each["label"]) == name:
-                return each["label"]
+        for method in config["methods"]:
+            if method.get("method", method["label"]) == name:
+                return method["label"]
     return None
 
 
 def shown_figures(config: Mapping[str, Any], metrics: Mapping[str, Metric] | None = None) -> dict[str, Shown]:
-    """The run's figures by shown name. Raises UnknownNameError for a metric that is not registered."""
-    found = {}
+    """Statistics of the run by name.
+
+    Raises:
+        UnknownNameError: a metric is not registered.
+    """
+    figures = {}
     for label, metric, options in run_metrics(config, metrics):
         for name, figure in metric.figures(options).items():
             shown = f"{label} {name}" if name else label
             columns = tuple(f"{label}.{column}" for column in figure.columns)
-            found[shown] = Shown(shown, label, figure, metric, columns)
-    return found
+            figures[shown] = Shown(shown, label, figure, metric, columns)
+    return figures
 
 
 def run_metrics(
     config: Mapping[str, Any], metrics: Mapping[str, Metric] | None = None
 ) -> list[tuple[str, Metric, dict[str, Any]]]:
-    """(label, metric, options with defaults filled in) of a run."""
+    """(label, metric, options with defaults filled in) of each metric of a run.
+
+    Raises:
+        UnknownNameError: a metric is not registered.
+    """
     if metrics is None:
         from vitjax.metrics import METRICS
 
         metrics = METRICS
-    found = []
-    for each in config["metrics"]:
-        name = each.get("metric", each["label"])
+    result = []
+    for request in config["metrics"]:
+        name = request.get("metric", request["label"])
         if name not in metrics:
             raise unknown_name("metric", name, metrics)
-        options = metrics[name].check_options(name, each.get("options", {}))
-        found.append((each["label"], metrics[name], options))
-    return found
+        options = metrics[name].check_options(name, request.get("options", {}))
+        result.append((request["label"], metrics[name], options))
+    return result
 
 
 def usable(records: Records, method: str, shown: Shown) -> np.ndarray:
-    """bool, one for each of the method's rows: evaluated, and finite in every column of the figure."""
+    """bool [records of the method]: evaluated, and finite in every column of the statistic."""
     rows = records.rows[method]
     used = _is(records, "status", "ok", rows)
     for column in shown.columns:
@@ -189,10 +225,14 @@ def usable(records: Records, method: str, shown: Shown) -> np.ndarray:
 
 
 def reasons(records: Records, method: str, shown: Shown, used: np.ndarray) -> dict[str, int]:
-    """Rows that do not count, by reason; most frequent first.
+    """Numbers of excluded images by reason, most frequent first.
 
-    The status where it is not "ok"; the state of the mask where the metric needs one; else that a column is NaN, or
-    infinite: such a value would swallow the mean.
+    The reason is the first that applies: a status other than "ok"; a state of the mask other than "object", if the
+    metric needs a mask; a NaN in a column ("undefined"); an infinity in a column ("infinite"), which would make the
+    mean infinite.
+
+    Args:
+        used: the result of `usable`.
     """
     rows = records.rows[method][~used]
     names, codes = records.coded("status")
@@ -201,20 +241,21 @@ def reasons(records: Records, method: str, shown: Shown, used: np.ndarray) -> di
     rows = rows[ok]
     if "mask" in shown.metric.needs:
         names, codes = records.coded("mask_state")
-        bare = ~_is(records, "mask_state", "object", rows)
-        found = np.bincount(codes[rows][bare], minlength=len(names))
-        for name, n in zip(names, found, strict=True):
+        unusable = ~_is(records, "mask_state", "object", rows)
+        state_counts = np.bincount(codes[rows][unusable], minlength=len(names))
+        for name, n in zip(names, state_counts, strict=True):
             reason = "no mask" if name == "none" else name
             counts[reason] = counts.get(reason, 0) + int(n)
-        rows = rows[~bare]
-    absent = np.zeros(len(rows), bool)
+        rows = rows[~unusable]
+    undefined = np.zeros(len(rows), bool)
     for column in shown.columns:
-        absent |= np.isnan(records.scalar(column)[rows])
-    counts[UNDEFINED], counts[INFINITE] = int(absent.sum()), int((~absent).sum())
+        undefined |= np.isnan(records.scalar(column)[rows])
+    counts[UNDEFINED], counts[INFINITE] = int(undefined.sum()), int((~undefined).sum())
     return dict(sorted(((k, v) for k, v in counts.items() if v), key=lambda item: (-item[1], item[0])))
 
 
 def _is(records: Records, column: str, value: str, rows: np.ndarray) -> np.ndarray:
+    """bool [rows]: whether a text column has this value."""
     names, codes = records.coded(column)
     return codes[rows] == (names.index(value) if value in names else -1)
 
@@ -226,18 +267,18 @@ def _values(records: Records, shown: Shown, rows: np.ndarray) -> tuple[np.ndarra
 def _paired(
     records: Records, shown: Shown, method: str, baseline: str | None, used: Mapping[str, np.ndarray]
 ) -> Sample:
-    """The difference over the images that both methods have; empty where there is nothing to compare."""
-    nothing = Sample(shown.figure.aggregate, tuple(np.empty(0) for _ in shown.columns))
+    """The difference to the baseline over the images that both methods have; 0 images without a baseline."""
+    empty = Sample(shown.figure.aggregate, tuple(np.empty(0) for _ in shown.columns))
     if baseline is None or baseline == method:
-        return nothing
+        return empty
     own, other = records.rows[method][used[method]], records.rows[baseline][used[baseline]]
     _, left, right = np.intersect1d(records.index[own], records.index[other], assume_unique=True, return_indices=True)
     return Sample(shown.figure.aggregate, _values(records, shown, own[left]), _values(records, shown, other[right]))
 
 
 def families(figures: Mapping[str, Shown]) -> dict[str, list[Shown]]:
-    """Figures by the family of their metric, families in the order of the run."""
-    found: dict[str, list[Shown]] = {}
+    """Statistics by the family of their metric, families in the order of the run."""
+    by_family: dict[str, list[Shown]] = {}
     for shown in figures.values():
-        found.setdefault(shown.metric.family, []).append(shown)
-    return found
+        by_family.setdefault(shown.metric.family, []).append(shown)
+    return by_family

@@ -1,4 +1,4 @@
-"""The figures as files: CSV at full precision, Markdown, LaTeX and plain text."""
+"""Statistics as text files: CSV at full precision, Markdown, LaTeX and plain text."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["CSV_COLUMNS", "Table", "caption", "csv_text", "latex", "markdown", "
 
 @dataclass(frozen=True, eq=False)
 class Table(Summary):
-    """A summary that prints as a table."""
+    """A summary whose `str` is a plain-text table."""
 
     def __str__(self) -> str:
         return text(self)
 
 
 def csv_text(summary: Summary) -> str:
-    """Long form, one line for each method and figure, numbers at full precision and in the metric's own unit.
+    """CSV in long form: one line per method and statistic, numbers at full precision and in the metric's own unit.
 
-    What is undefined is empty. `display_factor` is what the other tables multiply by (100: shown in percent).
+    Undefined numbers are empty. `display_factor` is the factor that the other formats apply (100 for percent).
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
@@ -70,7 +70,7 @@ def csv_text(summary: Summary) -> str:
 
 
 def caption(summary: Summary) -> str:
-    """What the numbers are, in a sentence or two; the mark of a partial run comes first."""
+    """One or two sentences that explain the numbers; the mark of a partial run comes first."""
     parts = [f"{summary.mark[0].upper()}{summary.mark[1:]}."] if summary.mark else []
     parts.append(
         f"{summary.coverage.listed} images listed; {100 * summary.ci:g} % percentile-bootstrap intervals over images "
@@ -80,7 +80,7 @@ def caption(summary: Summary) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """Who lacks images, and why: one line for each method, figures with the same exclusions together."""
+    """Excluded images: one line per method, with statistics of equal exclusions grouped."""
     lines = []
     for method in summary.methods:
         grouped: dict[str, list[str]] = {}
@@ -90,7 +90,7 @@ def remarks(summary: Summary) -> list[str]:
                 grouped.setdefault(exclusions(row.excluded), []).append(name)
         every = len(summary.figures)
         parts = [
-            f"{why} (all figures)" if len(names) == every else f"{why} ({', '.join(names)})"
+            f"{why} (all statistics)" if len(names) == every else f"{why} ({', '.join(names)})"
             for why, names in grouped.items()
         ]
         if parts:
@@ -99,7 +99,7 @@ def remarks(summary: Summary) -> list[str]:
 
 
 def markdown(summary: Summary) -> str:
-    """A document of tables; the best is bold, the second underlined (as an HTML tag: Markdown has none)."""
+    """A Markdown document of tables; best in bold, second underlined (as HTML: Markdown has no underline)."""
     lines = ["# Results", "", _md(caption(summary)) + " Best in **bold**, second <u>underlined</u>.", ""]
     for block in blocks(summary):
         lines += [f"## {_md(block.title)}", ""]
@@ -119,7 +119,11 @@ def markdown(summary: Summary) -> str:
 
 
 def text(summary: Summary, width: int = 140) -> str:
-    """For a terminal: blocks of columns no wider than `width` (one column always fits); * best, ' second."""
+    """Plain-text tables for a terminal; * marks the best, ' the second.
+
+    Args:
+        width: characters per line. Wider tables are split by columns; a single column may exceed the width.
+    """
     lines = [caption(summary) + " * best, ' second."]
     for block in blocks(summary):
         names = ["method", *(method for method, _ in block.rows)]
@@ -145,6 +149,7 @@ def _width(column: Sequence[str]) -> int:
 
 
 def _packed(columns: list[list[str]], room: int) -> list[list[list[str]]]:
+    """Columns in consecutive groups, each at most `room` characters wide unless it has only one column."""
     parts: list[list[list[str]]] = []
     left = 0
     for column in columns:
@@ -163,11 +168,11 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _md(plain: str) -> str:
-    """Text that Markdown shows as it is."""
+    """`plain` with Markdown's and HTML's special characters escaped."""
     safe = "".join("\\" + c if c in "\\`*_[]|#~" else c for c in " ".join(plain.split()))
     return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _code(name: str) -> str:
-    """A name as a code span; a backtick would end it."""
+    """A name as a code span, with backticks replaced, because one would end the span."""
     return "`" + " ".join(name.split()).replace("`", "'").replace("|", "\\|") + "`"

@@ -1,4 +1,4 @@
-"""A run directory -> its report: tables, curves and page, each file whole or not at all."""
+"""A run directory -> its report (tables, curves, page); each file is written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vitjax.errors import OutputError, RunError
 from vitjax.report.curves import panels
 from vitjax.report.extremes import extremes
 from vitjax.report.facts import run_facts
-from vitjax.report.page import Pictures, page
+from vitjax.report.page import MakeOverlays, page
 from vitjax.report.records import Records
 from vitjax.report.statistics import RESAMPLES
 from vitjax.report.summary import Summary, method_labels, summarise
@@ -39,51 +39,52 @@ def write_report(
     baseline: str | None = None,
     ci: float = 0.95,
     partial: bool = False,
-    pictures: Pictures | None = None,
+    pictures: MakeOverlays | None = None,
     records: pa.Table | None = None,
     config: Mapping[str, Any] | None = None,
     profile: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Path]:
-    """summary.csv, table.md, table.tex, table.txt, curves.png, curves.pdf (where there are curves) and report.html.
+    """Write summary.csv, table.md, table.tex, table.txt, curves.png and curves.pdf (if there are curves), report.html.
 
     Args:
-        run_dir: the run; what is not given below is read from it.
-        out: directory to write to, created; report/ in the run by default.
-        baseline: label of the method that differences refer to; by default "random", else "centre".
-        ci: share of the bootstrap intervals.
-        partial: accept a run that is not finished, and mark it everywhere.
+        run_dir: the run directory; settings, records, log and profile are read from it unless given.
+        out: output directory, created if needed; by default report/ in the run directory.
+        baseline: label of the method that differences refer to; by default "random", else "centre", else none.
+        ci: confidence level of the bootstrap intervals, in (0, 1).
+        partial: accept an unfinished run, and mark every file.
         pictures: (image ids, method label) -> overlays by image id, for the best and worst images.
-        records, config, profile: in place of the run's files.
-        metrics: by name; by default vitjax.metrics.METRICS.
+        records, config, profile: used instead of the files of the run.
+        metrics: metrics by name; by default `vitjax.metrics.METRICS`.
         resamples: of the bootstrap.
 
     Returns:
         The paths written, the page last.
 
     Raises:
-        RunError: no run there, records that are missing or not what the settings promise.
-        UnknownNameError: no such baseline. ConfigError: ci is not between 0 and 1.
-        OutputError: a file cannot be written; none is left half-written.
+        RunError: run_dir is not a run directory, or records are missing or do not match the settings.
+        UnknownNameError: baseline is not a method of the run, or a metric is not registered.
+        ConfigError: ci is not between 0 and 1, or a metric's option is invalid.
+        OutputError: a file cannot be written; no file is left incomplete.
     """
     run_dir = Path(run_dir)
     config, table, log = _opened(run_dir, config, records)
     profile = read_profile(run_dir) if profile is None else profile
-    rows = Records(table, method_labels(config))
+    indexed = Records(table, method_labels(config))
     summary = summarise(
-        config, rows, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
+        config, indexed, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
     )
     target = run_dir / "report" if out is None else Path(out)
     try:
         target.mkdir(parents=True, exist_ok=True)
         written = [put(target / name, make(summary).encode()) for name, make in TABLES.items()]
-        drawn = _draw(panels(config, rows, summary, metrics), summary, target)
+        drawn = _draw(panels(config, indexed, summary, metrics), summary, target)
         html = page(
             summary,
             config,
             facts=run_facts(config, summary, table, log),
-            extremes=extremes(summary, rows),
+            extremes=extremes(summary, indexed),
             curves=drawn[0].read_bytes() if drawn else None,
             pictures=pictures,
         )
@@ -95,25 +96,25 @@ def write_report(
 def _opened(
     run_dir: Path, config: Mapping[str, Any] | None, records: pa.Table | None
 ) -> tuple[Mapping[str, Any], pa.Table, list[dict[str, Any]]]:
-    """Settings, records and log; the run directory is read only for what was not given."""
+    """Settings, records and log. The run directory is read unless both settings and records are given."""
     if config is not None and records is not None:
         return config, records, []
     from vitjax.rundir.store import RunStore
 
     store = RunStore.open(run_dir)
-    found = store.records() if records is None else records
-    return store.config if config is None else config, found, store.logged()
+    table = store.records() if records is None else records
+    return store.config if config is None else config, table, store.logged()
 
 
 def put(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all: a temporary one beside it takes its place when it is on the disk."""
+    """Write a file atomically: a temporary file in the same directory is flushed to disk and then renamed to `path`."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp's are for the owner alone
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp restricts access to the owner
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -121,22 +122,26 @@ def put(path: Path, data: bytes) -> Path:
 
 
 def read_profile(run_dir: Path) -> dict[str, Any]:
-    """profile.json, {} where there is none. Raises RunError where it is damaged."""
+    """The content of profile.json; {} if the file does not exist.
+
+    Raises:
+        RunError: the file cannot be read or is not a JSON object.
+    """
     path = run_dir / "profile.json"
     try:
-        found = json.loads(path.read_text())
+        profile = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: damaged: not an object")
-    return found
+    if not isinstance(profile, dict):
+        raise RunError(f"{path}: damaged: not a JSON object")
+    return profile
 
 
-def _draw(found: Sequence[Any], summary: Summary, target: Path) -> list[Path]:
-    """curves.png and curves.pdf, or nothing: those of an earlier report would be of other records."""
-    if not found:
+def _draw(curve_panels: Sequence[Any], summary: Summary, target: Path) -> list[Path]:
+    """Write curves.png and curves.pdf. Without panels, remove the files of an earlier report: they may be outdated."""
+    if not curve_panels:
         for name in ("curves.png", "curves.pdf"):
             (target / name).unlink(missing_ok=True)
         return []
@@ -144,7 +149,7 @@ def _draw(found: Sequence[Any], summary: Summary, target: Path) -> list[Path]:
     from vitjax.plots.curves import curves
 
     note = f"Means over images; bands: {100 * summary.ci:g} % bootstrap intervals of the means."
-    figure = curves(found, note=f"{summary.mark}. {note}" if summary.mark else note)
+    figure = curves(curve_panels, note=f"{summary.mark}. {note}" if summary.mark else note)
     with tempfile.TemporaryDirectory(prefix=".curves.", dir=target) as scratch:
         return [put(target / path.name, path.read_bytes()) for path in save(figure, Path(scratch) / "curves", pdf=True)]
 

@@ -1,6 +1,8 @@
-"""Relevance rules, one table of arithmetic per file; a table is given to a `Fold` as its `rules`.
+"""Relevance rules: one table of primitives (`vitjax.nn.ops.Ops`) per file, which a `Fold` takes as its `rules`.
 
-Under the z-rule tables the cotangent IS relevance; under the modified gradients relevance is input x cotangent.
+Every table computes the same forward pass. With the z-rule tables LRP_ORIGINAL and ZPLUS, the cotangent of a value is
+its relevance; with the modified-gradient tables ATTN_LRP, CONSERVATIVE and CONSERVATIVE_IDENTITY, relevance is value x
+cotangent.
 """
 
 from vitjax.rules.attn_lrp import ATTN_LRP

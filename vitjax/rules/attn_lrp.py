@@ -1,9 +1,12 @@
 """ATTN_LRP: AttnLRP (Achtibat et al. 2024, AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for
 Transformers) as a modified gradient.
 
-LayerNorm's 1/std and the activation's ratio f(z)/z are constants (identity rule); both factors of a product of
-activations get half (uniform rule); softmax by its Taylor rule, which is gradient x input. Linear layers: LRP-0.
-Promise: every operation but softmax and biases conserves relevance; softmax, whose value at 0 is not 0, does not.
+LayerNorm's 1/std and the activation's ratio f(z)/z are constants (identity rule); each factor of a product of two
+activations receives half of the relevance (uniform rule); softmax has the Taylor rule, which is gradient x input;
+linear layers have LRP-0.
+
+Conservation: every operation except softmax and biases conserves relevance. Softmax does not, because its value at 0 is
+not 0.
 """
 
 from __future__ import annotations

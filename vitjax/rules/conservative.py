@@ -1,9 +1,12 @@
 """CONSERVATIVE: gradient x input with attention weights and LayerNorm's 1/std held constant (Ali et al. 2022, XAI for
 Transformers: Better Explanations through Conservative Propagation).
 
-What remains is linear in the tokens but for the activation, which keeps its gradient; in CONSERVATIVE_IDENTITY its
-ratio f(z)/z is held constant, too, as LXT's CP-LRP does. Linear layers: LRP-0, biases absorb.
-Promise: with CONSERVATIVE_IDENTITY, the relevance of the tokens sums to the logit less what the biases contributed.
+The model is then linear in the tokens except for the activation, which keeps its gradient in CONSERVATIVE. In
+CONSERVATIVE_IDENTITY the activation's ratio f(z)/z is held constant as well, as in LXT's CP-LRP. Linear layers have
+LRP-0: their biases absorb relevance.
+
+Conservation: with CONSERVATIVE_IDENTITY, the relevance of the tokens sums to the logit minus the contribution of the
+biases.
 """
 
 from __future__ import annotations

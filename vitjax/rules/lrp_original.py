@@ -1,9 +1,11 @@
-"""LRP_ORIGINAL: the rules of the "original LRP" that Transformer-Explainability compares with.
+"""LRP_ORIGINAL: the rules of the "original LRP" baseline in Transformer-Explainability.
 
-As ZPLUS, but a linear layer hands out R once over its positive-input and once over its negative-input products, each
-by a denominator of its own, and sums are split in proportion without rescaling.
-Promise: none. Every linear layer with inputs of both signs doubles the relevance, so values grow by powers of two
-with depth; compare maps by rank, not by size.
+The rules are those of ZPLUS with two differences. A linear layer distributes its relevance R twice, once over the
+products with positive inputs and once over those with negative inputs, each with its own denominator. A sum distributes
+relevance in proportion to its summands, without rescaling.
+
+Conservation: none. Every linear layer with inputs of both signs doubles the relevance, so values grow by powers of two
+with depth; compare maps by rank, not by value.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from vitjax.shapes import Array
 
 
 def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Array | None) -> tuple[Array]:
-    """x⁺(R / x⁺W⁺)W⁺ᵀ + x⁻(R / x⁻W⁻)W⁻ᵀ"""
+    """Relevance of the input: x⁺ ∘ (R / x⁺W⁺)W⁺ᵀ + x⁻ ∘ (R / x⁻W⁻)W⁻ᵀ."""
     total: Array | float = 0.0
     for part, weight in ((jnp.maximum(x, 0), jnp.maximum(kernel, 0)), (jnp.minimum(x, 0), jnp.minimum(kernel, 0))):
         total = total + part * (divide(relevance, part @ weight) @ weight.T)

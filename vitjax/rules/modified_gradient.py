@@ -1,4 +1,4 @@
-"""Operations whose gradient, times their input, is relevance: parts of them are held constant."""
+"""Operations with parts held constant in the backward pass, so that input x gradient is relevance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vitjax.shapes import Array
 
 
 def layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
-    """1/std is a constant, the mean is not."""
+    """LayerNorm over the last axis with 1/std held constant; the mean is differentiated."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     inverse = lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
@@ -18,16 +18,19 @@ def layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
 
 
 def activation(x: Array, kind: str) -> Array:
-    """x · (f(x)/x), the ratio a constant: relevance passes unchanged. All three kinds are x times a sigmoid-like."""
+    """f(x) = x · (f(x)/x) with the ratio held constant, so that relevance passes unchanged.
+
+    At x = 0 the ratio is 0.5, its limit for all three kinds: each is x times a sigmoid-like function.
+    """
     ratio = jnp.where(x == 0, 0.5, GRADIENT.activation(x, kind) / jnp.where(x == 0, 1, x))
     return x * lax.stop_gradient(ratio)
 
 
 def halved(x: Array) -> Array:
-    """x, with half its gradient."""
+    """x, with half of its gradient."""
     return x / 2 + lax.stop_gradient(x / 2)
 
 
 def multiply(a: Array, b: Array) -> Array:
-    """Both factors of a gate get half."""
+    """a ∘ b, where each factor receives half of the relevance (the gate of SwiGLU)."""
     return halved(a) * halved(b)

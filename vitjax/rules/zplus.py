@@ -1,10 +1,12 @@
 """ZPLUS: the rules of Transformer-Explainability (Chefer, Gur & Wolf 2021, Transformer Interpretability Beyond
-Attention Visualization), behind transformer_attribution.
+Attention Visualization), which `transformer_attribution` uses.
 
-Linear: Σ over products x·w that are positive, one denominator (α = 1, β = 0); biases get nothing. Sums: in
-proportion, then rescaled so that each summand gets the share of its total, |Σa| / (|Σa| + |Σb|). Products of
-activations: z-rule to both factors, halved. LayerNorm, softmax, the activation and scaling: unchanged.
-Promise: the sum of relevance is the same before and after every operation, up to the stabiliser.
+Linear layers: the z-rule over the positive products x·w only, with one denominator (α = 1, β = 0); biases receive no
+relevance. Sums: in proportion to the summands' values, then rescaled so that summand a receives |Σa| / (|Σa| + |Σb|) of
+the whole relevance and b the rest. Products of two activations: the z-rule for both factors, halved. LayerNorm,
+softmax, the activation and scaling: relevance passes unchanged. Patch embedding: the z^B rule.
+
+Conservation: the sum of relevance is the same before and after every operation, up to the stabiliser.
 """
 
 from __future__ import annotations
@@ -17,23 +19,31 @@ from vitjax.shapes import Array
 
 
 def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Array | None) -> tuple[Array]:
-    """x⁺W⁺ᵀS + x⁻W⁻ᵀS with S = R / (x⁺W⁺ + x⁻W⁻), by max(xw, 0) = (xw + |x||w|) / 2: three products, not four."""
-    size, weight = jnp.abs(x), jnp.abs(kernel)
-    plain = result if bias is None else result - bias
-    share = divide(relevance, (plain + size @ weight) / 2)
-    return ((x * (share @ kernel.T) + size * (share @ weight.T)) / 2,)
+    """Relevance of the input: x⁺ ∘ SW⁺ᵀ + x⁻ ∘ SW⁻ᵀ with S = R / (x⁺W⁺ + x⁻W⁻).
+
+    With max(xw, 0) = (xw + |x||w|) / 2 this takes three matrix products instead of four.
+    """
+    abs_x, abs_kernel = jnp.abs(x), jnp.abs(kernel)
+    without_bias = result if bias is None else result - bias
+    share = divide(relevance, (without_bias + abs_x @ abs_kernel) / 2)
+    return ((x * (share @ kernel.T) + abs_x * (share @ abs_kernel.T)) / 2,)
 
 
 def _add(relevance: Array, total: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Relevance of both summands: `split_sum`, rescaled so that their sums are in the ratio of their absolute values
+    and add up to the sum of `relevance`."""
     whole = relevance.sum()
     parts = split_sum(relevance, total, a, b)
     sums = [part.sum() for part in parts]
-    size = jnp.abs(sums[0]) + jnp.abs(sums[1])
-    first, second = (part * divide(divide(jnp.abs(s), size) * whole, s) for part, s in zip(parts, sums, strict=True))
+    magnitude = jnp.abs(sums[0]) + jnp.abs(sums[1])
+    first, second = (
+        part * divide(divide(jnp.abs(s), magnitude) * whole, s) for part, s in zip(parts, sums, strict=True)
+    )
     return first, second
 
 
 def _gate(relevance: Array, result: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Relevance of both factors of the gate of SwiGLU: half each."""
     return relevance / 2, relevance / 2
 
 

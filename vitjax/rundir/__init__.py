@@ -1,4 +1,4 @@
-"""The files of a run and of an output directory: what is written, how it is named, locked, read and checked.
+"""Run directories and output directories: names and contents of their files, locks and checks.
 
-Nothing is computed here; `vitjax.evaluating` fills a run directory, `vitjax.report` reads it.
+Nothing is computed here: `vitjax.evaluating` writes a run directory, `vitjax.report` reads it.
 """

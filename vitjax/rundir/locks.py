@@ -1,6 +1,6 @@
-"""Who may write to a run directory: one process, or processes 0..n-1 of one division into n; never a second of them.
+"""Locks on a run directory: each of the processes 0..n-1 of a run may write to it once, for a single value of n.
 
-The locks are the kernel's (flock): a killed process leaves none behind.
+The locks are kernel locks (flock), which the kernel releases when a process is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vitjax.errors import RunError
 
 
 class Slot:
-    """The right to write as process `process` of `count`; a context manager."""
+    """A context manager that holds the lock of process `process` of `count` on a run directory."""
 
     def __init__(self, directory: Path, process: int, count: int) -> None:
         self.directory, self.process, self.count = directory / "locks", process, count
@@ -25,7 +25,11 @@ class Slot:
         return f"{self.process}-of-{self.count}"
 
     def __enter__(self) -> Slot:
-        """Raises RunError where another process holds this slot, or one of another division."""
+        """Acquire the lock.
+
+        Raises:
+            RunError: another process holds this lock, or one for another `count`.
+        """
         self.directory.mkdir(exist_ok=True)
         guard = os.open(self.directory / "guard", os.O_RDWR | os.O_CREAT)
         try:
@@ -54,8 +58,8 @@ class Slot:
         except BlockingIOError:
             holder = path.read_text() or "another process"
             raise RunError(
-                f"{self.directory.parent}: {holder} is writing to it as process {path.name}; this one would be "
-                f"{self.name}. Give every process the same count and a number of its own (--process i/n)"
+                f"{self.directory.parent}: {holder} is writing to it as process {path.name}; this process would be "
+                f"{self.name}. Start all processes with the same n and different i (--process i/n)"
             ) from None
         finally:
             os.close(stream)

@@ -1,4 +1,4 @@
-"""An output directory: refused before any work where it would be overwritten, and explained by a manifest.json."""
+"""Output directories: the check that nothing is overwritten, and the description of a result in manifest.json."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ PACKAGES = ("vitjax", "jax", "jaxlib", "flax", "numpy", "pillow", "matplotlib")
 
 
 def open_directory(path: Path, *, overwrite: bool) -> Path:
-    """Create `path`, or accept an empty one; a filled one only with `overwrite`. Raises OutputError."""
+    """Create an output directory, or check that an existing one is empty and writable.
+
+    Args:
+        path: the directory.
+        overwrite: also accept a directory that is not empty.
+
+    Raises:
+        OutputError: the path is a file, is not empty, or cannot be written.
+    """
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path}: is a file, not a directory")
         if path.exists() and any(path.iterdir()) and not overwrite:
-            raise OutputError(f"{path}: exists and is not empty; give another -o or --overwrite")
+            raise OutputError(f"{path}: exists and is not empty; pass another -o or --overwrite")
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
@@ -35,7 +43,14 @@ def open_directory(path: Path, *, overwrite: bool) -> Path:
 
 
 def write_manifest(directory: Path, command: str, model: Model, options: dict[str, Any], **more: Any) -> Path:
-    """manifest.json: what was run, on what, with which versions and weights."""
+    """Write manifest.json: command, options, model and weights, device and package versions.
+
+    Args:
+        more: further entries.
+
+    Returns:
+        The path of the file.
+    """
     manifest = {
         "command": command,
         "arguments": sys.argv[1:],
@@ -56,12 +71,12 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and the packages that numbers depend on."""
+    """Versions of Python and of the packages that results depend on; None for a package that is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def model_record(model: Model) -> dict[str, Any]:
-    """What a manifest says of a model."""
+    """The description of a model in a manifest."""
     return {
         "name": model.name,
         "weights": model.weights,

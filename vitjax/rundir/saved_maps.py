@@ -1,4 +1,4 @@
-"""Raw maps on disk: one .npz for each chunk, of half or single precision."""
+"""Raw maps on disk: one .npz file per chunk, in float16 or float32."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ from vitjax.rundir.store import RunStore
 
 
 def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[str, np.ndarray], dtype: str) -> None:
-    """maps/chunk-NNNNN.npz: `ids`, `<method label>` [n, h, w] and, in float16, `<method label>/scale` [n].
+    """Write maps/chunk-NNNNN.npz with `ids`, `<method label>` [n, h, w] and, for float16, `<method label>/scale` [n].
 
-    A float16 map is stored divided by its largest magnitude, the scale: relevance may lie below what float16 holds.
-    A chunk's maps are written before its records, so that a finished chunk has both.
+    A float16 map is divided by its largest absolute value, the scale, because relevance may be below the range of
+    float16. The maps of a chunk are written before its records, so that a finished chunk has both.
+
+    Args:
+        store: the run.
+        chunk: number of the chunk.
+        ids: image ids [n].
+        maps_of: raw maps [n, h, w] by method label.
+        dtype: "float16" or "float32".
+
+    Raises:
+        RunError: the file cannot be written.
     """
     arrays: dict[str, Any] = {"ids": np.asarray(ids)}
     for label, maps in maps_of.items():
@@ -31,20 +41,28 @@ def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[
 
 
 def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:
-    """Raw maps of one method by image id, float32; NaN maps of images that were skipped.
+    """Read the raw maps of one method.
 
-    Raises RunError where the run has none (`--save-maps`), or not of this method.
+    Args:
+        directory: the run directory.
+        label: label of the method.
+
+    Returns:
+        float32 maps [h, w] by image id; the maps of skipped images are NaN.
+
+    Raises:
+        RunError: the run saved no maps (`--save-maps`), or none of this method.
     """
-    found: dict[str, np.ndarray] = {}
+    map_of_id: dict[str, np.ndarray] = {}
     for path in sorted((Path(directory) / "maps").glob("chunk-*.npz")):
         with np.load(path, allow_pickle=False) as arrays:
             if label not in arrays:
-                known = ", ".join(name for name in arrays if name != "ids" and not name.endswith("/scale"))
-                raise RunError(f"{path}: no maps of {label!r}; there are {known}")
+                labels = ", ".join(name for name in arrays if name != "ids" and not name.endswith("/scale"))
+                raise RunError(f"{path}: contains no maps of {label!r}, only of {labels}")
             maps = arrays[label].astype(np.float32)
             if f"{label}/scale" in arrays:
                 maps *= arrays[f"{label}/scale"][:, None, None]
-            found.update(zip(arrays["ids"].tolist(), maps, strict=True))
-    if not found:
-        raise RunError(f"{directory}: no maps were saved; run it with --save-maps float16 or float32")
-    return found
+            map_of_id.update(zip(arrays["ids"].tolist(), maps, strict=True))
+    if not map_of_id:
+        raise RunError(f"{directory}: contains no saved maps; run with --save-maps float16 or float32")
+    return map_of_id

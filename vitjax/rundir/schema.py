@@ -1,37 +1,45 @@
-"""The columns of a record: one row for each image and method, whatever became of it.
+"""The columns of a record. Every image and method has one record, whether it was evaluated or skipped.
 
-A run directory holds `run.json` (what the rows depend on), `records/chunk-NNNNN-<sha256>.parquet` (one file for each
-finished chunk; the name carries the first 16 hex digits of the content's sha256), `log/` (what each process did, on
-what), `locks/`, `profile.json` (each method alone: speed and memory) and, where asked for, `maps/`.
+A run directory contains
+
+- `run.json`: everything that the records depend on;
+- `records/chunk-NNNNN-<sha256>.parquet`: one file per finished chunk; the name contains the first 16 hex digits of the
+  content's SHA-256;
+- `log/`: what each process computed, and on which machine;
+- `locks/`: see `vitjax.rundir.locks`;
+- `profile.json`: speed and memory of each method alone;
+- `maps/`: raw maps, if requested.
 """
 
 from __future__ import annotations
 
 BASE = {
-    "index": "int64",  # place in the data set
+    "index": "int64",  # index in the data set
     "image_id": "string",
-    "label": "int32",  # -1: none
-    "method": "string",  # the method's label: its name and the options that were given
-    "status": "string",  # "ok", or why there are no values: see STATUSES
-    "cause": "string",  # one line where not ok
-    "prediction": "int32",  # -1: not computed
+    "label": "int32",  # -1 if the image has none
+    "method": "string",  # the method's label: its name and the options that were passed
+    "status": "string",  # "ok", or why there are no metric values, see STATUSES
+    "cause": "string",  # one line; empty if the status is "ok"
+    "prediction": "int32",  # predicted class; -1 if not computed
     "confidence": "float32",  # probability of the prediction
-    "target": "int32",  # the class explained, -1: not computed
+    "target": "int32",  # the explained class; -1 if not computed
     "target_kind": "string",  # "predicted", "label", "top2", "class"
     "mask_state": "string",  # "object", "none", "all_background", "all_foreground"
-    "mode": "string",  # stored colour mode of the picture
-    "size": "string",  # "h x w" as stored
+    "mode": "string",  # colour mode of the stored image
+    "size": "string",  # "h x w" of the stored image
 }
-"""Metric columns follow: "<metric label>.<column>", float64 or list<float64>; NaN where undefined."""
+"""The columns before the metrics, with their types. Metric columns are called "<metric label>.<column>" and are float64
+or list<float64>; undefined values are NaN."""
 
 STATUSES = {
     "ok": "evaluated",
     "degenerate": "the map is constant",
-    "not_finite": "the map holds NaN or Inf",
-    "missing": "the file vanished",
-    "unreadable": "the picture cannot be decoded",
+    "not_finite": "the map contains NaN or Inf",
+    "missing": "the file was removed after the data set was opened",
+    "unreadable": "the image cannot be decoded",
     "mask_unreadable": "the mask cannot be decoded",
-    "mask_size": "the mask is not of the picture's size",
-    "not_correct": "left out by only_correct",
-    "low_confidence": "left out by min_confidence",
+    "mask_size": "the mask's aspect ratio differs from the image's",
+    "not_correct": "excluded by only_correct",
+    "low_confidence": "excluded by min_confidence",
 }
+"""Every status of a record, with its meaning."""

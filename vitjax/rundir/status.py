@@ -1,4 +1,4 @@
-"""How far a run is: chunks done and left, images evaluated and skipped with their reasons, what each process did."""
+"""The progress of a run: finished chunks, evaluated and skipped images with reasons, and the state of each process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from vitjax.shapes import ceil_div
 
 @dataclass(frozen=True)
 class Status:
-    """images, chunks: listed in all. done: finished chunks. evaluated: images with figures of at least one method.
+    """The progress of a run; `str` gives a readable summary.
 
-    skipped: images without any, by status. maps: constant or not finite ones, by (method, status). damaged: record
-    files that were cut or altered. processes: one line of the log for each process that worked on the run, its last.
+    images, chunks: total numbers.
+    done: number of finished chunks.
+    evaluated: number of images that at least one method was evaluated on.
+    skipped: numbers of the other images of finished chunks, by status.
+    examples: id and cause of the first skipped image, by status.
+    maps: numbers of constant and of non-finite maps, by (method, status).
+    damaged: names of truncated or altered record files.
+    processes: the last log entry of each process of the run.
     """
 
     images: int
@@ -31,7 +37,7 @@ class Status:
 
     @property
     def left(self) -> int:
-        """Images of chunks that are not finished."""
+        """Number of images of unfinished chunks."""
         return self.images - self.evaluated - sum(self.skipped.values())
 
     def __str__(self) -> str:
@@ -43,7 +49,7 @@ class Status:
             lines.append(f"  {count} {status} ({STATUSES.get(status, status)}): {self.examples[status]}")
         for (method, status), count in sorted(self.maps.items()):
             lines.append(f"  {method}: {count} maps {status}")
-        lines += [f"  damaged, will be computed again: {name}" for name in self.damaged]
+        lines += [f"  damaged, will be recomputed: {name}" for name in self.damaged]
         for event in self.processes:
             rate = f", {event['images_per_second']} images/s" if "images_per_second" in event else ""
             lines.append(f"process {event['slot']}: {event['event']} {event['time']}{rate}")
@@ -51,7 +57,7 @@ class Status:
 
 
 def status(store: RunStore) -> Status:
-    """Read off the run directory; nothing is changed, and running processes are not disturbed."""
+    """The progress of a run. Only reads the run directory, so processes may be writing to it."""
     import pyarrow.parquet as pq
 
     config = store.config
@@ -62,16 +68,17 @@ def status(store: RunStore) -> Status:
     evaluated = 0
     methods = len(config["methods"])
     for path in done.values():
-        rows = pq.read_table(path, columns=["image_id", "method", "status", "cause"]).to_pylist()
-        for start in range(0, len(rows), methods):
-            image = rows[start : start + methods]
-            kinds = {row["status"] for row in image}
-            if kinds & {"ok", "degenerate", "not_finite"}:
+        records = pq.read_table(path, columns=["image_id", "method", "status", "cause"]).to_pylist()
+        for start in range(0, len(records), methods):
+            of_image = records[start : start + methods]
+            statuses = {record["status"] for record in of_image}
+            if statuses & {"ok", "degenerate", "not_finite"}:
                 evaluated += 1
-                maps.update((row["method"], row["status"]) for row in image if row["status"] != "ok")
+                maps.update((record["method"], record["status"]) for record in of_image if record["status"] != "ok")
             else:
-                skipped[image[0]["status"]] += 1
-                examples.setdefault(image[0]["status"], f"{image[0]['image_id']}: {image[0]['cause']}")
+                first = of_image[0]
+                skipped[first["status"]] += 1
+                examples.setdefault(first["status"], f"{first['image_id']}: {first['cause']}")
     return Status(
         images=config["count"],
         chunks=ceil_div(config["count"], config["chunk_size"]),

@@ -1,7 +1,7 @@
-"""A run directory: what was asked for, and one record file for each finished chunk.
+"""A run directory: the configuration of the run, and one record file per finished chunk.
 
-A chunk is done if and only if its record file is there and its bytes have the digest that its name carries. Files
-appear whole or not at all (temporary file, fsync, rename), so a run survives being killed at any moment.
+A chunk is finished if and only if its record file exists and its bytes match the digest in its name. Files are written
+atomically (temporary file, fsync, rename), so a run can be killed at any time and resumed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,34 @@ _NAME = re.compile(r"chunk-(\d{5,})-([0-9a-f]{16})\.parquet")
 DIGITS = 16
 
 
+def chunk_of(path: Path) -> int | None:
+    """The chunk that a record file is named for, whatever else its name holds; None for any other file."""
+    match = re.match(r"chunk-(\d+)\b", path.name)
+    return int(match[1]) if match else None
+
+
 class RunStore:
-    """The files of one run."""
+    """The files of one run.
+
+    directory: the run directory. config: everything that the records depend on (run.json). opened: how model and data
+    were opened, or None.
+    """
 
     def __init__(self, directory: Path, config: dict[str, Any], opened: dict[str, Any] | None = None) -> None:
         self.directory, self.config, self.opened = directory, config, opened
-        self._sound: dict[str, bool] = {}
+        self._intact: dict[str, bool] = {}
 
     @classmethod
     def open(cls, directory: Path) -> RunStore:
-        """An existing run. Raises RunError where there is none, or its run.json is damaged."""
+        """Open an existing run.
+
+        Raises:
+            RunError: the directory contains no run, or its run.json is damaged.
+        """
         path = Path(directory) / "run.json"
         try:
-            found = json.loads(path.read_text())
-            return cls(Path(directory), found["config"], found.get("opened"))
+            content = json.loads(path.read_text())
+            return cls(Path(directory), content["config"], content.get("opened"))
         except FileNotFoundError:
             raise RunError(f"{directory}: not a run directory (no run.json)") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -46,21 +60,28 @@ class RunStore:
 
     @classmethod
     def create(cls, directory: Path, config: dict[str, Any], opened: dict[str, Any] | None = None) -> RunStore:
-        """A new run, or the same one again; `opened` is kept, not compared.
+        """Create a run, or open an existing one with the same configuration.
 
-        Raises RunError with every field that differs, OutputError where the
-        directory holds something else or cannot be written."""
+        Args:
+            directory: the run directory.
+            config: everything that the records depend on.
+            opened: how model and data were opened; it is stored but not compared.
+
+        Raises:
+            RunError: the configuration of the existing run differs; lists every field that does.
+            OutputError: the directory contains other files or cannot be written.
+        """
         directory = Path(directory)
-        config = json.loads(json.dumps(config))  # as it comes back from the file
+        config = json.loads(json.dumps(config))  # converted as by writing and reading the file, for the comparison
         path = directory / "run.json"
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 others = [
-                    each.name for each in directory.iterdir() if each.name not in ("run.json", "records", "locks")
+                    entry.name for entry in directory.iterdir() if entry.name not in ("run.json", "records", "locks")
                 ]
                 if [name for name in others if not name.startswith(".")]:
-                    raise OutputError(f"{directory}: exists, is not empty and is not a run (it holds {others[0]})")
+                    raise OutputError(f"{directory}: exists, is not empty and is not a run (it contains {others[0]})")
                 _publish(path, lambda stream: stream.write(_json({"config": config, "opened": opened})), exclusive=True)
             (directory / "records").mkdir(exist_ok=True)
         except OSError as error:
@@ -69,28 +90,50 @@ class RunStore:
         different = differences(store.config, config)
         if different:
             raise RunError(
-                f"{directory}: this run was begun with other settings; give another -o. Then -> now:\n  "
+                f"{directory}: this run was started with other settings; pass another -o. Then -> now:\n  "
                 + "\n  ".join(different)
             )
         return store
 
     def finished(self) -> dict[int, Path]:
-        """Record file by chunk number, only those whose bytes are what they were."""
-        found: dict[int, Path] = {}
+        """The intact record files, by chunk number."""
+        files: dict[int, Path] = {}
         for path in sorted((self.directory / "records").glob("chunk-*.parquet")):
             match = _NAME.fullmatch(path.name)
-            if match and int(match[1]) not in found and self._is_sound(path, match[2]):
-                found[int(match[1])] = path
-        return found
+            if match and int(match[1]) not in files and self._is_intact(path, match[2]):
+                files[int(match[1])] = path
+        return files
 
     def damaged(self) -> list[Path]:
-        """Record files that were cut or altered."""
+        """Truncated and altered record files."""
         names = sorted((self.directory / "records").glob("chunk-*.parquet"))
         matches = [(path, _NAME.fullmatch(path.name)) for path in names]
-        return [path for path, match in matches if match is None or not self._is_sound(path, match[2])]
+        return [path for path, match in matches if match is None or not self._is_intact(path, match[2])]
+
+    def remove_damaged(self, process: tuple[int, int] = (0, 1)) -> list[str]:
+        """Remove truncated and altered record files of chunks that belong to process (i, n).
+
+        Returns: one line for each file that was removed, or that was left because its name is of no chunk.
+        """
+        lines = []
+        for path in self.damaged():
+            chunk = chunk_of(path)
+            if chunk is None:
+                lines.append(f"{path}: ignored, this is not the name of a record file")
+            elif chunk % process[1] == process[0]:
+                path.unlink(missing_ok=True)
+                lines.append(f"{path}: damaged, its chunk will be recomputed")
+        return lines
 
     def write(self, chunk: int, table: pa.Table) -> Path:
-        """Publish a chunk's records. Raises RunError naming chunk and file where the disk is full."""
+        """Write the records of a chunk atomically, which makes the chunk finished.
+
+        Returns:
+            The path of the record file.
+
+        Raises:
+            RunError: the file cannot be written, for example because the disk is full; names chunk and file.
+        """
         import pyarrow.parquet as pq
 
         buffer = io.BytesIO()
@@ -102,22 +145,35 @@ class RunStore:
         return path
 
     def publish(self, chunk: int, path: Path, write: Callable[[Any], Any]) -> None:
-        """`write` to a file of this run, whole or not at all. Raises RunError naming chunk and file."""
+        """Write a file of this run atomically.
+
+        Args:
+            chunk: number of the chunk, for the error message.
+            path: the file.
+            write: called with the opened binary file.
+
+        Raises:
+            RunError: the file cannot be written; names chunk and file.
+        """
         try:
             _publish(path, write)
         except OSError as error:
             raise RunError(
-                f"chunk {chunk} could not be written to {path}: {error.strerror or error}; what was finished is kept, "
-                "the same command goes on from there"
+                f"chunk {chunk} could not be written to {path}: {error.strerror or error}; completed chunks "
+                "are preserved, and rerunning the command resumes the run"
             ) from error
 
-    def sweep(self) -> None:
-        """Remove what killed processes left half-written. Only for a process that is alone."""
+    def remove_partial_files(self) -> None:
+        """Remove temporary files of killed processes. No other process may be writing to the run."""
         for path in self.directory.rglob(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def records(self) -> pa.Table:
-        """All finished rows, ordered by image and method. Raises RunError where nothing is finished yet."""
+        """The records of all finished chunks, ordered by image and method.
+
+        Raises:
+            RunError: no chunk is finished yet.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -127,7 +183,7 @@ class RunStore:
         return pa.concat_tables(pq.read_table(files[chunk]) for chunk in sorted(files))
 
     def log(self, slot: str, **event: Any) -> None:
-        """Append a line to log/<slot>.jsonl: which process did what on which machine. Never fails a run."""
+        """Append an event and the time to log/<slot>.jsonl. Errors of the file system are ignored."""
         try:
             (self.directory / "log").mkdir(exist_ok=True)
             with (self.directory / "log" / f"{slot}.jsonl").open("a") as stream:
@@ -136,7 +192,7 @@ class RunStore:
             return
 
     def logged(self) -> list[dict[str, Any]]:
-        """Every line of every process's log, oldest first; a line cut by a kill is left out."""
+        """The events of all processes, oldest first; lines truncated by a kill are left out."""
         events = []
         for path in sorted((self.directory / "log").glob("*.jsonl")):
             for line in path.read_text().splitlines():
@@ -146,14 +202,14 @@ class RunStore:
                     continue
         return sorted(events, key=lambda event: event.get("time", ""))
 
-    def _is_sound(self, path: Path, digest: str) -> bool:
-        if path.name not in self._sound:
-            self._sound[path.name] = hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
-        return self._sound[path.name]
+    def _is_intact(self, path: Path, digest: str) -> bool:
+        if path.name not in self._intact:
+            self._intact[path.name] = hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
+        return self._intact[path.name]
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
-    """`field: then -> now` of every leaf that differs between two nested dicts or lists."""
+    """A line `field: then -> now` for every leaf that differs between two nested dicts or lists."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return [
             line
@@ -167,8 +223,9 @@ def differences(then: Any, now: Any, name: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(each, dict) and "label" in each for each in value):
-        value = [each["label"] for each in value]
+    """JSON of at most 120 characters; lists of methods or metrics are shown by their labels."""
+    if isinstance(value, list) and value and all(isinstance(entry, dict) and "label" in entry for entry in value):
+        value = [entry["label"] for entry in value]
     text = json.dumps(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
@@ -178,7 +235,7 @@ def _json(value: Any) -> bytes:
 
 
 def _publish(path: Path, write: Callable[[Any], Any], *, exclusive: bool = False) -> None:
-    """Temporary file, fsync, rename; `exclusive`: an existing file stays (another process was first)."""
+    """Write a file by temporary file, fsync and rename. If `exclusive`, a file that another process wrote is kept."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Training and fine-tuning, and the recipe of the bundled model."""
+"""Training and fine-tuning of Vision Transformers, and the recipe of the bundled model."""
 
 from vitjax.train.folder import finetune
 from vitjax.train.trainer import Batch, TrainConfig, train

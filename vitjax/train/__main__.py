@@ -1,5 +1,7 @@
-"""python -m vitjax.train scenes -o runs/scenes    the bundled checkpoint, from nothing
-python -m vitjax.train evaluate                what it can do on 10,000 unseen scenes
+"""The training commands.
+
+python -m vitjax.train scenes -o runs/scenes    trains the bundled model from random weights
+python -m vitjax.train evaluate                 scores the bundled model on 10,000 unseen scenes
 """
 
 from vitjax.train.scenes import main

@@ -1,4 +1,4 @@
-"""Fine-tuning on a folder of pictures, one sub-folder a class."""
+"""Fine-tuning on a folder of images with one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -23,32 +23,41 @@ from vitjax.train.trainer import Batch, TrainConfig, train
 
 
 def finetune(model: Model, folder: str | Path, train_config: TrainConfig, out: str | Path) -> Model:
-    """Train all weights of a model further on the pictures of a folder, by softmax cross-entropy.
+    """Fine-tune all weights of a model on the images of a folder by softmax cross-entropy.
 
     Args:
-      model: where to start; its own preprocessing is applied to the pictures.
-      folder: FOLDER/CLASS/PICTURE; classes are the sub-folders in alphabetical order.
-      train_config: the recipe. 1e-4 is a usual learning rate for a pretrained ViT.
-      out: directory of checkpoints and log, see `train`; the same call again continues an interrupted run.
-    Returns: the model with its new weights and class names. Its head starts anew, from zeros, unless the
-      number of classes is the same.
-    Raises: ConfigError for a ResNet; ImageError for a folder without classes or a picture that cannot be read,
-      with its path; what `train` raises.
-    Cost: decoding, a forward and a backward of train_config.steps * train_config.batch_size pictures.
+        model: the initial model. Its preprocessing is applied to the images.
+        folder: FOLDER/CLASS/IMAGE; the classes are the sub-folders in alphabetical order.
+        train_config: the recipe. 1e-4 is a usual learning rate for a pretrained ViT.
+        out: directory of checkpoints and log, see `train`. Calling the function again resumes an interrupted run.
+
+    Returns:
+        The model with the new weights and class names. Its head starts from zeros unless the number of classes is
+        the same.
+
+    Raises:
+        ConfigError: the model is a ResNet.
+        ImageError: the folder contains no images in sub-folders, or an image cannot be read (the message names it).
+        Also what `train` raises.
+
+    Cost: decoding, 1F and 1B of train_config.steps * train_config.batch_size images.
+
+    Example:
+        finetune(vitjax.load("deit_tiny_patch16_224"), "flowers", TrainConfig(steps=2000, learning_rate=1e-4), "run")
     """
-    known = transformer(model.config, "finetune", model.name)
-    pictures = FolderBatches(Path(folder), model.preprocessing, train_config.seed)
-    config = replace(known, num_classes=len(pictures.classes))
+    vit_config = transformer(model.config, "finetune", model.name)
+    batches = FolderBatches(Path(folder), model.preprocessing, train_config.seed)
+    config = replace(vit_config, num_classes=len(batches.classes))
     params = jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), model.params)
     if config.num_classes != model.config.num_classes:
         params = with_new_head(params, config)
-    params = train(config, pictures, train_config, out, params)
-    labels = Labels(pictures.classes)
+    params = train(config, batches, train_config, out, params)
+    labels = Labels(batches.classes)
     return replace(model, config=config, params=params, labels=labels, weights={"source": str(out)})
 
 
 def with_new_head(params: Params, config: ViTConfig) -> Params:
-    """`params` with the heads that `config` has, as zeros: every class starts equally likely."""
+    """The parameters with the heads of `config`, filled with zeros: all classes are equally likely at first."""
     blank = jnp.zeros((*config.image_size, 3))
     shapes = jax.eval_shape(lambda: ViT(config).init(jax.random.key(0), blank)["params"])
     heads = {name: jax.tree.map(jnp.zeros_like, shapes[name]) for name in shapes if name.startswith("head")}
@@ -56,33 +65,40 @@ def with_new_head(params: Params, config: ViTConfig) -> Params:
 
 
 class FolderBatches:
-    """A source of batches (`vitjax.train.Source`): the pictures of a folder, shuffled anew in every epoch.
+    """A source of batches (`vitjax.train.trainer.Source`): the images of a folder, shuffled again in every epoch.
 
-    classes: the sub-folders that hold pictures, sorted by name. listed: (path, class index) of every picture.
+    Attributes:
+        classes: names of the sub-folders that contain images, sorted.
+        labelled_paths: (path, class index) of every image.
+
+    Raises:
+        ImageError: the folder contains no images in sub-folders.
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, seed: int = 0):
         suffixes = Image.registered_extensions()
-        found = {
+        paths_by_class = {
             directory.name: sorted(path for path in directory.iterdir() if path.suffix.lower() in suffixes)
             for directory in sorted(path for path in folder.glob("*") if path.is_dir())
         }
-        self.classes = tuple(name for name, paths in found.items() if paths)
-        self.listed = [(path, label) for label, name in enumerate(self.classes) for path in found[name]]
-        if not self.listed:
-            raise ImageError(f"{folder}: no pictures in sub-folders (expected CLASS/PICTURE)")
+        self.classes = tuple(name for name, paths in paths_by_class.items() if paths)
+        self.labelled_paths = [
+            (path, label) for label, name in enumerate(self.classes) for path in paths_by_class[name]
+        ]
+        if not self.labelled_paths:
+            raise ImageError(f"{folder}: contains no images in sub-folders (expected CLASS/IMAGE)")
         self.preprocessing = preprocessing
         self.seed = seed
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.listed))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.labelled_paths))
 
     def __call__(self, step: int, batch_size: int) -> Batch:
         images, labels = [], []
         for position in range(step * batch_size, (step + 1) * batch_size):
-            epoch, place = divmod(position, len(self.listed))
-            path, label = self.listed[self._order(epoch)[place]]
+            epoch, place = divmod(position, len(self.labelled_paths))
+            path, label = self.labelled_paths[self._order(epoch)[place]]
             images.append(preprocess(path, self.preprocessing))
             labels.append(label)
         return Batch(np.stack(images), np.array(labels))

@@ -1,4 +1,4 @@
-"""The recipe of the bundled model: a small ViT on procedural scenes, two stages, 496,000 scenes."""
+"""The recipe of the bundled model: a small ViT trained on 496,000 procedural scenes in two stages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CONFIG = ViTConfig(
     width=128, depth=6, heads=4, mlp_dim=256, patch_size=8, image_size=(64, 64), num_classes=len(CLASSES)
 )
-STAGES = (  # the second starts from the first one's weights, on scenes of its own: a warm restart
+STAGES = (  # the second stage starts from the weights of the first and sees other scenes: a warm restart
     TrainConfig(steps=8000, batch_size=32, learning_rate=1e-3, shift=0, jitter=0.0),
     TrainConfig(steps=7500, batch_size=32, learning_rate=8e-4, warmup_steps=200, shift=0, jitter=0.0, seed=1),
 )
@@ -38,67 +38,84 @@ PREPROCESSING = Preprocessing((64, 64), crop_pct=1.0, mean=(0.5, 0.5, 0.5), std=
 
 
 def scene_batch(step: int, batch_size: int, *, first: int = 0) -> Batch:
-    """Training batch number `first + step`: scenes that no other has, with the presence of every class."""
-    scenes = [scene((first + step) * batch_size + i, seed=TRAIN_SEED) for i in range(batch_size)]
+    """Training batch number `first + step`. No two batches share a scene.
+
+    Args:
+        step: step of the stage.
+        batch_size: scenes per batch.
+        first: number of batches of the earlier stages.
+
+    Returns:
+        The batch; its labels are the largest objects, and `present` marks the classes of all objects.
+    """
+    batch = [scene((first + step) * batch_size + i, seed=TRAIN_SEED) for i in range(batch_size)]
     present = np.zeros((batch_size, len(CLASSES)), np.float32)
-    for row, made in zip(present, scenes, strict=True):
-        row[made.labels] = 1
-    images = normalise(np.stack([made.image for made in scenes]), PREPROCESSING)
-    return Batch(images, np.array([made.labels[0] for made in scenes]), present)
+    for indicators, one in zip(present, batch, strict=True):
+        indicators[one.labels] = 1
+    images = normalise(np.stack([one.image for one in batch]), PREPROCESSING)
+    return Batch(images, np.array([one.labels[0] for one in batch]), present)
 
 
 def evaluate_scenes(
     logits: Callable[[np.ndarray], Any], n: int = 10_000, *, seed: int = TEST_SEED, chunk: int = 250
 ) -> dict[str, float]:
-    """How well logits tell the largest object, and whether they know of the others.
+    """Score logits on scenes: whether they recognise the largest object and the presence of the others.
 
-    Args: logits: float32 [b, 64, 64, 3] in [-1, 1] -> [b, k]. n: scenes of `seed`, from index 0.
-    Returns: shares in [0, 1]:
-      largest: arg-max is the largest object.
-      largest_alone, largest_among_others: the same, of scenes with one object, and with more.
-      second_in_top2: of scenes with two or more objects, the second largest has the second highest logit.
-      second_present: ... the second largest has sigmoid > 0.5.
-      all_present: of every object in every scene, sigmoid > 0.5.
-      false_presence: of every absent class in every scene, sigmoid > 0.5.
-    Cost: n forwards and about a millisecond a scene.
+    Args:
+        logits: function of float32 pixels [b, 64, 64, 3] in [-1, 1] that returns logits [b, k].
+        n: number of scenes of `seed`, from index 0.
+        seed: seed of the scenes.
+        chunk: scenes per call of `logits`.
+
+    Returns:
+        "scenes": n, and shares in [0, 1]:
+        "largest": of all scenes, the highest logit is the largest object's.
+        "largest_alone", "largest_among_others": the same for scenes with one object, and with more.
+        "second_in_top2": of scenes with two or more objects, the second largest is among the two highest logits.
+        "second_present": of the same scenes, the sigmoid of the second largest object's logit exceeds 0.5.
+        "all_present": of all objects of all scenes, the sigmoid exceeds 0.5.
+        "false_presence": of all absent classes of all scenes, the sigmoid exceeds 0.5.
+
+    Cost: n forwards, and about a millisecond per scene to draw it.
     """
-    outputs: list[np.ndarray] = []
+    logits_by_chunk: list[np.ndarray] = []
     presence: list[np.ndarray] = []
-    leading: list[np.ndarray] = []
+    two_largest: list[np.ndarray] = []
     counts: list[int] = []
     for start in range(0, n, chunk):
-        made = list(Scenes(min(chunk, n - start), seed=seed, start=start))
-        images = np.stack([one.image for one in made])
-        outputs.append(np.asarray(logits(normalise(images, PREPROCESSING))))
-        presence.extend(np.isin(np.arange(len(CLASSES)), one.labels) for one in made)
-        counts.extend(len(one.labels) for one in made)
-        leading.extend(np.resize(one.labels, 2) for one in made)  # a lone object is its own second, unused
-    z, present, several = np.concatenate(outputs), np.stack(presence), np.array(counts) > 1
-    first, second = np.stack(leading).T
+        scenes_of_chunk = list(Scenes(min(chunk, n - start), seed=seed, start=start))
+        images = np.stack([one.image for one in scenes_of_chunk])
+        logits_by_chunk.append(np.asarray(logits(normalise(images, PREPROCESSING))))
+        presence.extend(np.isin(np.arange(len(CLASSES)), one.labels) for one in scenes_of_chunk)
+        counts.extend(len(one.labels) for one in scenes_of_chunk)
+        # The second entry of a scene with one object repeats the first and is not used.
+        two_largest.extend(np.resize(one.labels, 2) for one in scenes_of_chunk)
+    z, present, several = np.concatenate(logits_by_chunk), np.stack(presence), np.array(counts) > 1
+    first, second = np.stack(two_largest).T
     ranking = np.argsort(-z)
-    right = ranking[:, 0] == first
-    figures = {
+    correct = ranking[:, 0] == first
+    shares = {
         "scenes": n,
-        "largest": right.mean(),
-        "largest_alone": right[~several].mean(),
-        "largest_among_others": right[several].mean(),
+        "largest": correct.mean(),
+        "largest_alone": correct[~several].mean(),
+        "largest_among_others": correct[several].mean(),
         "second_in_top2": (ranking[:, :2] == second[:, None]).any(1)[several].mean(),
         "second_present": (z[np.arange(n), second] > 0)[several].mean(),
         "all_present": (z[present] > 0).mean(),
         "false_presence": (z[~present] > 0).mean(),
     }
-    return {name: round(float(value), 4) for name, value in figures.items()}
+    return {name: round(float(value), 4) for name, value in shares.items()}
 
 
 def save(params: Params, path: Path, metadata: dict[str, Any]) -> None:
-    """Write float16 weights under timm's names, and `metadata` as JSON values in the safetensors header."""
+    """Write a safetensors file with float16 weights under timm's names, and the metadata as JSON in its header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {key: json.dumps(value) for key, value in metadata.items()}
     save_file({key: array.astype(np.float16) for key, array in to_state(params).items()}, path, header)
 
 
 def logits_of(config: ViTConfig, params: Params) -> Callable[[np.ndarray], jax.Array]:
-    """Compiled float32 [b, H, W, 3] -> [b, k]."""
+    """Compiled function of float32 pixels [b, H, W, 3] that returns logits [b, k]."""
     module = ViT(config)
     forward = jax.jit(jax.vmap(lambda p, image: module.apply({"params": p}, image), in_axes=(None, 0)))
     return lambda images: forward(params, images)
@@ -107,26 +124,26 @@ def logits_of(config: ViTConfig, params: Params) -> Callable[[np.ndarray], jax.A
 def scenes(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/scenes"),
 ) -> None:
-    """Train the bundled model and write `vitjax_scenes.safetensors`; the same command again continues a run.
+    """Train the bundled model and write `vitjax_scenes.safetensors`. Rerunning the command resumes the run.
 
     Args:
-      out: directory of checkpoints, logs and the finished weights.
+        out: directory of checkpoints, logs and the final weights.
     """
     start = time.time()
-    params, seen = None, 0
+    params, batches_used = None, 0
     for number, stage in enumerate(STAGES, 1):
-        params = train(CONFIG, partial(scene_batch, first=seen), stage, out / f"stage{number}", params)
-        seen += stage.steps
+        params = train(CONFIG, partial(scene_batch, first=batches_used), stage, out / f"stage{number}", params)
+        batches_used += stage.steps
     log.info("trained in %.1f minutes", (time.time() - start) / 60)
     path = out / f"{BUNDLED}.safetensors"
-    figures = finish(params, path)
-    print(f"{path}  largest object right: {figures['largest']:.2%}")
+    scores = finish(params, path)
+    print(f"{path}  largest object recognised: {scores['largest']:.2%}")
 
 
 def finish(params: Params, path: Path) -> dict[str, float]:
-    """Score the weights as they will be stored, in float16, and write them with the figures. Returns the figures."""
+    """Score the weights rounded to float16, as they are stored, write weights and scores, and return the scores."""
     half = jax.tree.map(lambda array: np.asarray(array, np.float16).astype(np.float32), params)
-    figures = evaluate_scenes(logits_of(CONFIG, half))
+    scores = evaluate_scenes(logits_of(CONFIG, half))
     metadata = {
         "config": asdict(CONFIG),
         "classes": CLASSES,
@@ -135,24 +152,24 @@ def finish(params: Params, path: Path) -> dict[str, float]:
         "training": [asdict(stage) for stage in STAGES],
         "train_seed": TRAIN_SEED,
         "test_seed": TEST_SEED,
-        "test": figures,
+        "test": scores,
     }
     save(params, path, metadata)
-    return figures
+    return scores
 
 
 def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
-    """Score weights on unseen scenes and print the figures as JSON.
+    """Score weights on unseen scenes and print the scores as JSON.
 
     Args:
-      weights: a file that `scenes` wrote; the bundled one where none is given.
-      n: number of scenes.
+        weights: a file that `scenes` wrote; the bundled weights if not given.
+        n: number of scenes.
     """
     print(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
 
 
 def main() -> None:
-    """`python -m vitjax.train`."""
+    """Run `python -m vitjax.train`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)
     tyro.extras.subcommand_cli_from_dict({"scenes": scenes, "evaluate": evaluate})

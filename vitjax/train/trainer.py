@@ -1,4 +1,4 @@
-"""Training on any source of batches: AdamW, warm-up and cosine, resumable to the same result."""
+"""Training on any source of batches: AdamW with warm-up and cosine decay. A resumed run gives the same result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """images: float32 [b, H, W, 3], preprocessed. labels: int [b]. present: float32 [b, k] or None."""
+    """A batch of training images.
+
+    images: float32 [b, H, W, 3], preprocessed.
+    labels: int [b], class indices.
+    present: float32 [b, k], 1 for every class that is present in the image, else 0; or None if that is not known.
+    """
 
     images: np.ndarray | jax.Array
     labels: np.ndarray | jax.Array
@@ -36,29 +41,31 @@ class Batch(NamedTuple):
 
 
 Source = Callable[[int, int], Batch]
-"""(step, batch size) -> the batch of that step. Pure, so that a run can stop and continue anywhere."""
+"""(step, batch size) -> the batch of that step. Must be a pure function, so that a run can resume at any step."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything of a run but the model and the data."""
+    """The recipe of a run: everything except the architecture and the data."""
 
     steps: int
     batch_size: int = 64
-    learning_rate: float = 1e-3  # at its peak
+    learning_rate: float = 1e-3  # peak value
     warmup_steps: int = 300
-    weight_decay: float = 0.05  # on kernels only
+    weight_decay: float = 0.05  # of kernels only
     beta2: float = 0.98
     clip_norm: float = 1.0
-    presence_weight: float = 3.0  # of the sigmoid loss, for sources that say which classes are present
-    flip: bool = True  # mirror left-right, half of the images
-    shift: int = 2  # pixels, at most, each way
-    jitter: float = 0.1  # spread of the gain and offset of each colour channel, in preprocessed units
-    checkpoint_every: int = 250
+    presence_weight: float = 3.0  # weight of the sigmoid loss, which needs `Batch.present`
+    flip: bool = True  # mirror images left-right with probability 0.5
+    shift: int = 2  # largest shift in pixels, in each direction
+    jitter: float = 0.1  # bound of the random gain - 1 and offset of each colour channel, in preprocessed units
+    checkpoint_every: int = 250  # steps
     seed: int = 0  # of initial parameters and augmentation
 
 
 class State(NamedTuple):
+    """What a training step updates and a checkpoint stores."""
+
     params: Params
     opt_state: Any
     step: jax.Array
@@ -71,26 +78,34 @@ def train(
     out: str | Path,
     params: Params | None = None,
 ) -> Params:
-    """Fit a ViT by softmax cross-entropy on `labels`, and a sigmoid loss on `present` if the source has it.
+    """Train a ViT by softmax cross-entropy on `labels`, plus a sigmoid loss on `present` if the source provides it.
 
-    loss = CE(softmax(z), label) + presence_weight * mean_k BCE(sigmoid(z_k), present_k), of the same logits.
+    loss = CE(softmax(z), label) + presence_weight * mean_k BCE(sigmoid(z_k), present_k), with the same logits z.
 
     Args:
-      config: the architecture. source: see `Source`. train_config: the recipe.
-      out: directory of checkpoints and of `log.jsonl`. If it holds checkpoints of the same recipe, training
-        continues from the last one, and the result equals that of an uninterrupted run on the same devices.
-      params: where to start; None draws them from the seed.
-    Returns: the final parameters, on the host.
-    Raises: ConfigError if `out` holds another recipe's run, or the batch does not divide over the devices;
-      WeightsError if a checkpoint was altered; FloatingPointError if the loss is not finite.
-    Cost: a forward and a backward of every image; batches are made ahead of time in a background thread.
+        config: the architecture.
+        source: gives the batch of each step, see `Source`.
+        train_config: the recipe.
+        out: directory of checkpoints and of `log.jsonl`. If it contains checkpoints of the same recipe, training
+            resumes from the last one, and the result equals that of an uninterrupted run on the same devices.
+        params: initial parameters; None draws them from the seed.
+
+    Returns:
+        The final parameters, on the host.
+
+    Raises:
+        ConfigError: `out` contains a run of a different recipe, or the batch size is not a multiple of the devices.
+        WeightsError: a checkpoint was altered.
+        FloatingPointError: the loss is not finite.
+
+    Cost: 1F and 1B of every image; a background thread prepares the batches.
     """
     out = Path(out).absolute()
     devices = jax.device_count()
     if train_config.batch_size % devices:
-        raise ConfigError(f"batch size {train_config.batch_size} does not divide over {devices} devices")
+        raise ConfigError(f"batch size {train_config.batch_size} is not a multiple of the {devices} devices")
     mesh = jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,))
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
 
     module = ViT(config)
     if params is None:
@@ -98,15 +113,15 @@ def train(
     optimizer = make_optimizer(train_config)
     state = State(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32))
     with _Checkpoints(out, config, train_config) as checkpoints:
-        # Updates overwrite the state in place, which must not reach the caller's own arrays.
-        state = jax.device_put(checkpoints.restore(state), everywhere, may_alias=False)
+        # The update donates the state's buffers, which must therefore not alias the caller's arrays.
+        state = jax.device_put(checkpoints.restore(state), replicated, may_alias=False)
         update = jax.jit(_make_update(module, optimizer, train_config), donate_argnums=0)
         recent: list[dict[str, jax.Array]] = []
         first = int(state.step)
-        for step, batch in _made_ahead(source, first, train_config):
+        for step, batch in _prefetched(source, first, train_config):
             state, metrics = update(state, jax.device_put(batch, split))
             recent.append(metrics)
-            # Dispatch is asynchronous: without a bound the whole data set would queue up in memory.
+            # Dispatch is asynchronous: without waiting, batches would pile up in device memory.
             jax.block_until_ready(recent[-2:][0])
             done = step + 1
             if done % train_config.checkpoint_every == 0 or done == train_config.steps:
@@ -119,24 +134,25 @@ def train(
 
 
 def initial_params(config: ViTConfig, seed: int) -> Params:
-    """Parameters to train from nothing: flax's draw, with the patch positions as two-dimensional sinusoids.
+    """Initial parameters: flax's random ones, with two-dimensional sinusoids as positions of the patches.
 
-    Rows and columns are told apart from the first step on, which a small model on a short budget would
-    otherwise spend much of it to learn (Beyer et al. 2022, "Better plain ViT baselines").
+    The sinusoids distinguish rows and columns from the first step on. A small model would spend much of a short
+    training on learning this (Beyer et al. 2022, "Better plain ViT baselines").
     """
     blank = jnp.zeros((*config.image_size, 3))
     params = jax.jit(ViT(config).init)(jax.random.key(seed), blank)["params"]
     (down, across), waves = config.grid, config.width // 4
     frequency = 100.0 ** (-jnp.arange(waves) / max(waves - 1, 1))
     rows, columns = jnp.mgrid[:down, :across].reshape(2, -1, 1) * frequency
-    sinusoids = jnp.concatenate([f(place) for place in (rows, columns) for f in (jnp.sin, jnp.cos)], -1)
+    sinusoids = jnp.concatenate([f(phase) for phase in (rows, columns) for f in (jnp.sin, jnp.cos)], -1)
     table = params["pos_embed"]
     table = table.at[-down * across :, : 4 * waves].set(0.5 * sinusoids)
     return {**params, "pos_embed": table}
 
 
 def make_optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
-    """Gradient clipping, AdamW with decay on kernels only, linear warm-up and cosine to 1 % of the peak."""
+    """Gradient clipping and AdamW with weight decay of kernels only; linear warm-up and cosine decay to 1 % of the
+    peak learning rate."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, cfg.learning_rate, min(cfg.warmup_steps, cfg.steps // 2), cfg.steps, 0.01 * cfg.learning_rate
     )
@@ -151,25 +167,31 @@ def make_optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
 
 
 def losses(logits: jax.Array, batch: Batch, presence_weight: float) -> dict[str, jax.Array]:
-    """Mean losses of logits [b, k], and the share of images whose arg-max is the label."""
+    """Metrics of a batch: "loss" (total), "accuracy" in [0, 1], and "presence" (the sigmoid loss) if it is known.
+
+    Args:
+        logits: [b, k].
+        batch: labels and presence.
+        presence_weight: weight of the sigmoid loss in the total.
+    """
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
-    found = {"loss": cross_entropy, "accuracy": (logits.argmax(-1) == batch.labels).mean()}
+    metrics = {"loss": cross_entropy, "accuracy": (logits.argmax(-1) == batch.labels).mean()}
     if batch.present is not None:
-        found["presence"] = optax.sigmoid_binary_cross_entropy(logits, batch.present).mean()
-        found["loss"] += presence_weight * found["presence"]
-    return found
+        metrics["presence"] = optax.sigmoid_binary_cross_entropy(logits, batch.present).mean()
+        metrics["loss"] += presence_weight * metrics["presence"]
+    return metrics
 
 
 def augment(images: jax.Array, key: jax.Array, cfg: TrainConfig) -> jax.Array:
-    """Mirror, shift (edges repeated) and colour-jitter images [b, H, W, 3], each on its own."""
+    """Mirror, shift (repeating edge pixels) and colour-jitter each image of [b, H, W, 3] independently."""
 
     def one(image: jax.Array, key: jax.Array) -> jax.Array:
-        mirror, place, gain, offset = jax.random.split(key, 4)
+        mirror, shift, gain, offset = jax.random.split(key, 4)
         if cfg.flip:
             image = jnp.where(jax.random.bernoulli(mirror), image[:, ::-1], image)
         if cfg.shift:
             padded = jnp.pad(image, ((cfg.shift,) * 2, (cfg.shift,) * 2, (0, 0)), mode="edge")
-            row, column = jax.random.randint(place, (2,), 0, 2 * cfg.shift + 1)
+            row, column = jax.random.randint(shift, (2,), 0, 2 * cfg.shift + 1)
             image = jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
         if cfg.jitter:
             gains, offsets = (
@@ -184,50 +206,52 @@ def augment(images: jax.Array, key: jax.Array, cfg: TrainConfig) -> jax.Array:
 def _make_update(module: ViT, optimizer: optax.GradientTransformation, cfg: TrainConfig) -> Callable:
     def loss_of(params: Params, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits: Any = jax.vmap(lambda image: module.apply({"params": params}, image))(batch.images)
-        found = losses(logits, batch, cfg.presence_weight)
-        return found["loss"], found
+        metrics = losses(logits, batch, cfg.presence_weight)
+        return metrics["loss"], metrics
 
     def update(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        # The key depends on the step alone, so a continued run augments as an uninterrupted one.
+        # The key depends only on the step, so that a resumed run augments like an uninterrupted one.
         key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step)
         batch = batch._replace(images=augment(jnp.asarray(batch.images), key, cfg))
-        gradients, found = jax.grad(loss_of, has_aux=True)(state.params, batch)
-        changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        return State(optax.apply_updates(state.params, changes), opt_state, state.step + 1), found
+        gradients, metrics = jax.grad(loss_of, has_aux=True)(state.params, batch)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
 
     return update
 
 
-def _made_ahead(source: Source, first: int, cfg: TrainConfig, ahead: int = 8) -> Iterator[tuple[int, Batch]]:
-    """(step, batch) in order, with up to `ahead` batches made by a background thread meanwhile."""
+def _prefetched(source: Source, first: int, cfg: TrainConfig, ahead: int = 8) -> Iterator[tuple[int, Batch]]:
+    """(step, batch) in order, while a background thread prepares up to `ahead` further batches."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        waiting: deque[tuple[int, Future]] = deque()
+        pending: deque[tuple[int, Future]] = deque()
         try:
             for step in range(first, cfg.steps):
-                waiting.append((step, pool.submit(source, step, cfg.batch_size)))
-                if len(waiting) > ahead:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
+                pending.append((step, pool.submit(source, step, cfg.batch_size)))
+                if len(pending) > ahead:
+                    next_step, future = pending.popleft()
+                    yield next_step, future.result()
+            while pending:
+                next_step, future = pending.popleft()
+                yield next_step, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 class _Checkpoints:
-    """Orbax checkpoints under `out/checkpoints`, each with a digest, and one line of metrics per save.
+    """Orbax checkpoints under `out/checkpoints`, each with a digest, and one line of metrics per checkpoint.
 
-    Orbax hands back altered bytes without complaint; the digest of every restored array is checked.
+    Orbax restores altered bytes without an error, so the digest of every restored state is checked.
     """
 
     def __init__(self, out: Path, config: ViTConfig, cfg: TrainConfig):
         recipe = {"model": asdict(config), "training": asdict(cfg)}
-        recipe = json.loads(json.dumps(recipe))  # as it reads back: tuples are lists
+        recipe = json.loads(json.dumps(recipe))  # JSON turns tuples into lists, as in the file it is compared with
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.json"
         if file.exists() and json.loads(file.read_text()) != recipe:
-            raise ConfigError(f"{out} holds a run of another recipe (see {file.name}); choose another directory")
+            raise ConfigError(
+                f"{out}: contains a run of a different recipe (see {file.name}); choose another directory"
+            )
         file.write_text(json.dumps(recipe, indent=1))
         self.log_file = out / "log.jsonl"
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
@@ -240,20 +264,21 @@ class _Checkpoints:
         self.manager.close()
 
     def restore(self, fresh: State) -> State:
-        """The last saved state, or `fresh` if there is none."""
+        """The last saved state, or `fresh` if no checkpoint exists. Raises WeightsError for an altered one."""
         step = self.manager.latest_step()
         if step is None:
             return fresh
-        found = self.manager.restore(
+        saved = self.manager.restore(
             step,
             args=ocp.args.Composite(state=ocp.args.StandardRestore(fresh), digest=ocp.args.JsonRestore()),
         )
-        if found["digest"]["sha256"] != digest(found["state"]):
+        if saved["digest"]["sha256"] != digest(saved["state"]):
             raise WeightsError(f"checkpoint {self.manager.directory / str(step)} was altered: its digest differs")
-        log.info("continuing from step %d", step)
-        return found["state"]
+        log.info("resuming from step %d", step)
+        return saved["state"]
 
     def save(self, step: int, state: State, means: dict[str, float]) -> None:
+        """Save the state and append the mean metrics since the last checkpoint to the log."""
         state = jax.device_get(state)
         self.manager.save(
             step,
@@ -267,8 +292,8 @@ class _Checkpoints:
 
 
 def digest(tree: Any) -> str:
-    """SHA-256 over every array of a tree, in the tree's own order."""
-    total = hashlib.sha256()
+    """SHA-256 of the bytes of all arrays of a tree, in the order of `jax.tree.leaves`."""
+    sha = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.hexdigest()
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""A formula's world taken from PyTorch: a timm module run with autograd, one image at a time, in float64."""
+"""The `ModelRun` of PyTorch: a timm module run with autograd on one image in float64."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from tests.oracles.formulas import FullGradient, Reading, Trace
 LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
-class TorchWorld(Reading):
-    """config: the ViTConfig of the same model. module: a timm VisionTransformer. image: [H, W, 3], normalised."""
+class TorchRun(Reading):
+    """What `tests.oracles.formulas.ModelRun` describes, computed by PyTorch.
+
+    Args:
+        config: the ViTConfig of the model.
+        module: a timm VisionTransformer with the model's weights; is converted to float64.
+        image: normalised pixels [H, W, 3].
+        target: class whose score is differentiated and explained.
+    """
 
     def __init__(self, config, module, image, target):
         self.config, self.module, self.target = config, module.double().eval().requires_grad_(False), target
@@ -29,10 +36,10 @@ class TorchWorld(Reading):
         return self.module.blocks[layer].ls1.gamma.numpy()
 
     def trace(self, image, score):
-        seen, _ = self._run(image, score)
+        records, _ = self._run(image, score)
 
         def stack(name, gradient=False):
-            tensors = [block[name].grad if gradient else block[name].detach() for block in seen]
+            tensors = [record[name].grad if gradient else record[name].detach() for record in records]
             return np.stack([tensor[0].numpy() for tensor in tensors])
 
         fields = [name for name in Trace._fields if not name.endswith("_grad")]
@@ -43,13 +50,15 @@ class TorchWorld(Reading):
         )
 
     def residual_attention_grad(self):
-        seen, _ = self._run(self.image, "logit", detach_attention_input=True)
-        return np.stack([block["attention"].grad[0].numpy() for block in seen])
+        """Gradient of the logit by attention, along skip connections and MLPs only (AG-CAM)."""
+        records, _ = self._run(self.image, "logit", detach_attention_input=True)
+        return np.stack([record["attention"].grad[0].numpy() for record in records])
 
     def local_attention_grad(self, layer, pool):
-        module, seen = self.module, {}
+        """Gradient of the logit that the head gives this layer's output, by this layer's attention (LeGrad)."""
+        module, record = self.module, {}
         tokens = torch.from_numpy(self.traces["logit"].tokens[layer])[None].requires_grad_()
-        output = self._block(module.blocks[layer], seen, tokens)
+        output = self._block(module.blocks[layer], record, tokens)
         if pool == "cls":
             logits = module.forward_head(module.norm(output))
         else:
@@ -57,7 +66,7 @@ class TorchWorld(Reading):
             heads = [module.head] + ([module.head_dist] if self.config.distilled else [])
             logits = torch.stack([head(pooled) for head in heads]).mean(dim=0)
         logits[0, self.target].backward()
-        return seen["attention"].grad[0].numpy()
+        return record["attention"].grad[0].numpy()
 
     def relevance(self, rules):
         if rules not in self._relevance:
@@ -77,15 +86,15 @@ class TorchWorld(Reading):
         return pixels.grad[0].permute(1, 2, 0).numpy()
 
     def full_gradient(self, score):
-        results, hooks = [], []
+        outputs, hooks = [], []
 
-        def keep(layer, _inputs, output):
+        def store(layer, _inputs, output):
             output.retain_grad()
-            results.append((layer, output))
+            outputs.append((layer, output))
 
         for name, layer in self.module.named_modules():
             if name == "patch_embed.proj" or name.endswith(LINEARS):
-                hooks.append(layer.register_forward_hook(keep))
+                hooks.append(layer.register_forward_hook(store))
         positions = self.module.pos_embed.requires_grad_()
         positions.grad = None
         try:
@@ -95,22 +104,26 @@ class TorchWorld(Reading):
             for hook in hooks:
                 hook.remove()
         biases = []
-        for layer, output in results:
+        for layer, output in outputs:
             if layer.bias is not None:
                 gradient = output.grad[0]
-                if gradient.ndim == 3:  # the convolution's [c, h, w]
+                if gradient.ndim == 3:  # the patch embedding is a convolution: [c, h, w]
                     gradient = gradient.flatten(1).T
                 biases.append((layer.bias.detach().numpy(), gradient.numpy()))
         image_grad = pixels.grad[0].permute(1, 2, 0).numpy()
         return FullGradient(image_grad, positions.detach()[0].numpy(), positions.grad[0].numpy(), biases)
 
     def _run(self, image, score, detach_attention_input=False):
-        """Forward and backward of one image -> what every block saw, and the input tensor."""
-        seen = [{} for _ in self.module.blocks]
+        """Run an image forward and backward.
+
+        Returns:
+            Activations of each block, with gradients; and the pixels [1, 3, H, W], with gradients.
+        """
+        records = [{} for _ in self.module.blocks]
         pixels = torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None].requires_grad_()
         originals = [block.forward for block in self.module.blocks]
         try:
-            for block, record in zip(self.module.blocks, seen, strict=True):
+            for block, record in zip(self.module.blocks, records, strict=True):
                 block.forward = partial(self._block, block, record, detach=detach_attention_input)
             logits = self.module(pixels)
         finally:
@@ -118,31 +131,31 @@ class TorchWorld(Reading):
                 block.forward = forward
         value = logits if score == "logit" else logits.softmax(dim=-1)
         value[0, self.target].backward()
-        return seen, pixels
+        return records, pixels
 
     def _block(self, block, record, x, detach=False, **_unused):
-        """timm's pre-norm block, written out so that every intermediate can keep its gradient."""
+        """timm's pre-norm block, written step by step so that every activation retains its gradient in `record`."""
 
-        def keep(name, tensor):
+        def store(name, tensor):
             if tensor.requires_grad:
                 tensor.retain_grad()
             record[name] = tensor
             return tensor
 
-        keep("tokens", x)
-        normed = keep("normed", block.norm1(x))
-        attended = self._attention(block.attn, keep, normed.detach() if detach else normed)
-        middle = keep("middle", x + block.ls1(attended))
-        return keep("output", middle + block.ls2(block.mlp(block.norm2(middle))))
+        store("tokens", x)
+        normed = store("normed", block.norm1(x))
+        attended = self._attention(block.attn, store, normed.detach() if detach else normed)
+        middle = store("middle", x + block.ls1(attended))
+        return store("output", middle + block.ls2(block.mlp(block.norm2(middle))))
 
-    def _attention(self, attn, keep, x):
+    def _attention(self, attn, store, x):
         b, n, c = x.shape
         heads = self.config.heads
         q, k, v = attn.qkv(x).reshape(b, n, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
         scores = q @ k.mT * (c // heads) ** -0.5
-        if not scores.requires_grad:  # the input was detached: attention still counts as a variable
+        if not scores.requires_grad:  # the input was detached, but the gradient by attention is wanted
             scores = scores.detach().requires_grad_()
-        scores = keep("scores", scores)
-        attention = keep("attention", scores.softmax(dim=-1))
-        values = keep("values", v)
+        scores = store("scores", scores)
+        attention = store("attention", scores.softmax(dim=-1))
+        values = store("values", v)
         return attn.proj((attention @ values).transpose(1, 2).reshape(b, n, c))
