@@ -72,7 +72,9 @@ def main(images: int = 2000, batch: int = 64, repeats: int = 3) -> None:
         "ratio": round(median(e / b for e, b in zip(engine, bare, strict=True)), 3),
         "ratios": [round(e / b, 3) for e, b in zip(engine, bare, strict=True)],
     }
-    write("engine", figures)
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    print(write("engine", figures))
 
 
 def _programs_alone(evaluator: Evaluator, samples, batches: int) -> float:

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARED, needs_shared
-from vitjax.cli.arguments import parse
+from vitjax.cli.arguments import parse_target
 from vitjax.cli.main import main
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
 from vitjax.methods import METHODS
+from vitjax.methods.options import parse
 
 QUICK = [name for name, method in METHODS.items() if not method.slow]
 """The methods of `--methods all`."""
@@ -137,15 +138,22 @@ def test_methods_and_models_list_every_entry(capsys):
 
 
 def test_method_options_are_parsed_from_text():
-    assert parse("rollout") == {"method": "rollout"}
-    assert parse("rollout:head_fusion=max,discard_ratio=0.9,per_head=True") == {
+    assert parse("rollout", "method") == {"method": "rollout"}
+    assert parse("rollout:head_fusion=max,discard_ratio=0.9,per_head=True", "method") == {
         "method": "rollout",
         "head_fusion": "max",
         "discard_ratio": 0.9,
         "per_head": True,
     }
     with pytest.raises(ConfigError, match="name=value"):
-        parse("rollout:max")
+        parse("rollout:max", "method")
+
+
+@pytest.mark.parametrize(
+    ("text", "target"), [("281", 281), ("-1", -1), ("--5", "--5"), ("²", "²"), ("tabby", "tabby"), (None, None)]
+)
+def test_a_target_is_a_class_number_only_if_it_is_written_in_plain_digits(text, target):
+    assert parse_target(text) == target
 
 
 def test_without_network_the_error_says_how_to_give_weights(image_files, tmp_path):

@@ -51,23 +51,6 @@ def test_scenes_for_a_model_with_fewer_classes_are_rejected():
         open_data("scenes:20", None, num_classes=2)
 
 
-def test_limit_selects_the_first_images(tmp_path):
-    for number in range(5):
-        save(tmp_path / f"{number}.png", seed=number)
-    whole = open_data(f"folder:{tmp_path}", None, num_classes=None)
-    part = open_data(f"folder:{tmp_path}", None, num_classes=None, limit=3)
-    assert part.ids == whole.ids[:3]
-    assert part.labels == whole.labels[:3]
-    assert part.read(2) == whole.read(2)
-    assert part.digest() != whole.digest()
-    assert (part.name, part.resize, part.has_masks) == (whole.name, "timm", False)
-    with pytest.raises(IndexError, match="index 3 is outside the 3 images"):
-        part.read(3)
-    assert open_data(f"folder:{tmp_path}", None, num_classes=None, limit=9).digest() == whole.digest()
-    with pytest.raises(ConfigError, match="limit must be at least 1, not 0"):
-        open_data(f"folder:{tmp_path}", None, num_classes=None, limit=0)
-
-
 def test_masks_of_a_folder_replace_those_of_any_source(tmp_path):
     save(tmp_path / "data" / "images" / "a.png")
     save(tmp_path / "data" / "images" / "b.png")
@@ -84,7 +67,7 @@ def test_masks_of_a_folder_replace_those_of_any_source(tmp_path):
     save_mask(mask)
     assert source.digest() != before
     save_mask(tmp_path / "scene_masks" / "scene000001.png", 64, 64)
-    scenes = open_data("scenes:3", None, num_classes=None, masks=tmp_path / "scene_masks", limit=2)
+    scenes = open_data("scenes:3", None, num_classes=None, masks=tmp_path / "scene_masks")
     assert scenes.read(0).mask is None
     assert decode(scenes, 1, SMALL).mask_state == "object"
 

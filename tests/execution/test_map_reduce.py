@@ -1,4 +1,4 @@
-"""The queries that one map is made of: cut into parts, in any number of lanes, they make the same map."""
+"""Map-reduces: evaluations divided into parts, over any number of worker threads, make the same map."""
 
 import threading
 
@@ -20,7 +20,7 @@ PLAN = plan_for(tiny_model("plain").config)
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5, 11, 20])
 @pytest.mark.parametrize("together", [1, 3, 8])
-def test_parts_hold_every_query_once(parts, together):
+def test_parts_hold_every_evaluation_once(parts, together):
     values = jnp.arange(11) + 1.0
     summed = MapReduce(
         11, lambda number: {"a": values[number], "b": jnp.full(2, values[number])}, lambda x: x, together
@@ -35,7 +35,7 @@ def test_parts_hold_every_query_once(parts, together):
     np.testing.assert_array_equal(joined[1], np.arange(11))
 
 
-def test_a_part_has_no_more_together_than_it_may():
+def test_no_more_evaluations_are_vmapped_together_than_allowed():
     seen = []
 
     def one(number):
@@ -57,14 +57,14 @@ def two_rounds(scale, x, seed):
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])
-def test_rounds_follow_one_another_in_lanes(images, four_threads):
+def test_dependent_map_reduces_follow_one_another_in_worker_threads(images, four_threads):
     x = np.random.default_rng(0).normal(size=(images, 7)).astype(np.float32)
     found = ParallelMapReduce(two_rounds, PLAN)(2.0, [(each,) for each in x], np.float32(1))
     np.testing.assert_allclose(found, 14 * x.var(axis=1) + 1, rtol=1e-5)
     np.testing.assert_allclose(found, [all_rounds(two_rounds(2.0, each, 1.0)) for each in x], rtol=1e-6)
 
 
-def test_one_image_is_in_all_lanes_at_once(four_threads):
+def test_the_evaluations_of_one_image_use_all_worker_threads(four_threads):
     meet = threading.Barrier(4, timeout=20)
 
     def wait(x):
@@ -80,7 +80,7 @@ def test_one_image_is_in_all_lanes_at_once(four_threads):
     assert ParallelMapReduce(explain, PLAN)(None, [(np.float32(3),)], 0).tolist() == [12.0]
 
 
-def test_a_method_without_samples_is_computed_once_an_image(four_threads):
+def test_a_method_without_a_map_reduce_is_computed_once_per_image(four_threads):
     calls = []
 
     def explain(params, image, seed):
@@ -90,7 +90,7 @@ def test_a_method_without_samples_is_computed_once_an_image(four_threads):
     assert sorted(calls) == [3.0, 4.0]
 
 
-def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_threads):
+def test_a_slow_method_may_be_a_fold(monkeypatch, four_threads):
     model = tiny_model("plain")
     monkeypatch.setitem(METHODS, "slow_fold", METHODS["rollout"]._replace(slow=True))
     found = vitjax.explain_many(model, tiny_batch(model, 1), ["rollout", "slow_fold"])
@@ -98,7 +98,7 @@ def test_a_slow_method_that_is_a_fold_is_one_query(monkeypatch, four_threads):
 
 
 @pytest.mark.slow
-def test_a_map_does_not_depend_on_the_number_of_lanes(monkeypatch, four_threads):
+def test_a_map_does_not_depend_on_the_number_of_worker_threads(monkeypatch, four_threads):
     with jax.enable_x64(True):
         model = tiny_model("plain", np.float64)
         batch = tiny_batch(model, 3)

@@ -1,4 +1,4 @@
-"""Images in portions and lanes: the numbers of the whole batch, in the memory of a few images."""
+"""Microbatches and worker threads: the values of the whole batch, in the memory of a few images."""
 
 import threading
 import time
@@ -40,13 +40,13 @@ def assert_right(found, count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 11])
-def test_portions_give_every_image_its_own_result(count):
+def test_microbatches_give_every_image_its_own_result(count):
     for microbatch_size in (1, 2, 4):
         assert_right(jax.jit(microbatched_vmap(one, AXES, microbatch_size=microbatch_size))(*arguments(count)), count)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9, 11])
-def test_lanes_give_every_image_its_own_result(count, four_threads):
+def test_worker_threads_give_every_image_its_own_result(count, four_threads):
     shapes = []
 
     def run(scale, images, shifts):
@@ -61,7 +61,7 @@ def test_lanes_give_every_image_its_own_result(count, four_threads):
     assert [len(part[2]) for part in program.parts(*arguments(count))] == [size] * ceil_div(count, size)
 
 
-def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_threads):
+def test_as_many_worker_threads_run_at_the_same_time_as_there_are_cores(four_threads):
     running, most, lock = [], [], threading.Lock()
     meet = threading.Barrier(4, timeout=20)
 
@@ -78,7 +78,7 @@ def test_lanes_run_at_the_same_time_and_no_more_than_there_are(four_threads):
     assert max(most) == 4
 
 
-def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_threads):
+def test_an_error_in_a_worker_thread_is_raised_when_all_calls_that_began_have_ended(four_threads):
     ended, stop, meet = [], threading.Event(), threading.Barrier(4, timeout=20)
 
     def work(number):
@@ -94,14 +94,14 @@ def test_an_error_in_a_lane_is_raised_when_all_that_began_have_ended(four_thread
     assert sorted(ended) == [1, 2, 3]
 
 
-def test_lanes_within_a_lane_wait_for_nobody(four_threads):
+def test_nested_calls_run_in_the_worker_thread_itself(four_threads):
     found = run_in_threads(
         lambda a: run_in_threads(lambda b: (a, b, worker_threads.worker_count()), range(2)), range(9)
     )
     assert found == [[(a, b, 1) for b in range(2)] for a in range(9)]
 
 
-def test_settings_of_precision_reach_the_lanes(four_threads):
+def test_settings_of_precision_reach_the_worker_threads(four_threads):
     def settings(_):
         return jax.config.jax_default_matmul_precision, jax.config.jax_enable_x64
 
@@ -116,7 +116,7 @@ def test_settings_of_precision_reach_the_lanes(four_threads):
     assert program.executable(x[:1]) is not executable
 
 
-def test_within_a_transformation_there_are_no_lanes(four_threads, monkeypatch):
+def test_inside_a_transformation_the_batch_is_not_divided(four_threads, monkeypatch):
     monkeypatch.setattr(program_module, "run_in_threads", None)
     program = Program(jax.vmap(jnp.sin), (0,), PLAN)
     x = jnp.arange(4.0)
@@ -124,7 +124,7 @@ def test_within_a_transformation_there_are_no_lanes(four_threads, monkeypatch):
     np.testing.assert_allclose(jax.grad(lambda x: program(x).sum())(x), jnp.cos(x))
 
 
-def test_no_portion_is_larger_than_it_may_be():
+def test_no_microbatch_is_larger_than_allowed():
     seen = []
 
     def look(x):

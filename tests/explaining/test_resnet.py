@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import vitjax
 from tests.cli.test_commands import error_of, image_files  # noqa: F401  (a fixture)
-from tests.nn.test_resnet import LAYERS, peer, relative, state_of, torch
+from tests.nn.test_resnet import LAYERS, relative, state_of, torch, torchvision_resnet
 from vitjax import plots
 from vitjax.cli.main import main
 from vitjax.errors import ConfigError, LabelError, WeightsError
@@ -46,7 +46,7 @@ CASES += [{"method": "grad_cam", "layer": "layer2", "relu": False, "score": "pro
 
 @pytest.fixture(scope="module")
 def module():
-    return peer(CONFIG).double()
+    return torchvision_resnet(CONFIG).double()
 
 
 def model_of(module, dtype=np.float32, config=CONFIG):
@@ -332,7 +332,7 @@ def test_compare_command_with_a_resnet_column(tiny_resnet50, weights, image_file
 
 @pytest.mark.slow
 def test_full_size_resnet50_equals_pytorch(tmp_path, image_files):  # noqa: F811
-    module = peer(ResNetConfig())
+    module = torchvision_resnet(ResNetConfig())
     torch.save(module.state_dict(), tmp_path / "resnet50.pth")
     model = vitjax.load("resnet50", tmp_path / "resnet50.pth")
     explanation = vitjax.explain(model, image_files[0], "grad_cam")

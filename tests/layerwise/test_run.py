@@ -1,4 +1,4 @@
-"""The sweep against plain differentiation of the whole model."""
+"""The shared pass against plain differentiation of the whole model."""
 
 from dataclasses import replace
 
@@ -92,7 +92,7 @@ def test_fused_and_observed_forward_agree():
     np.testing.assert_allclose(fused, observed, atol=2e-6)
 
 
-def test_sentinel_targets():
+def test_targets_by_rank():
     logits = jnp.array([0.1, 3.0, -1.0, 2.0])
     assert choose_target(logits, jnp.int32(PREDICTED)) == 1
     assert choose_target(logits, jnp.int32(SECOND)) == 3
@@ -101,7 +101,7 @@ def test_sentinel_targets():
 
 @pytest.mark.slow  # tests/methods/test_golden.py holds the quick suite to the same on DeiT-Tiny
 @pytest.mark.parametrize("name", ["distilled", "swiglu"])
-def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
+def test_a_peeled_last_block_gives_the_same(name, monkeypatch):
     """Of a model deep enough for it, against the last block inside the loop; a fold of every kind of gradient, folds
     of attention alone, and the network itself with a gradient."""
     kinds = ["transformer_mm", "ag_cam", "legrad", "transformer_attribution", "token_grad_cam", "full_grad"]
@@ -119,8 +119,8 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
             def score(image):
                 return ViT(config).apply({"params": params}, image)[3]
 
-            swept = [backward_fold(config, params, image, jnp.int32(3), each) for each in (folds, of_attention)]
-            return [each.results for each in swept], [each.logits for each in swept], jax.value_and_grad(score)(image)
+            passes = [backward_fold(config, params, image, jnp.int32(3), each) for each in (folds, of_attention)]
+            return [each.results for each in passes], [each.logits for each in passes], jax.value_and_grad(score)(image)
 
         found, work = [], []
         for threshold in (PEEL_ABOVE, config.depth):
@@ -136,10 +136,10 @@ def test_last_block_on_the_read_rows_alone_gives_the_same(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("methods", "told", "spared"),
+    ("methods", "told", "skipped"),
     [(["transformer_mm"], True, True), (["transformer_mm", "saliency"], True, False), (["saliency"], False, False)],
 )
-def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(methods, told, spared, monkeypatch):
+def test_nothing_is_computed_below_the_first_attention_unless_a_fold_reads_it(methods, told, skipped, monkeypatch):
     """Counted: the gradients of v, q and k, and that of qkv's input; the head reads all tokens of this model. A fold
     that does not say that it looks there is right all the same."""
     model = tiny_model("gap")
@@ -152,12 +152,12 @@ def test_nothing_is_computed_below_the_first_attention_unless_it_is_looked_at(me
         run = jax.jit(lambda params, image: backward_fold(config, params, image, jnp.int32(3), folds))
         found.append(run(model.params, image).results)
         work.append(flops(run, model.params, image))
-    assert work[1] - work[0] == spared * 2 * (3 * n * n * c + n * c * 3 * c)
+    assert work[1] - work[0] == skipped * 2 * (3 * n * n * c + n * c * 3 * c)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max(), rtol=0)
 
 
-def test_a_fold_that_looks_at_the_input_has_all_blocks_in_one_loop(monkeypatch):
+def test_a_fold_that_reads_the_input_keeps_all_blocks_in_one_loop(monkeypatch):
     model = tiny_model("gap")
     monkeypatch.setattr("vitjax.nn.vit_config.PEEL_ABOVE", model.config.depth - 1)
     calls, step = [], backward_fold.__globals__["step_back"]
@@ -184,7 +184,7 @@ def _what_leaves_blocks(config):
 
 
 @pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1), (-2, PEEL_ABOVE + 1)])
-def test_a_sweep_ends_where_nobody_looks_further(layer, depth):
+def test_a_pass_ends_at_the_lowest_block_that_a_fold_reads(layer, depth):
     """Two methods of one block by themselves, against beside one of all blocks; and they cost less."""
     model = tiny_model("plain")
     config, image = replace(model.config, depth=depth), tiny_images(model, 1)[0]
@@ -204,7 +204,7 @@ def test_a_sweep_ends_where_nobody_looks_further(layer, depth):
 
 
 @pytest.mark.parametrize("name", ["plain", pytest.param("swiglu", marks=pytest.mark.slow)])
-def test_results_that_are_kept_change_nothing(name):
+def test_saved_linear_outputs_change_no_result(name):
     """Linear layers' results kept on the way forward against computed again, under gradients and under rules."""
     kinds = ["transformer_mm", "vtranm", "full_grad", "transformer_attribution", "conservative_lrp", "lrp"]
     with jax.enable_x64(True):

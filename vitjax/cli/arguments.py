@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,39 +11,13 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
-from vitjax.errors import ConfigError
+from vitjax.methods.options import parse
 
 Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
 ImageFiles = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
 Metrics = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC")]
 RunDirectory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-
-
-def parse(text: str, kind: str = "method") -> dict[str, Any]:
-    """Parse `NAME:OPTION=VALUE,...` into the dict that the Python API takes.
-
-    Args:
-        text: a name, optionally followed by a colon and options. Values are Python literals, or else strings.
-        kind: "method" or "metric", the key of the name in the dict.
-
-    Raises:
-        ConfigError: an option is not of the form name=value.
-
-    Example: `parse("rollout:head_fusion=max,discard_ratio=0.9")` is {"method": "rollout", "head_fusion": "max",
-    "discard_ratio": 0.9}.
-    """
-    name, _, option_text = text.partition(":")
-    request: dict[str, Any] = {kind: name}
-    for option in filter(None, option_text.split(",")):
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise ConfigError(f"{kind} {text!r}: option {option!r} is not of the form name=value")
-        try:
-            request[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            request[key] = value
-    return request
 
 
 def method_requests(methods: Sequence[str], model: str) -> list[dict[str, Any]]:
@@ -64,12 +38,13 @@ def method_requests(methods: Sequence[str], model: str) -> list[dict[str, Any]]:
         "all": [{"method": name} for name, method in applicable.items() if not method.slow],
         "everything": [{"method": name} for name in applicable],
     }
-    return [request for text in methods for request in groups.get(text) or [parse(text)]]
+    return [request for text in methods for request in groups.get(text) or [parse(text, "method")]]
 
 
 def parse_target(target: str | None) -> int | str | None:
     """The class index if the text is an integer; otherwise the text itself, or None."""
-    return None if target is None else int(target) if target.lstrip("-").isdigit() else target
+    is_index = target is not None and re.fullmatch(r"-?[0-9]+", target)
+    return int(target) if target is not None and is_index else target
 
 
 class ProgressBar:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse, parse_target
+from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse_target
+from vitjax.methods.options import parse
 
 
 def evaluate(
@@ -119,7 +120,6 @@ def evaluate(
         engine=engine,  # type: ignore[arg-type]
         profile=profile,
         progress=ProgressBar,
-        opened={"model": model, "weights": weights, "dtype": dtype, "data": data, "masks": masks and str(masks)},
         **settings,
     )
     execution = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}

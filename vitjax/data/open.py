@@ -6,43 +6,43 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vitjax.data.checks import Classes
-from vitjax.data.overlay import FirstN, overlay_masks
+from vitjax.data.overlay import overlay_masks
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError
 from vitjax.models.class_names import Labels
 
-Opener = Callable[[str, Classes, "int | None"], Source]
+Opener = Callable[[str, Classes], Source]
 
 
-def _folder(rest: str, classes: Classes, limit: int | None) -> Source:
+def _folder(rest: str, classes: Classes) -> Source:
     from vitjax.data.folder import open_folder
 
     return open_folder(Path(rest), classes)
 
 
-def _voc(rest: str, classes: Classes, limit: int | None) -> Source:
+def _voc(rest: str, classes: Classes) -> Source:
     from vitjax.data.voc import open_voc
 
     folder, _, image_list = rest.partition(":")
     return open_voc(Path(folder), image_list or "val")
 
 
-def _imagenet_seg(rest: str, classes: Classes, limit: int | None) -> Source:
+def _imagenet_seg(rest: str, classes: Classes) -> Source:
     from vitjax.data.imagenet_segmentation import open_imagenet_segmentation
 
     return open_imagenet_segmentation(Path(rest))
 
 
-def _tfds(rest: str, classes: Classes, limit: int | None) -> Source:
+def _tfds(rest: str, classes: Classes) -> Source:
     from vitjax.data.tfds import open_tfds
 
     name, separator, split = rest.rpartition(":")
     if not (name and separator and split):
         raise ConfigError(f"tfds:{rest}: needs a split, as in tfds:imagenet2012:validation")
-    return open_tfds(name, split, classes, limit)
+    return open_tfds(name, split, classes)
 
 
-def _scenes(rest: str, classes: Classes, limit: int | None) -> Source:
+def _scenes(rest: str, classes: Classes) -> Source:
     from vitjax.data.scene_source import open_scenes
 
     return open_scenes(rest, classes)
@@ -64,7 +64,6 @@ def open_data(
     *,
     num_classes: int | None,
     masks: Path | None = None,
-    limit: int | None = None,
 ) -> Source:
     """Open a data set and check everything that does not require decoding an image.
 
@@ -75,7 +74,6 @@ def open_data(
         num_classes: number of classes of the model, which every label must be below; if None, this is not checked.
         masks: a folder with one `<file stem of the image>.png` per image, used instead of the data set's own masks: 0
             background, 128 ignored, any other value object. An image without a file there has no mask.
-        limit: use only the first `limit` images.
 
     Returns:
         A picklable `Source` with its images in a fixed order.
@@ -93,11 +91,7 @@ def open_data(
         raise ConfigError(f"unknown data {spec!r}; valid forms are {forms}")
     if not rest:
         raise ConfigError(f"data {spec!r} is incomplete; the form is {KINDS[kind][0]}")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit must be at least 1, not {limit}")
-    source = KINDS[kind][1](rest, Classes(labels, num_classes), limit)
+    source = KINDS[kind][1](rest, Classes(labels, num_classes))
     if masks is not None:
         source = overlay_masks(source, Path(masks))
-    if limit is not None and limit < len(source.ids):
-        source = FirstN(source, limit)
     return source

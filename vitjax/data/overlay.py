@@ -67,39 +67,3 @@ def overlay_masks(source: Source, folder: Path) -> MaskFolder:
             f"would be {stems[0]}.png"
         )
     return MaskFolder(source, folder, masks)
-
-
-@dataclass(frozen=True)
-class FirstN:
-    """The first `n` images of `base`."""
-
-    base: Source
-    n: int
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.base.ids[: self.n]
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        return self.base.labels[: self.n]
-
-    @property
-    def has_masks(self) -> bool:
-        return self.base.has_masks
-
-    @property
-    def resize(self) -> str:
-        return self.base.resize
-
-    def read(self, index: int) -> Raw:
-        if not 0 <= index < self.n:
-            raise IndexError(f"{self.name}: index {index} is outside the {self.n} images")
-        return self.base.read(index)
-
-    def digest(self) -> str:
-        return digest_of(self.base.digest(), "first", self.n)

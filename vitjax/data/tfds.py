@@ -52,7 +52,7 @@ class Tfds:
         return digest_of(self.stamp, self.ids, self.labels, self.resize)
 
 
-def open_tfds(dataset: str, split: str, classes: Classes, limit: int | None = None) -> Tfds:
+def open_tfds(dataset: str, split: str, classes: Classes) -> Tfds:
     """Open a split of a prepared data set below TFDS_DATA_DIR, or ~/tensorflow_datasets if that is not set.
 
     The data set must be prepared as array_record or parquet.
@@ -63,19 +63,18 @@ def open_tfds(dataset: str, split: str, classes: Classes, limit: int | None = No
     Args:
         dataset, split: as in tfds.
         classes: the model's classes.
-        limit: number of records to open; None opens all.
 
     Raises:
         ImageError: the data set is not prepared; names the folder that was searched.
         LabelError: the classes are not the model's.
 
-    Cost: when first opened, one pass over the records (at most `limit`) for labels and names.
+    Cost: when first opened, one pass over the records for labels and names.
     """
     name = f"tfds:{dataset}:{split}"
     data_dir = os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
     records = _records(dataset, split, data_dir)
     info = records.dataset_info
-    count = len(records) if limit is None else min(limit, len(records))
+    count = len(records)
     if not count:
         raise ImageError(f"{name}: the split is empty")
     stamp = _stamp(info, split)

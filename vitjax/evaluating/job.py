@@ -15,6 +15,7 @@ from vitjax.data.source import NO_LABEL, Source
 from vitjax.errors import ConfigError, LabelError
 from vitjax.explaining.requests import Request, check_needs, request
 from vitjax.explaining.targets import resolve_targets
+from vitjax.methods.options import label_of, name_and_options
 from vitjax.metrics import find_metric
 from vitjax.metrics.contract import Metric
 from vitjax.models.model import Model
@@ -39,20 +40,16 @@ def metric_request(metric: str | dict[str, Any]) -> MetricRequest:
     """The request of a metric.
 
     Args:
-        metric: a name, or {"metric": name, **options}.
+        metric: a name, "NAME:OPTION=VALUE,...", or {"metric": name, **options}.
 
     Raises:
         UnknownNameError: the metric or an option is unknown; suggests close matches.
         ConfigError: the key "metric" is missing, or the value of an option is invalid.
     """
-    options = dict(metric) if isinstance(metric, dict) else {"metric": metric}
-    if "metric" not in options:
-        raise ConfigError(f"a metric given as a dict needs the key 'metric': {metric!r}")
-    name = str(options.pop("metric"))
+    name, given = name_and_options(metric, "metric")
     known = find_metric(name)
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    label = name + (f"({', '.join(f'{k}={v}' for k, v in options.items())})" if options else "")
-    return MetricRequest(label, name, known, tuple(sorted(known.check_options(name, options).items())))
+    checked = known.check_options(name, given)
+    return MetricRequest(label_of(name, given, checked), name, known, tuple(sorted(checked.items())))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -166,7 +166,6 @@ def evaluate(
     engine: Engine = "local",
     profile: bool = True,
     progress: Progress | None = None,
-    opened: dict[str, Any] | None = None,
 ) -> Run:
     """Evaluate explanation methods by metrics over a data set. Repeating the call resumes an interrupted run.
 
@@ -193,7 +192,6 @@ def evaluate(
         profile: first run every quick method alone on one batch, for images per second and memory in the report.
         engine: "local", or "ray" for a cluster whose nodes may join and leave.
         progress: shows the number of finished images.
-        opened: how a later `vitjax report` can open model and data again: model, weights, dtype, data, masks.
 
     Returns:
         A `Run` with `.table(ci=0.95)`, `.records()` and `.report()`.
@@ -227,7 +225,7 @@ def evaluate(
         save_maps=save_maps,
     )
     process_number = topology(process)
-    store = RunStore.create(Path(out), job.config, opened)
+    store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks))
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     options["cache"] = None if cache is None else Path(cache)
     if engine == "ray":
@@ -237,6 +235,19 @@ def evaluate(
     else:
         run_chunks(job, store, process=process_number, devices=devices, profiled=profile, **options)
     return Run(out, model, source)
+
+
+def how_to_reopen(model: Model, data: str | Path | Source, masks: str | Path | None) -> dict[str, Any] | None:
+    """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
+    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
+        return None
+    return {
+        "model": model.name,
+        "weights": model.weights["source"],
+        "dtype": str(model.dtype),
+        "data": str(data),
+        "masks": None if masks is None else str(masks),
+    }
 
 
 def source_of(model: Model, data: str | Path | Source, *, masks: str | Path | None = None) -> Source:

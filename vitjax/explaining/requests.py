@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from vitjax.errors import ConfigError
 from vitjax.methods import METHODS, Method, find_method
+from vitjax.methods.options import label_of, name_and_options
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.shapes import Array, Params
 
 
 class Request(NamedTuple):
@@ -25,25 +30,23 @@ class Request(NamedTuple):
 
 
 def request(method: str | dict[str, Any], **options: Any) -> Request:
-    """The request of a method by name, or as {"method": name, **options}.
+    """The request of a method by name, as "NAME:OPTION=VALUE,...", or as {"method": NAME, **options}.
 
     Raises: UnknownNameError for an unknown method or option, with close matches; ConfigError for an invalid value.
     """
-    if isinstance(method, dict):
-        if "method" not in method:
-            raise ConfigError(f"a method given as a dict needs the key 'method': {method!r}")
-        options = {**method, **options}
-        name = str(options.pop("method"))
-    else:
-        name = method
+    name, given = name_and_options(method, "method")
+    given |= options
     known = find_method(name)
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    label = name + (f"({', '.join(f'{key}={value}' for key, value in options.items())})" if options else "")
-    return Request(label, name, known, tuple(sorted(known.check_options(name, options).items())))
+    checked = known.check_options(name, given)
+    return Request(label_of(name, given, checked), name, known, tuple(sorted(checked.items())))
 
 
 def check_needs(model: Model, wanted: Request) -> None:
-    """Raise ConfigError where the method does not apply to that kind of model, or needs what the model lacks."""
+    """Check a request against the model before anything is computed or written.
+
+    Raises: ConfigError where the method does not apply to that kind of model, needs what the model lacks, or has an
+        option out of range, such as a layer that the model does not have.
+    """
     config = model.config
     if wanted.method.cnn is None and not isinstance(config, ViTConfig):
         able = ", ".join(name for name, method in METHODS.items() if method.cnn is not None)
@@ -57,6 +60,28 @@ def check_needs(model: Model, wanted: Request) -> None:
             f"method {wanted.name!r} needs a model with {' and '.join(missing).replace('_', ' ')}; "
             f"{model.name!r} has none"
         )
+    _check_ranges(model, wanted)
+
+
+def _check_ranges(model: Model, wanted: Request) -> None:
+    """Build the method for this model, which raises ConfigError for options out of range. Defaults need no check.
+
+    A method that runs on the host checks its own options when it starts.
+    """
+    method, options = wanted.method.on(model.config), dict(wanted.options)
+    if options == method.options:
+        return
+    if method.fold is not None:
+        method.fold(model.config, **options)
+    elif method.explain is not None:
+        explain = method.explain
+
+        def build(params: Params, image: Array, target: Array, key: Array) -> int:
+            explain(model.config, params, image, target, key=key, **options)
+            return 0
+
+        image = jax.ShapeDtypeStruct((*model.config.image_size, 3), model.dtype)
+        jax.eval_shape(build, model.params, image, jnp.int32(0), jax.random.key(0))
 
 
 def passes(requests: Sequence[Request]) -> int:

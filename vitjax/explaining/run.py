@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,8 @@ def explain(
         model: what `vitjax.load` returns.
         images: path(s), PIL image(s), uint8 array(s) [H, W, 3], or normalised floats [b, H, W, 3]. Floats may have any
             size that is a multiple of the patch: the position embedding is then resampled.
-        method: name of a method, see `vitjax.METHODS`; `options` are the method's own.
+        method: name of a method, see `vitjax.METHODS`, also with options as in "rollout:head_fusion=max"; `options` are
+            the method's own.
         target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), or a
             list with one of these for each image.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
@@ -59,17 +61,18 @@ def explain(
 
     Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby").overlay(0)`
     """
-    label = request(method, **options).label
+    wanted = request(method, **options)
     explanations = explain_many(
         model,
         images,
-        [{"method": method, **options}],
+        [{"method": wanted.name, **dict(wanted.options)}],
         target,
         batch_size=batch_size,
         seed=seed,
         progress=progress,
     )
-    return explanations[label]
+    (explanation,) = explanations.values()
+    return replace(explanation, label=wanted.label)
 
 
 def explain_many(
@@ -85,7 +88,7 @@ def explain_many(
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 
     Args:
-        methods: names, or {"method": name, **options}.
+        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}.
 
     Other arguments, and errors, are those of `explain`.
 

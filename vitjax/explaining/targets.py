@@ -53,17 +53,18 @@ def _resolve_one(model: Model, value: Any, image_index: int) -> int:
         if model.labels is None:
             raise LabelError(f"target {value!r}: model {model.name!r} has no class names; give a class number")
         return model.labels.index(value)
-    limit = classes or features(model.config)
+    limit, kind = (classes, "class") if classes else (features(model.config), "feature")
+    kinds = "classes" if classes else "features"
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         number = operator.index(value)
     except TypeError:
         raise LabelError(
-            f"target of image {image_index}: {value!r} is neither a class number (0 to {limit - 1}) nor a class name"
+            f"target of image {image_index}: {value!r} is neither a {kind} number (0 to {limit - 1}) nor a class name"
         ) from None
     if not 0 <= number < limit:
         raise LabelError(
-            f"target of image {image_index}: class {number} is out of range, the model has {limit} classes"
+            f"target of image {image_index}: {kind} {number} is out of range, the model has {limit} {kinds}"
         )
     return number

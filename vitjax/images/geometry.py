@@ -132,30 +132,6 @@ class Geometry:
         out[y0:y1, x0:x1] = values[np.ix_(rows, columns)]
         return out
 
-    def to_original(self, values: np.ndarray) -> np.ndarray:
-        """Map values at the model's resolution back to the original image, by bilinear interpolation.
-
-        Values of padding do not affect the result.
-
-        Args:
-            values: [H, W].
-
-        Returns:
-            float32 [h0, w0]; NaN outside the crop.
-
-        Raises:
-            ImageError: `values` has another size.
-        """
-        values = np.asarray(values, np.float32)
-        self._check_shape(values.shape, self.size)
-        (y0, y1), (x0, x1) = self._unpadded()
-        low, high, weight, outside_y = _bilinear(self.original[0], self.resized[0], self.top, y0, y1)
-        rows = values[low] * (1 - weight)[:, None] + values[high] * weight[:, None]
-        low, high, weight, outside_x = _bilinear(self.original[1], self.resized[1], self.left, x0, x1)
-        out = rows[:, low] * (1 - weight) + rows[:, high] * weight
-        out[outside_y[:, None] | outside_x] = np.nan
-        return out
-
     def _unpadded(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """The part of the crop inside the resized image, in coordinates of the crop: (y0, y1), (x0, x1)."""
         starts = max(0, -self.top), max(0, -self.left)
@@ -204,18 +180,3 @@ def _nearest(original: int, resized: int) -> np.ndarray:
     """Index of the original pixel that Pillow's NEAREST selects for each resized pixel of one axis."""
     ramp = Image.fromarray(np.arange(original, dtype=np.int32)[None])
     return np.asarray(ramp.resize((resized, 1), Image.Resampling.NEAREST))[0]
-
-
-def _bilinear(
-    original: int, resized: int, offset: int, start: int, end: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bilinear interpolation along one axis of the crop, for each pixel of the original image.
-
-    Returns:
-        Lower index, upper index, weight of the upper one, and whether the pixel lies outside of the crop.
-    """
-    centre = (np.arange(original) + 0.5) * (resized / original) - offset
-    position = np.clip(centre - 0.5, start, end - 1)
-    low = np.floor(position).astype(int)
-    weight = (position - low).astype(np.float32)
-    return low, np.minimum(low + 1, end - 1), weight, (centre < start) | (centre >= end)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
-from vitjax.errors import ConfigError, unknown_name
 from vitjax.execution.map_reduce import MapReduce, all_rounds
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
+from vitjax.methods.options import checked_options
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
@@ -85,17 +85,9 @@ class Method(NamedTuple):
 
         Raises:
             UnknownNameError: the method has no such option.
-            ConfigError: a value is not among the choices of its option.
+            ConfigError: a value does not have the option's type, or is not among its choices.
         """
-        defaults = self.options
-        hints = get_type_hints(self.definition)
-        for option, value in options.items():
-            if option not in defaults:
-                raise unknown_name(f"option of method {name!r}", option, defaults)
-            choices = get_args(hints[option]) if get_origin(hints.get(option)) is Literal else ()
-            if choices and value not in choices:
-                raise ConfigError(f"method {name!r}: {option}={value!r} is not one of {', '.join(map(repr, choices))}")
-        return {**defaults, **options}
+        return checked_options(f"method {name!r}", self.options, get_type_hints(self.definition), options)
 
     def on(self, config: Config) -> Method:
         """The method for this kind of model: itself on a ViT; on a ResNet `cnn` takes the place of the functions."""

@@ -6,13 +6,12 @@ import inspect
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import jax
 import numpy as np
 
-from vitjax.errors import ConfigError, unknown_name
+from vitjax.methods.options import checked_options
 from vitjax.shapes import Array
 
 Columns = dict[str, Array]
@@ -138,38 +137,4 @@ class Metric(NamedTuple):
             UnknownNameError: the metric has no such option.
             ConfigError: a value does not have the option's type.
         """
-        defaults, hints = self.options, get_type_hints(self.record)
-        given = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
-        for option, value in given.items():
-            if option not in defaults:
-                raise unknown_name(f"option of metric {name!r}", option, defaults)
-            if not _accepts(hints.get(option), value):
-                raise ConfigError(f"metric {name!r}: {option}={value!r} is not {_described(hints[option])}")
-        return {**defaults, **given}
-
-
-def _accepts(hint: Any, value: Any) -> bool:
-    """Whether a value has an option's type: a Literal, a number, a bool, a str, None, or a tuple or union of these."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in inner
-    if origin in (Union, UnionType):
-        return any(_accepts(member, value) for member in inner)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_accepts(inner[0], element) for element in value)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
-
-
-def _described(hint: Any) -> str:
-    """Description of the values that `_accepts` accepts, for error messages."""
-    inner = get_args(hint)
-    if get_origin(hint) is Literal:
-        return f"{'one of ' if len(inner) > 1 else ''}{', '.join(map(repr, inner))}"
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_described, inner))
-    if get_origin(hint) is tuple:
-        return f"a list, each {_described(inner[0])}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "none"}
-    return words.get(hint, str(hint))
+        return checked_options(f"metric {name!r}", self.options, get_type_hints(self.record), options)
