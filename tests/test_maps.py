@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from vitjax import maps
 
@@ -33,6 +32,7 @@ def noise(shape, dtype=np.float32, seed=0):
 
 
 def torch_bilinear(heatmap, size):
+    torch = pytest.importorskip("torch")
     return torch.nn.functional.interpolate(
         torch.from_numpy(heatmap)[None, None], size=size, mode="bilinear", align_corners=False
     )[0, 0].numpy()

@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")  # before the oracles import it
+
 import vitjax
 from tests.cases import CASES
 from tests.conftest import SHARED, needs_shared
