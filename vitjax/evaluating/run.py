@@ -207,6 +207,13 @@ def evaluate(
 
         Except for dead loader workers, full disks and insufficient device memory, errors are raised before any
         computation. Completed chunks are preserved.
+
+    Example:
+        >>> import tempfile, vitjax
+        >>> model, out = vitjax.load("vitjax_scenes"), tempfile.mkdtemp() + "/run"
+        >>> run = vitjax.evaluate(model, "scenes:4", ["rollout", "random"], ["iou"], out, profile=False)
+        >>> run.finished, run.records().num_rows
+        (True, 8)
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine={engine!r} is not one of {', '.join(ENGINES)}")

@@ -59,7 +59,13 @@ def explain(
 
     Raises: UnknownNameError, ConfigError, LabelError, ImageError, all before any computation.
 
-    Example: `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby").overlay(0)`
+    Example:
+        >>> import vitjax
+        >>> from vitjax.data.scenes import scene
+        >>> model, image = vitjax.load("vitjax_scenes"), scene(3).image
+        >>> e = vitjax.explain(model, image, method="transformer_mm", target="striped star")
+        >>> e.maps.shape, e.overlay(0).size
+        ((1, 8, 8), (64, 64))
     """
     wanted = request(method, **options)
     explanations = explain_many(
@@ -95,7 +101,12 @@ def explain_many(
     Returns: explanations in the order of `methods`. A key is the method's name, with the options that were given in
         parentheses: "rollout", "rollout(head_fusion=max)".
 
-    Example: `vitjax.explain_many(model, "cat.jpg", ["rollout", {"method": "gmar", "norm": "l2"}])`
+    Example:
+        >>> import vitjax
+        >>> from vitjax.data.scenes import scene
+        >>> model, image = vitjax.load("vitjax_scenes"), scene(3).image
+        >>> list(vitjax.explain_many(model, image, ["rollout", "gmar:norm=l2", {"method": "legrad", "layers": 2}]))
+        ['rollout', 'gmar(norm=l2)', 'legrad(layers=2)']
     """
     requests = tuple(dict.fromkeys(request(method) for method in methods))
     if not requests:
@@ -140,7 +151,12 @@ def trace(
 
     Cost: 2F + 1B; 1F without gradients. Memory: about 5·b·l·h·n² floats, 1.8 GiB for 54 images of DeiT-Tiny.
 
-    Example: `vitjax.trace(model, "cat.jpg", score=None).attention[0, -1]`
+    Example:
+        >>> import vitjax
+        >>> from vitjax.data.scenes import scene
+        >>> model, image = vitjax.load("vitjax_scenes"), scene(3).image
+        >>> vitjax.trace(model, image, score=None).attention.shape
+        (1, 6, 4, 65, 65)
     """
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")

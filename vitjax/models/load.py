@@ -66,7 +66,10 @@ def load(
     Cost: reads and hashes the file; no forward.
 
     Example:
-        >>> vitjax.load("deit_tiny_patch16_224", weights="deit_tiny_patch16_224.safetensors")  # doctest: +SKIP
+        >>> import vitjax
+        >>> model = vitjax.load("vitjax_scenes")  # or ("deit_tiny_patch16_224", weights="FILE.safetensors")
+        >>> model.config.depth, model.label(0)
+        (6, 'striped disc')
     """
     if name not in names():
         raise unknown_name("model", name, names())
