@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unoptimised
 
 TABLES = {name: getattr(rules, name) for name in rules.__all__ if isinstance(getattr(rules, name), Ops)}
 STRUCTURE = {  # primitives that move values or create constants, without arithmetic on values
-    *("reshape", "transpose", "slice", "squeeze", "concatenate", "broadcast_in_dim", "convert_element_type"),
+    *("reshape", "transpose", "slice", "squeeze", "unstack", "concatenate", "broadcast_in_dim", "convert_element_type"),
     *("iota", "eq", "copy", "scatter"),
 }
 
