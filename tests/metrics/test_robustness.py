@@ -68,6 +68,13 @@ def test_sensitivity_is_zero_if_the_map_ignores_the_image_and_nan_if_it_is_const
     assert np.isnan(metrics.sensitivity(lambda image: flat, random_image(), flat, n=2, key=jax.random.key(0)))
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_sensitivity_is_nan_if_a_perturbed_map_is_not_finite(value):
+    fixed = jnp.asarray(tie_free())
+    broken = fixed.at[(0,) * fixed.ndim].set(value)
+    assert np.isnan(metrics.sensitivity(lambda image: broken, random_image(), fixed, n=2, key=jax.random.key(0)))
+
+
 def map_of_every_layer(params, image):
     """A stand-in for a method that is cheap to compile and depends on a weight of every block and of the head."""
     heatmap = image[..., 0]

@@ -147,7 +147,7 @@ class _Pool:
     def __init__(
         self, source: Source, plan: Sequence[tuple[int, ...]], pieces: Sequence[Piece], table: _WorkerTable, ahead: int
     ) -> None:
-        self._source, self._plan, self._pieces, self._table, self._ahead = source, plan, pieces, table, ahead
+        self._source, self._plan, self._pieces, self._table = source, plan, pieces, table
         self._workers = table.open()
         self._assembled: queue.Queue[Samples | BaseException] = queue.Queue()
         # Acquired before a chunk is assembled, released when the chunk is requested.

@@ -50,7 +50,7 @@ def sensitivity(
         return jnp.sqrt(jnp.sum(jnp.square(at_least_float32(perturbed) - at_least_float32(raw))))
 
     largest = lax.map(change, jnp.arange(n)).max()
-    return jnp.where(is_degenerate(raw), jnp.nan, largest / norm)
+    return jnp.where(is_degenerate(raw) | ~jnp.isfinite(largest), jnp.nan, largest / norm)
 
 
 def _record(case: Case, *, n: int = 10, radius: float = 0.02) -> Columns:
