@@ -15,20 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from benchmarks.harness import case_of, random_model, ratio, rounds, write
+from benchmarks.harness import case_of, fold_methods, random_model, ratio, rounds, write
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
 from vitjax.layerwise.fold import PREDICTED
-from vitjax.methods import METHODS, Method
-from vitjax.nn.vit_config import ViTConfig
 
 ALL, BASE = "all of them", "transformer_mm"
-
-
-def _uses_attention_only(method: Method, config: ViTConfig) -> bool:
-    """Whether a method needs attention and gradients only: no relevance rules, no maps at pixels, no baseline."""
-    assert method.fold is not None
-    return method.level == "token" and method.cost != "0" and method.fold(config).rules is None
 
 
 def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9, alone: bool = False) -> None:
@@ -41,7 +33,7 @@ def main(model: str = "deit_tiny_patch16_224", batch: int = 16, repeats: int = 9
         alone: also time every method by itself.
     """
     subject = random_model(model)
-    folds = [name for name, method in METHODS.items() if method.fold and _uses_attention_only(method, subject.config)]
+    folds = fold_methods(subject.config)
     together = {BASE: [BASE], ALL: folds}
     if alone:
         together |= {name: [name] for name in folds}

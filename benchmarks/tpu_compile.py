@@ -67,7 +67,7 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
     from jax.experimental import topologies
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from benchmarks.speed import fold_methods
+    from benchmarks.harness import fold_methods
     from vitjax.execution.devices import Devices, collectives
     from vitjax.execution.flops import flops
     from vitjax.execution.plan import plan_for

@@ -15,13 +15,13 @@ from vitjax.methods.options import checked_options
 from vitjax.metrics import METRICS
 
 INVALID = [
-    ("rollout", {"discard_ratio": "high"}, "discard_ratio='high' is not a number"),
+    ("rollout", {"discard_ratio": "high"}, "discard_ratio='high' is not a finite number"),
     ("rollout", {"discard_ratio": 1.0}, r"discard_ratio=1.0: must be in \[0, 1\)"),
     ("rollout", {"start_layer": 99}, "start_layer=99: the model has blocks 0 to 2"),
     ("rollout", {"head_fusion": "median"}, "head_fusion='median' is not one of 'mean', 'max', 'min'"),
     ("rollout", {"per_head": 1}, "per_head=1 is not true or false"),
     ("raw_attention", {"layer": 1.5}, "layer=1.5 is not a whole number"),
-    ("gmar", {"alpha": float("nan")}, "alpha=nan is not a number"),
+    ("gmar", {"alpha": float("nan")}, "alpha=nan is not a finite number"),
     ("legrad", {"layers": 0}, "layers=0: must be in 1..3"),
     ("tam", {"steps": 0}, "steps=0: must be at least 1"),
     ("integrated_gradients", {"steps": 0}, "steps=0: must be at least 1"),
@@ -78,7 +78,7 @@ def test_words_are_values_where_the_option_takes_no_text():
     defaults = {"word": "", "flag": False, "numbers": ()}
     assert checked_options("x", defaults, hints, {"word": "true"})["word"] == "true"
     assert checked_options("x", defaults, hints, {"numbers": [1, np.float32(2)]})["numbers"] == (1, 2)
-    with pytest.raises(ConfigError, match=r"x: numbers=.* is not a list, each a number"):
+    with pytest.raises(ConfigError, match=r"x: numbers=.* is not a list, each a finite number"):
         checked_options("x", defaults, hints, {"numbers": ["one"]})
     with pytest.raises(UnknownNameError, match=r"unknown option of x 'flagg'.*flag"):
         checked_options("x", defaults, hints, {"flagg": True})

@@ -125,13 +125,13 @@ def test_find_and_register():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("iou", {"threshold": "median"}, "threshold='median' is not 'mean' or a number"),
-        ("iou", {"threshold": True}, "not 'mean' or a number"),
+        ("iou", {"threshold": "median"}, "threshold='median' is not 'mean' or a finite number"),
+        ("iou", {"threshold": True}, "not 'mean' or a finite number"),
         ("iou", {"resolution": "patches"}, "not one of 'pixels', 'grid'"),
-        ("aopc", {"levels": 5}, "not a list, each a number"),
+        ("aopc", {"levels": 5}, "not a list, each a finite number"),
         ("aopc", {"absolute": 1}, "not true or false"),
         ("deletion", {"step": 1.5}, "not a whole number"),
-        ("energy_pointing_game", {"binarise": "yes"}, "not a number or none"),
+        ("energy_pointing_game", {"binarise": "yes"}, "not a finite number or none"),
     ],
 )
 def test_invalid_option_values_are_rejected(name, options, message):

@@ -118,5 +118,5 @@ def _described(hint: Any) -> str:
         return " or ".join(map(_described, inner))
     if get_origin(hint) is tuple:
         return f"a list, each {_described(inner[0])}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "none"}
+    words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "none"}
     return words.get(hint, str(hint))
