@@ -106,17 +106,17 @@ def score_table(
             {
                 "method": label,
                 "explains": kind,
-                "relevance on asked object": _mean_and_interval(energy(heatmaps, target_masks)),
-                "on the other": _mean_and_interval(energy(heatmaps, other_masks)),
-                "peak on asked object": _mean_and_interval(peak(heatmaps, target_masks)),
+                "relevance on target object": _mean_and_interval(energy(heatmaps, target_masks)),
+                "on other object": _mean_and_interval(energy(heatmaps, other_masks)),
+                "maximum on target object": _mean_and_interval(peak(heatmaps, target_masks)),
                 "degenerate": str(int(explanation.degenerate.sum())),
             }
         )
     area = target_masks.reshape(len(target_masks), -1).mean(axis=1)
-    chance = {"method": "(share of the area)", "explains": "-", "relevance on asked object": _mean_and_interval(area)}
+    chance = {"method": "(share of the area)", "explains": "-", "relevance on target object": _mean_and_interval(area)}
     return [
         *rows,
-        {**chance, "on the other": _mean_and_interval(area), "peak on asked object": "-", "degenerate": "-"},
+        {**chance, "on other object": _mean_and_interval(area), "maximum on target object": "-", "degenerate": "-"},
     ]
 
 
