@@ -11,9 +11,11 @@ device      versions, and the rates of matrix products and copies (device.py)
 parity      errors of the maps at each precision (parity.py)
 throughput  images per second, model FLOP utilisation and share of the roofline (throughput.py)
 peers       the same computations in PyTorch (peers.py)
-queries     computations that run the model many times per image (queries.py)
-memory      memory against the batch, with and without saved outputs of linear layers (memory.py)
+plans       alternatives to the execution plan: saved outputs of linear layers, cuDNN's attention (plans.py)
+quick_compile
+            the same program without XLA's slowest pass (plans.py)
 engine      50,000 images through the evaluation engine (engine.py)
+queries     computations that run the model many times per image (queries.py)
 others      throughput of other models (throughput.py)
 
 Each section is a generator of results that runs in a process of its own and is stopped at its deadline (sections.py).

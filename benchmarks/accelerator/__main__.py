@@ -72,7 +72,7 @@ def run(setup: Setup, names: Sequence[str], seconds: float, out: Path, *, dry_ru
     """
     started = time.time()
     results: dict[str, Any] = {"dry_run": dry_run, "minutes": round(seconds / 60, 2), "sections": {}}
-    path, peaks = out / "accelerator.json", None
+    path, peaks, platform = out / "accelerator.json", None, None
     out.mkdir(parents=True, exist_ok=True)
     for position, name in enumerate(names):
         weights = [SECTIONS[remaining].weight for remaining in names[position:]]
@@ -81,12 +81,12 @@ def run(setup: Setup, names: Sequence[str], seconds: float, out: Path, *, dry_ru
         section: dict[str, Any] = {"seconds": 0.0, "rows": []}
         results["sections"][name] = section
         print(f"{name}: at most {left * weights[0] / sum(weights):.0f} s", file=sys.stderr, flush=True)
-        for row in rows_of(name, setup, peaks, began + left * weights[0] / sum(weights)):
+        for row in rows_of(name, setup, peaks, began + left * weights[0] / sum(weights), platform):
             section["rows"].append(row)
             section["seconds"] = round(time.time() - began, 1)
             print(f"  {_line(row)}", file=sys.stderr, flush=True)
             if row["case"] == "about":
-                path = _path_for_device(out, row["device"], path)
+                path, platform = _path_for_device(out, row["device"], path), row["platform"]
             path.write_text(json.dumps(results, indent=1) + "\n")
         if name == "device":
             peaks = peaks_of(section["rows"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -21,22 +22,32 @@ class Section(NamedTuple):
 
     module, function: the generator (setup, clock, peaks) -> rows.
     weight: of its share in the remaining time, relative to the weights of the sections that follow.
+    gpu_flags: XLA flags of its process on a GPU.
     """
 
     module: str
     function: str
     weight: float
+    gpu_flags: str = ""
 
 
+ANY_KERNEL = (
+    "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false --xla_gpu_experimental_enable_fusion_autotuner=false"
+)
+"""Compiles the first kernel that fits instead of timing many, where only the values matter."""
+QUICK_COMPILE = "--xla_disable_hlo_passes=triton-softmax-rewriter"
+"""Leaves out the pass that fuses a softmax or LayerNorm into one Triton kernel, and with it most of the compilation."""
+PACKAGE = "benchmarks.accelerator"
 SECTIONS = {
-    "device": Section("benchmarks.accelerator.device", "measure", 25),
-    "parity": Section("benchmarks.accelerator.parity", "measure", 80),
-    "throughput": Section("benchmarks.accelerator.throughput", "measure", 105),
-    "peers": Section("benchmarks.accelerator.peers", "measure", 75),
-    "queries": Section("benchmarks.accelerator.queries", "measure", 40),
-    "memory": Section("benchmarks.accelerator.memory", "measure", 55),
-    "engine": Section("benchmarks.accelerator.engine", "measure", 65),
-    "others": Section("benchmarks.accelerator.throughput", "measure_others", 35),
+    "device": Section(f"{PACKAGE}.device", "measure", 40),
+    "parity": Section(f"{PACKAGE}.parity", "measure", 110, ANY_KERNEL),
+    "throughput": Section(f"{PACKAGE}.throughput", "measure", 150),
+    "peers": Section(f"{PACKAGE}.peers", "measure", 60),
+    "plans": Section(f"{PACKAGE}.plans", "measure", 70),
+    "quick_compile": Section(f"{PACKAGE}.plans", "measure_quick_compile", 25, QUICK_COMPILE),
+    "engine": Section(f"{PACKAGE}.engine", "measure", 110),
+    "queries": Section(f"{PACKAGE}.queries", "measure", 40),
+    "others": Section(f"{PACKAGE}.throughput", "measure_others", 30),
 }
 """Sections by name, in the order in which they run: the most important first."""
 
@@ -44,7 +55,9 @@ GRACE = 4.0
 """Seconds between a section's deadline and the end of its process, so that a step that began in time can finish."""
 
 
-def rows_of(name: str, setup: Setup, peaks: Peaks | None, deadline: float) -> Iterator[dict[str, Any]]:
+def rows_of(
+    name: str, setup: Setup, peaks: Peaks | None, deadline: float, platform: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a section as soon as they are known.
 
     If the section fails or is stopped at its deadline, a last row has the key "status" with the reason.
@@ -54,10 +67,12 @@ def rows_of(name: str, setup: Setup, peaks: Peaks | None, deadline: float) -> It
         setup: what is measured.
         peaks: results of the section "device", if it completed.
         deadline: of `time.time()`.
+        platform: of the device, as JAX names it; None if unknown.
     """
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(SECTIONS[name], setup, peaks, deadline, sending), daemon=True)
+    arguments = (SECTIONS[name], setup, peaks, deadline, platform, sending)
+    process = context.Process(target=_run, args=arguments, daemon=True)
     process.start()
     sending.close()
     try:
@@ -73,8 +88,12 @@ def rows_of(name: str, setup: Setup, peaks: Peaks | None, deadline: float) -> It
         process.join()
 
 
-def _run(section: Section, setup: Setup, peaks: Peaks | None, deadline: float, sending: Connection) -> None:
+def _run(
+    section: Section, setup: Setup, peaks: Peaks | None, deadline: float, platform: str | None, sending: Connection
+) -> None:
     """Send the rows of a section. Runs in the section's process, which alone imports the section's module."""
+    if platform == "gpu":  # before JAX is imported; other platforms do not know these flags
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {section.gpu_flags}".strip()
     try:
         module = importlib.import_module(section.module)
         clock = Clock(deadline, setup.rounds, setup.round_seconds)

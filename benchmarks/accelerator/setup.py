@@ -19,7 +19,7 @@ class Setup:
     others: further models, which only `measure_others` of throughput.py measures. `parity` uses the last one.
     changes: fields of every configuration that differ from the architecture's; a dry run makes models smaller.
     whats: the computations: "logits", a method, or "folds" for all attention and gradient methods of the shared pass.
-    saving, multiples: the computations of the section "memory", and its batches as multiples of first_batch.
+    saving: the computations of the section "plans".
     first_batch, most_images: limits of the search for the best batch.
     rounds, round_seconds: number of rounds whose median is reported, and the duration of one round.
     products: sides of the square matrix products that are timed; the fastest counts.
@@ -34,13 +34,12 @@ class Setup:
     others: tuple[str, ...] = ("vit_large_patch16_224", "deit_tiny_patch16_224")
     changes: dict[str, Any] = field(default_factory=dict)
     whats: tuple[str, ...] = ("logits", "transformer_mm", "folds", "transformer_attribution")
-    saving: tuple[str, ...] = ("transformer_mm", "folds")
-    multiples: tuple[int, ...] = (1, 4, 2)
-    first_batch: int = 64
+    saving: tuple[str, ...] = ("transformer_mm",)
+    first_batch: int = 128
     most_images: int = 1024
     rounds: int = 7
     round_seconds: float = 0.1
-    products: tuple[int, ...] = (4096, 8192, 16384)
+    products: tuple[int, ...] = (8192, 16384)
     copied: int = 2**30
     images: int = 50_000
     weights: Path | None = None
@@ -53,7 +52,6 @@ DRY_RUN = Setup(
     changes={"width": 16, "depth": 2, "heads": 2, "mlp_dim": 16, "image_size": (16, 16)},
     whats=("logits", "transformer_mm"),
     saving=("transformer_mm",),
-    multiples=(1,),
     first_batch=2,
     most_images=2,
     rounds=3,

@@ -22,3 +22,7 @@ def raising(setup, clock, peaks):
 def exiting(setup, clock, peaks):
     yield {"case": "first"}
     os._exit(7)
+
+
+def reading_flags(setup, clock, peaks):
+    yield {"case": os.environ["XLA_FLAGS"]}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,33 @@ def test_rounds_of_several_calls_report_seconds_per_call():
     times = timed(lambda: calls.append(time.sleep(0.002)), Clock(time.time() + 9, rounds=4, round_seconds=0.02))
     assert len(times.rounds) == 4 and len(calls) > 20
     assert 0.002 < times.seconds < 0.02
+
+
+def test_rounds_keep_no_results_but_the_last():
+    alive = weakref.WeakSet()
+    most = 0
+
+    class Result:
+        pass
+
+    def run():
+        nonlocal most
+        result = Result()
+        alive.add(result)
+        most = max(most, len(alive))
+        return result
+
+    timed(run, Clock(time.time() + 9, rounds=3, round_seconds=0.001))
+    assert most <= 2  # the next result exists before the last one is dropped
+
+
+@pytest.mark.parametrize(("platform", "flags"), [("gpu", "--xla_of_gpus"), ("cpu", ""), (None, "")])
+def test_flags_of_a_section_are_set_on_gpus_only(platform, flags, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    section = sections.Section("tests.benchmarks.sections_that_end", "reading_flags", 1, "--xla_of_gpus")
+    monkeypatch.setattr(sections, "SECTIONS", {"reading_flags": section})
+    (row,) = sections.rows_of("reading_flags", DRY_RUN, None, time.time() + 60, platform)
+    assert row == {"case": flags}
 
 
 def test_roofline_sums_the_longer_of_compute_and_memory_time():

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.kernels import PLAIN, Kernels, using
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 
@@ -22,13 +23,15 @@ layer costs more, and its weights grow with the square of the width, so the limi
 
 
 class ExecutionPlan(NamedTuple):
-    """Choices that change a program's speed and memory, never its results. Hashable: programs are cached by it.
+    """Choices that change a program's speed and memory, never its results but for rounding in half precision. Hashable:
+    programs are cached by it.
 
     forward_microbatch, backward_microbatch: images computed together by programs that only run forward, and by those
         that also run backward; None computes the whole batch at once.
     forward_queries, backward_queries: perturbed copies of ONE image computed together, likewise.
     saved_bytes: outputs of qkv and fc1 are saved for the backward pass where those of all layers of one image take at
         most this many bytes; otherwise the backward pass recomputes them.
+    kernels: how primitives are written.
     """
 
     forward_microbatch: int | None
@@ -36,6 +39,7 @@ class ExecutionPlan(NamedTuple):
     forward_queries: int
     backward_queries: int
     saved_bytes: float
+    kernels: Kernels = PLAIN
 
     def microbatch(self, *, backward: bool) -> int | None:
         """Images computed together."""
@@ -59,10 +63,13 @@ def plan_for(config: Config, platform: str | None = None) -> ExecutionPlan:
         platform: "cpu", "gpu" or "tpu", as `jax.Device.platform` names it ("cuda" and "rocm" are "gpu"); None: where
             JAX puts arrays now.
 
-    Measured on CPUs: benchmarks/NOTES.md. Accelerators take whole batches and recompute; `python -m
-    benchmarks.accelerator` measures the alternatives.
+    Measured on CPUs: benchmarks/NOTES.md. Accelerators take whole batches and recompute; the section "plans" of
+    `python -m benchmarks.accelerator` measures the alternatives.
     """
-    if (platform or default_platform()) != "cpu":
+    platform = platform or default_platform()
+    if platform in ("gpu", "cuda", "rocm"):
+        return ExecutionPlan(None, None, 8, 8, 0.0, Kernels(softmax_of_rows=True))
+    if platform != "cpu":
         return ExecutionPlan(None, None, 8, 8, 0.0)
     narrow = isinstance(config, ViTConfig) and config.width < WIDE
     backward = 1 if narrow else 2
@@ -86,7 +93,8 @@ def executing(plan: ExecutionPlan) -> Iterator[None]:
     """Programs traced in this context are laid out by `plan`. Part of no jit cache key: use `planned` for jit."""
     token = _active.set(plan)
     try:
-        yield
+        with using(plan.kernels):
+            yield
     finally:
         _active.reset(token)
 

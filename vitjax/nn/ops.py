@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.kernels import active_kernels
 from vitjax.shapes import at_least_float32
 
 Array = jax.Array
@@ -109,7 +110,8 @@ def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    return jax.nn.softmax(at_least_float32(x), axis=-1).astype(x.dtype)
+    rows = x.reshape(-1, x.shape[-1]) if active_kernels().softmax_of_rows else x
+    return jax.nn.softmax(at_least_float32(rows), axis=-1).astype(x.dtype).reshape(x.shape)
 
 
 def _activation(x: Array, kind: str) -> Array:

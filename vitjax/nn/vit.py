@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from vitjax.nn.kernels import active_kernels, cudnn_takes, fused_attention
 from vitjax.nn.layers import LayerNorm, LayerScale, Linear, sow_intermediate
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
@@ -36,10 +37,14 @@ def block_params(blocks: Params, number: jax.Array | int) -> Params:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention. Sows `scores` and `attention` [h, n, m] and `values` [h, n, d]."""
+    """Multi-head self-attention. Sows `scores` and `attention` [h, n, m] and `values` [h, n, d].
+
+    If `fused`, it sows nothing, and one kernel computes all heads.
+    """
 
     config: ViTConfig
     ops: Ops
+    fused: bool = False
 
     def setup(self) -> None:
         self.qkv = Linear(3 * self.config.width, self.ops, self.config.qkv_bias)
@@ -52,7 +57,11 @@ class Attention(nn.Module):
         """
         n, c = x.shape
         d = c // self.config.heads
-        q, k, v = self.ops.split(self.qkv(x).reshape(n, 3, self.config.heads, d))
+        heads = self.qkv(x).reshape(n, 3, self.config.heads, d)
+        if self.fused:
+            q, k, v = (part[:, 0] for part in lax.split(heads, (1, 1, 1), axis=1))
+            return self.proj(fused_attention(q, k, v).reshape(n, c))
+        q, k, v = self.ops.split(heads)
 
         def scaled_scores(q: Array) -> Array:
             return self.ops.scores(q, k, d**-0.5)
@@ -92,16 +101,17 @@ class Block(nn.Module):
     """Pre-norm transformer block.
 
     Sows `input`, `normed` (norm1's output), `middle` (the residual stream after attention) and `output`, [n, c] each.
-    With a `token_slice`, `middle` and `output` are those tokens only, [r, c].
+    With a `token_slice`, `middle` and `output` are those tokens only, [r, c]. `fused`: see `Attention`.
     """
 
     config: ViTConfig
     ops: Ops = GRADIENT
+    fused: bool = False
 
     def setup(self) -> None:
         cfg, ops = self.config, self.ops
         self.norm1, self.norm2 = LayerNorm(cfg.norm_eps, ops), LayerNorm(cfg.norm_eps, ops)
-        self.attn, self.mlp = Attention(cfg, ops), Mlp(cfg, ops)
+        self.attn, self.mlp = Attention(cfg, ops, self.fused), Mlp(cfg, ops)
         if cfg.layer_scale:
             self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
 
@@ -249,12 +259,14 @@ class ViT(nn.Module):
 
     def _run_peeled_blocks(self, tokens: Tokens) -> Tokens:
         """Output of the last block at the tokens that the head reads, 0 elsewhere; that block is outside the loop."""
-        block, blocks = Block(self.config, self.ops, parent=None), self.blocks.variables["params"]
+        cfg, blocks = self.config, self.blocks.variables["params"]
+        fused = active_kernels().cudnn_attention and cudnn_takes(tokens.dtype, cfg.width // cfg.heads)
 
         def run_block(x: Tokens, number: Array | int, token_slice: slice | None = None) -> Any:
+            block = Block(cfg, self.ops, fused and token_slice is None, parent=None)
             return block.apply({"params": block_params(blocks, number)}, x, token_slice)
 
-        last, readout_slice = self.config.depth - 1, self.config.readout_slice
+        last, readout_slice = cfg.depth - 1, cfg.readout_slice
         tokens, _ = lax.scan(lambda x, number: (run_block(x, number), None), tokens, jnp.arange(last))
         return jnp.zeros_like(tokens).at[readout_slice].set(run_block(tokens, last, readout_slice))
 
