@@ -5,6 +5,7 @@ Speed and memory
     python -m benchmarks.table           prints stored results of speed, accelerator and tpu_compile as Markdown
     python -m benchmarks.accelerator     everything about a GPU or TPU in one run of at most eight minutes
     python -m benchmarks.tpu_compile     memory and communication of every method on a TPU, without a TPU
+    python -m benchmarks.gpu_compile     compile time and memory on an NVIDIA GPU, without a GPU
     python -m benchmarks.engine          the evaluation engine, and the compiled programs that it runs
     python -m benchmarks.fold_methods    all methods of the shared pass together, and transformer_mm alone
     python -m benchmarks.relevance       transformer_attribution and its implementations in PyTorch
