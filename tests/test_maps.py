@@ -159,6 +159,13 @@ def test_displayed_pixel_maps_saturate_at_a_percentile_of_the_magnitude():
     np.testing.assert_array_equal(np.asarray(maps.to_display(jnp.asarray(one_pixel), (40, 40))), one_pixel / 2)
 
 
+def test_displayed_pixel_map_with_a_nan_shows_nothing():
+    heatmap = np.asarray(noise((40, 40))).copy()
+    heatmap[3, 4] = np.nan
+    for signed in (False, True):
+        assert np.isnan(np.asarray(maps.to_display(jnp.asarray(heatmap), (40, 40), signed=signed))).all()
+
+
 def test_displayed_patch_maps_equal_those_of_metrics():
     heatmap = noise((5, 5))
     np.testing.assert_allclose(maps.to_display(heatmap, (40, 40)), to_pixels(heatmap, (40, 40)), atol=1e-6)

@@ -142,10 +142,23 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> Map:
     """
     upsampled = upsample(heatmap, size)
     if tuple(heatmap.shape) == tuple(size):
-        limit = jnp.percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
+        limit = _percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
         limit = jnp.where(limit > 0, limit, jnp.abs(upsampled).max())
         upsampled = jnp.clip(upsampled, -limit, limit)
     if not signed:
         return normalise(upsampled)
     largest = jnp.abs(upsampled).max()
     return upsampled / jnp.where(largest > 0, largest, 1)
+
+
+def _percentile(values: Array, percentile: float) -> Array:
+    """Percentile with linear interpolation; NaN if a value is NaN.
+
+    The rank is computed on the host: `jnp.percentile` computes it in float32 in some versions of JAX.
+    """
+    ordered = jnp.sort(values.ravel())
+    rank = percentile / 100 * (ordered.size - 1)
+    low = int(rank)
+    high = min(low + 1, ordered.size - 1)
+    inside = ordered[low] + (rank - low) * (ordered[high] - ordered[low])
+    return jnp.where(jnp.isnan(ordered[-1]), jnp.nan, inside)  # sorting puts NaN last
