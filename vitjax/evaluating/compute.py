@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vitjax.data.source import OK, Samples
@@ -29,8 +28,9 @@ from vitjax.execution.plan import plan_for
 from vitjax.execution.program_cache import ProgramCache
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import run_in_threads, worker_count
+from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
 from vitjax.explaining.inputs import id_seeds
-from vitjax.explaining.programs import compiled, image_keys
+from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import Request
 from vitjax.metrics.removal import wanted_ends
 from vitjax.rundir.manifest import versions
@@ -82,7 +82,16 @@ class Evaluator:
         self.halved: list[int] = []
         self.seconds: dict[str, list[float]] = {}
         self.programs = ProgramCache(self.devices)
-        self._results_lock, self._host_lock = threading.Lock(), threading.Lock()
+        self.runner = BatchRunner(
+            job.model,
+            job.requests,
+            job.seed,
+            params=self.params,
+            plan=self.plan,
+            place=self.devices.cut,
+            call=self._call,
+        )
+        self._results_lock = threading.Lock()
         self._active_threads = 1
         self._stop = threading.Event()  # set when a worker thread fails, so that the others end early
         self._map_metrics = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
@@ -133,18 +142,18 @@ class Evaluator:
         results = Results.blank(samples, len(self.job.requests))
         indices = np.flatnonzero([status == OK for status in samples.status])
         indices = self._select(samples, indices, results)
-        batches = list(self._batches(indices, self.batch))
-        count = self._active_threads = max(1, min(self.worker_count, len(batches)))
-        shares = [batches[thread::count] for thread in range(count)]
+        of_chunk = list(batches(indices, self.batch))
+        count = self._active_threads = max(1, min(self.worker_count, len(of_chunk)))
+        shares = [of_chunk[thread::count] for thread in range(count)]
         run_in_threads(lambda share: self._evaluate_batches(samples, share, results), shares, self._stop)
         if not len(indices):
             for name, shape in self._column_shapes().items():
                 results.columns[name] = np.full((*results.status.shape, *shape), np.nan)
         return results
 
-    def _evaluate_batches(self, samples: Samples, batches: Sequence[np.ndarray], results: Results) -> None:
+    def _evaluate_batches(self, samples: Samples, share: Sequence[np.ndarray], results: Results) -> None:
         dispatched: deque[tuple[np.ndarray, Any]] = deque()
-        for batch in batches:
+        for batch in share:
             dispatched.append((batch, self._dispatch(samples, batch)))
             if len(dispatched) == AHEAD:
                 self._fetch(*dispatched.popleft(), results)
@@ -156,7 +165,7 @@ class Evaluator:
         if not (self.job.only_correct or self.job.min_confidence):
             return indices
         selected = []
-        for batch in self._batches(indices, self.batch):
+        for batch in batches(indices, self.batch):
             x = self.inputs(samples, batch)
             logits, *_ = self._call(
                 "logits", compiled(self.model.config, (), self.plan), *self.arguments(samples, batch, x)
@@ -180,17 +189,16 @@ class Evaluator:
             is degenerate, is finite, raw maps or None).
         """
         x = self.inputs(samples, indices)
-        quick = tuple(method for method in self.job.requests if not method.method.slow)
         arguments = self.arguments(samples, indices, x)
-        logits, target, maps = self._call(("explain", quick), compiled(self.model.config, quick, self.plan), *arguments)
-        quick_maps = dict(zip(quick, maps, strict=True))
+        logits, target, maps = self.runner.quick_maps(*arguments[1:4])
+        quick_maps = dict(zip(self.runner.quick, maps, strict=True))
         program = curve_ends(self.model.config, self.model.preprocessing, self._endpoint_names, self.plan)
         ends = self._call("ends", program, self.params, x) if self._endpoint_names else {}
         shared = (
-            self.devices.cut(_take_padded(samples.masks, indices, self.batch)),
+            self.devices.cut(take_padded(samples.masks, indices, self.batch)),
             logits,
             target,
-            self.devices.cut(_take_padded(samples.labels, indices, self.batch)),
+            self.devices.cut(take_padded(samples.labels, indices, self.batch)),
             arguments[3],
             arguments[4],
             ends,
@@ -198,7 +206,11 @@ class Evaluator:
         predicted = self._call("predictions", predictions(self.model.dtype), logits)
         out: dict[str, Any] = {"prediction": (*predicted, target)}
         for number, method in enumerate(self.job.requests):
-            raw = quick_maps[method] if method in quick_maps else self._slow(method, samples, indices, target)
+            raw = (
+                quick_maps[method]
+                if method in quick_maps
+                else self._slow(method, x, arguments[3], target, len(indices))
+            )
             heatmaps = heat_maps(self.model.config.image_size, accumulation_dtype(self.model.dtype))
             heatmap = self._call(("heatmaps", raw.shape), heatmaps, raw)
             columns, degenerate, finite = self._metrics(self._map_metrics, None, x, raw, heatmap, shared)
@@ -225,62 +237,38 @@ class Evaluator:
             self.on_progress(len(indices))
             results.put_batch(indices, fetched, [method.label for method in self.job.requests])
 
-    def _slow(self, method: Request, samples: Samples, indices: np.ndarray, target: Any) -> Any:
-        """Maps of a slow method, which has its own programs and batch size; measures the time."""
+    def _slow(self, method: Request, x: Any, seeds: Any, target: Any, count: int) -> Any:
+        """Maps of a slow method for the first `count` images of a batch, padded again; measures the time."""
         started = time.perf_counter()
-        maps = self._slow_maps(method, samples, indices, target)
+        x, target, seeds = (np.asarray(array)[:count] for array in jax.device_get((x, target, seeds)))
+        size = max(1, self.per_device // 8) * len(self.devices)
+        maps = self.runner.slow_maps(method, x, target, seeds, batch_size=size)
         with self._results_lock:
             spent = self.seconds.setdefault(method.label, [0.0, 0])
             spent[0] += (time.perf_counter() - started) / self._active_threads
-            spent[1] += len(indices)
-        return self.devices.cut(_take_padded(maps, np.arange(len(indices)), self.batch))
+            spent[1] += count
+        return self.devices.cut(take_padded(maps, np.arange(count), self.batch))
 
-    def _slow_maps(self, method: Request, samples: Samples, indices: np.ndarray, target: Any) -> np.ndarray:
-        config, options = self.model.config, dict(method.options)
-        if method.method.explain_on_host is not None:
-            x = jax.device_get(self.inputs(samples, indices))[: len(indices)]
-            seeds = id_seeds([samples.ids[index] for index in indices])
-            keys = image_keys(jnp.uint32(self.job.seed), jnp.asarray(seeds))
-            targets = np.asarray(jax.device_get(target))[: len(indices)]
-            pixels = jnp.asarray(x)
-            with self._host_lock:  # one call uses all cores with its own processes
-                maps = method.method.explain_on_host(
-                    config, self.job.model.params, pixels, targets, keys=keys, on_progress=lambda count: None, **options
-                )
-            return np.asarray(maps, accumulation_dtype(self.model.dtype))
-        size = max(1, self.per_device // 8) * len(self.devices)
-        targets, parts = np.asarray(jax.device_get(target)), []
-        for start in range(0, len(indices), size):
-            part = indices[start : start + size]
-            params, x, _, seeds, seed = self.arguments(samples, part, self.inputs(samples, part, size), size)
-            part_targets = self.devices.cut(_take_padded(targets, np.arange(start, start + len(part)), size))
-            _, _, (maps,) = self._call(
-                ("explain", method, size), compiled(config, (method,), self.plan), params, x, part_targets, seeds, seed
-            )
-            parts.append(jax.device_get(maps)[: len(part)])
-        return np.concatenate(parts)
-
-    def inputs(self, samples: Samples, indices: np.ndarray, size: int | None = None) -> Any:
+    def inputs(self, samples: Samples, indices: np.ndarray) -> Any:
         """The model's input for the images at `indices` of a chunk, on the devices.
 
         Args:
             samples: the chunk.
             indices: [b], positions in the chunk.
-            size: batch size that the images are padded to; None: `batch`.
 
         Returns:
-            [size, H, W, 3], normalised, in the model's dtype.
+            [`batch`, H, W, 3], normalised, in the model's dtype.
         """
-        pixels = self.devices.cut(_take_padded(samples.pixels, indices, size or self.batch))
+        pixels = self.devices.cut(take_padded(samples.pixels, indices, self.batch))
         program = model_input(self.model.preprocessing, self.model.dtype)
         return self._call(("input", pixels.shape), program, pixels)
 
-    def arguments(self, samples: Samples, indices: np.ndarray, x: Any, size: int | None = None) -> tuple[Any, ...]:
+    def arguments(self, samples: Samples, indices: np.ndarray, x: Any) -> tuple[Any, ...]:
         """The arguments (params, x, targets, seeds, seed) of `explaining.programs.compiled`; see `inputs`."""
         targets = self.job.targets(samples.labels[indices])
         seeds = id_seeds([samples.ids[index] for index in indices])
-        positions, size = np.arange(len(indices)), size or self.batch
-        cut = self.devices.cut((_take_padded(targets, positions, size), _take_padded(seeds, positions, size)))
+        positions = np.arange(len(indices))
+        cut = self.devices.cut(tuple(take_padded(array, positions, self.batch) for array in (targets, seeds)))
         return self.params, x, *cut, np.uint32(self.job.seed)
 
     def _call(self, key: Any, program: Any, *arguments: Any) -> Any:
@@ -288,13 +276,3 @@ class Evaluator:
         if self._stop.is_set():
             raise RunError("stopped because another worker thread failed")
         return self.programs((key, self.per_device), program, *arguments)
-
-    @staticmethod
-    def _batches(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(indices), size):
-            yield indices[start : start + size]
-
-
-def _take_padded(array: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
-    """`array[indices]` padded to `size` entries with the last one, so that all batches have one shape."""
-    return array[indices[np.minimum(np.arange(size), len(indices) - 1)]]

@@ -8,24 +8,22 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.execution import compilation_cache
 from vitjax.execution.plan import active_plan
-from vitjax.execution.program import Program
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
+from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare
-from vitjax.explaining.programs import compiled, compiled_trace, image_keys, parallel_map_reduce
+from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Request, check_needs, request
 from vitjax.explaining.targets import resolve_targets
 from vitjax.layerwise.fold import SCORES, LayerTrace
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
-from vitjax.shapes import accumulation_dtype
 
 
 def explain(
@@ -165,11 +163,11 @@ def trace(
     model = model.at_size(batch.x.shape[1:3])
     config = transformer(model.config, "trace", model.name)
     program = compiled_trace(config, score, active_plan(config))
-    parts = []
     with jax.default_matmul_precision(model.precision):
-        for start in range(0, len(batch), batch_size):
-            indices = slice(start, start + batch_size)
-            parts.append(jax.device_get(program(model.params, batch.x[indices], targets[indices])))
+        parts = [
+            jax.device_get(program(model.params, batch.x[indices], targets[indices]))
+            for indices in batches(np.arange(len(batch)), batch_size)
+        ]
     stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return stacked._replace(params=model.params["blocks"])
 
@@ -185,80 +183,22 @@ def _compute(
 ) -> tuple[np.ndarray, np.ndarray, dict[Request, np.ndarray]]:
     """(logits, target, maps by request): one program for all quick methods, then each slow method on its own."""
     compilation_cache.enable()
-    quick = tuple(wanted for wanted in requests if not wanted.method.slow)
+    runner, seeds = BatchRunner(model, requests, seed), batch.seeds()
     on_progress = progress or (lambda count: None)
+    size, parts = min(batch_size, len(batch)), []
     with jax.default_matmul_precision(model.precision):
-        program = compiled(model.config, quick)
-        logits, target, quick_maps = _in_batches(program, model, batch, targets, seed, batch_size, on_progress)
-        maps = dict(zip(quick, quick_maps, strict=True))
-        for wanted in requests:
-            if wanted.method.slow:
-                compute = _slow_maps if wanted.method.explain_on_host is None else _host_maps
-                maps[wanted] = compute(model, wanted, batch, target, batch_size, seed, on_progress)
+        for indices in batches(np.arange(len(batch)), size):
+            results = runner.quick_maps(*(take_padded(array, indices, size) for array in (batch.x, targets, seeds)))
+            parts.append(jax.tree.map(partial(_first, count=len(indices)), jax.device_get(results)))
+            on_progress(len(indices))
+        logits, target, quick_maps = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        maps = dict(zip(runner.quick, quick_maps, strict=True))
+        slow_size = min(max(worker_count(), batch_size // 8), len(batch))
+        for wanted in runner.slow:
+            maps[wanted] = runner.slow_maps(
+                wanted, batch.x, target, seeds, batch_size=slow_size, on_progress=on_progress, divide_images=True
+            )
     return logits, target, maps
-
-
-def _slow_maps(
-    model: Model,
-    wanted: Request,
-    batch: Images,
-    targets: np.ndarray,
-    batch_size: int,
-    seed: int,
-    on_progress: OnProgress,
-) -> np.ndarray:
-    """Maps of one slow method, in smaller batches. Where there are fewer images than worker threads, the evaluations
-    of each image are divided among several threads."""
-    if len(batch) >= worker_count() or wanted.method.explain is None:
-        size = max(worker_count(), batch_size // 8)
-        program = compiled(model.config, (wanted,))
-        return _in_batches(program, model, batch, targets, seed, size, on_progress)[2][0]
-    images = list(zip(batch.x, targets, batch.seeds(), strict=True))
-    parallel = parallel_map_reduce(model.config, wanted, active_plan(model.config))
-    maps = parallel(model.params, images, np.uint32(seed))
-    on_progress(len(batch))
-    return maps
-
-
-def _host_maps(
-    model: Model,
-    wanted: Request,
-    batch: Images,
-    targets: np.ndarray,
-    batch_size: int,
-    seed: int,
-    on_progress: OnProgress,
-) -> np.ndarray:
-    """Maps of one method that runs on the host."""
-    assert wanted.method.explain_on_host is not None
-    keys = image_keys(jnp.uint32(seed), jnp.asarray(batch.seeds()))
-    images, options = jnp.asarray(batch.x, model.dtype), dict(wanted.options)
-    maps = wanted.method.explain_on_host(
-        model.config, model.params, images, targets, keys=keys, on_progress=on_progress, **options
-    )
-    return np.asarray(maps, accumulation_dtype(model.dtype))
-
-
-def _in_batches(
-    program: Program,
-    model: Model,
-    batch: Images,
-    targets: np.ndarray,
-    seed: int,
-    size: int,
-    on_progress: OnProgress,
-) -> Any:
-    """(logits, target, maps) of all images in batches of one shape: the last batch is padded with its last image."""
-    size, seeds = min(size, len(batch)), batch.seeds()
-    parts = []
-    for start in range(0, len(batch), size):
-        valid = min(size, len(batch) - start)
-        indices = np.minimum(np.arange(start, start + size), len(batch) - 1)
-        arguments = batch.x[indices], targets[indices], seeds[indices], np.uint32(seed)
-        results = jax.device_get(program(model.params, *arguments))
-        parts.append(jax.tree.map(partial(_first, count=valid), results))
-        on_progress(valid)
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:
