@@ -25,12 +25,12 @@ from vitjax.models.families import CNNS
 from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.rundir.manifest import model_record, open_directory, write_manifest
+from vitjax.rundir.manifest import model_record, output_directory, write_manifest
 
 
 @dataclass(frozen=True)
-class Run:
-    """Explanations of one command.
+class CommandResult:
+    """Explanations of one command, and where it writes them.
 
     explanations: by label, including `cnn_explanation`. out: directory to write to. options: settings for
     manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None.
@@ -126,11 +126,11 @@ def explain_images(
     progress: Progress,
     cnn: str | None = None,
     cnn_weights: str | None = None,
-) -> Run:
+) -> CommandResult:
     """Explain image files by several methods. All arguments are checked before the first map is computed.
 
     Args:
-        files: image files; those that cannot be decoded are skipped and recorded in `Run.images.skipped`.
+        files: image files; those that cannot be decoded are skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
         model, weights, dtype: as for `vitjax.load`.
         methods, target, batch_size, seed: as for `vitjax.explain_many`.
@@ -145,7 +145,7 @@ def explain_images(
 
     Raises:
         ImageError: no images given, a file does not exist, or none can be decoded.
-        OutputError: `out` cannot be written, or is not empty.
+        OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
     if not files:
@@ -155,30 +155,30 @@ def explain_images(
     if slow:
         costs = ", ".join(f"{wanted.label} ({wanted.method.cost} per image)" for wanted in slow)
         print(f"slow: {costs}", file=sys.stderr)
-    out = open_directory(out, overwrite=overwrite)
-    if cnn is not None and cnn not in CNNS:
-        raise unknown_name("CNN", cnn, CNNS)
-    loaded = load(model, weights, dtype=dtype)
-    loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
-    for wanted in requests:
-        check_needs(loaded, wanted)
-    images = prepare(loaded, list(files), skip_damaged=True)
-    for record in images.skipped:
-        print(f"skipped: {record['cause']}", file=sys.stderr)
-    resolve_targets(loaded, target, len(images))
-    total = len(images) * (passes(requests) + (loaded_cnn is not None))
-    if loaded_cnn is not None:
-        resolve_targets(loaded_cnn, target, len(images))
-    with progress(total, "images") as on_progress:
-        explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
-        explanations, cnn_explanation = explain(loaded, images, methods), None
+    with output_directory(out, overwrite=overwrite):
+        if cnn is not None and cnn not in CNNS:
+            raise unknown_name("CNN", cnn, CNNS)
+        loaded = load(model, weights, dtype=dtype)
+        loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
+        for wanted in requests:
+            check_needs(loaded, wanted)
+        images = prepare(loaded, list(files), skip_damaged=True)
+        for record in images.skipped:
+            print(f"skipped: {record['cause']}", file=sys.stderr)
+        resolve_targets(loaded, target, len(images))
+        total = len(images) * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:
-            cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources])
-            grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]
-            cnn_explanation = replace(grad_cam, label=f"{cnn} grad_cam")
-            explanations = {**explanations, cnn_explanation.label: cnn_explanation}
+            resolve_targets(loaded_cnn, target, len(images))
+        with progress(total, "images") as on_progress:
+            explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
+            explanations, cnn_explanation = explain(loaded, images, methods), None
+            if loaded_cnn is not None:
+                cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources])
+                grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]
+                cnn_explanation = replace(grad_cam, label=f"{cnn} grad_cam")
+                explanations = {**explanations, cnn_explanation.label: cnn_explanation}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
-    return Run(loaded, images, explanations, out, options, cnn_explanation)
+    return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from vitjax.cli.arguments import ImageFiles, Methods, Out, ProgressBar, method_r
 from vitjax.errors import VitjaxError
 
 if TYPE_CHECKING:
-    from vitjax.cli.explain import Run
+    from vitjax.cli.explain import CommandResult
 
 
 def explain(
@@ -228,7 +228,7 @@ def _explain_all(
     overwrite: bool,
     cnn: str | None = None,
     cnn_weights: str | None = None,
-) -> Run:
+) -> CommandResult:
     from vitjax.cli.explain import explain_images
 
     return explain_images(

@@ -6,6 +6,8 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,20 @@ def open_directory(path: Path, *, overwrite: bool) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
+
+
+@contextmanager
+def output_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """`open_directory`; if the block raises, a directory that was created here and is still empty is removed again."""
+    created = not path.exists()
+    open_directory(path, overwrite=overwrite)
+    try:
+        yield path
+    except BaseException:
+        if created:
+            with suppress(OSError):  # it contains files
+                path.rmdir()
+        raise
 
 
 def write_manifest(directory: Path, command: str, model: Model, options: dict[str, Any], **more: Any) -> Path:
