@@ -1,0 +1,78 @@
+"""Documentation is current: generated pages equal the docstrings, links lead to files and headings, tests exist."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from docs.generate import DOCS, pages
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*DOCS.glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    + [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+)
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+TEST = re.compile(r"tests/[\w/]+\.py::[\w:]+")
+
+
+@cache
+def generated() -> dict[str, str]:
+    return pages()
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@cache
+def names_of_tests(path: Path) -> set[str]:
+    """Names of the tests in a file, those in a class as "Class::test"."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = [(f"{node.name}::", node.body) for node in body if isinstance(node, ast.ClassDef)]
+    return {
+        prefix + node.name
+        for prefix, nodes in [("", body), *classes]
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+@pytest.mark.parametrize("name", ["methods.md", "metrics.md"])
+def test_generated_page_is_current(name):
+    assert (DOCS / name).read_text(encoding="utf-8") == generated()[name], "run python -m docs.generate"
+
+
+@pytest.mark.parametrize("name", ["methods.md", "metrics.md"])
+def test_every_option_and_argument_is_described(name):
+    assert [line for line in generated()[name].splitlines() if line.endswith("not described")] == []
+
+
+def test_every_test_that_the_page_of_failures_names_exists():
+    named = TEST.findall((DOCS / "failures.md").read_text(encoding="utf-8"))
+    assert len(named) > 100
+    absent = []
+    for each in dict.fromkeys(named):
+        path, _, test = each.partition("::")
+        if not (ROOT / path).is_file() or test not in names_of_tests(ROOT / path):
+            absent.append(each)
+    assert absent == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page):
+    broken = []
+    for link in LINK.findall(CODE.sub("`", page.read_text(encoding="utf-8"))):
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        if re.match(r"[a-z]+:", link):
+            continue
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
