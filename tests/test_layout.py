@@ -11,7 +11,8 @@ import vitjax
 ROOT = Path(__file__).parents[1]
 ORDER = (
     *("errors", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert", "models", "layerwise"),
-    *("methods", "metrics", "data", "plots", "explaining", "rundir", "report", "evaluating", "train", "cli"),
+    *("methods", "metrics", "data", "plots", "explaining", "verifying"),
+    *("rundir", "report", "evaluating", "train", "cli"),
 )
 """A module may import from its own package and from what stands before it."""
 ENTRY_POINTS = {"vitjax": "cli", "vitjax.__main__": "cli", "weights_convert.__main__": "cli"}
@@ -61,6 +62,25 @@ def test_no_module_leads_back_to_itself():
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_no_string_names_what_is_not_shipped(module):
+    """importlib.import_module("tests.x") would be an import that `imported` does not see."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            unshipped = node.value.split(".")[0] in ("tests", "benchmarks")
+            assert not unshipped, f"{module}, line {node.lineno}: {node.value!r} is not shipped"
+
+
+CALLS_WHAT_IT_VERIFIES = "vitjax.verifying.parity"
+
+
+@pytest.mark.parametrize("module", [module for module in NAMES if module.startswith("vitjax.verifying")])
+def test_formulas_share_no_code_with_methods(module):
+    if module != CALLS_WHAT_IT_VERIFIES:
+        foreign = {other for other in imported(module) if not other.startswith("vitjax.verifying.")}
+        assert foreign <= {"vitjax.errors", "vitjax.nn.vit_config"}
 
 
 @pytest.mark.parametrize("module", NAMES)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-HEAVY = ("torch", "timm", "matplotlib", "orbax", "optax", "huggingface_hub", "jinja2")
+HEAVY = ("torch", "timm", "networkx", "matplotlib", "orbax", "optax", "huggingface_hub", "jinja2")
 
 
 def output_of(code, **environment):
@@ -20,6 +20,20 @@ def output_of(code, **environment):
 def test_import_does_not_load_heavy_packages():
     loaded = output_of("import vitjax, sys; print(*sorted(sys.modules))").split()
     assert not [name for name in HEAVY if name in loaded]
+
+
+def test_help_does_not_load_what_is_optional():
+    code = """
+import sys
+from vitjax.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(*sorted(sys.modules))
+"""
+    loaded = output_of(code).splitlines()[-1].split()
+    assert "vitjax.cli.main" in loaded
+    assert not [name for name in ("torch", "timm", "networkx", "vitjax.verifying") if name in loaded]
 
 
 def test_compilation_cache_is_enabled_by_default_and_can_be_disabled(tmp_path):

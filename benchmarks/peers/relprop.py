@@ -5,8 +5,8 @@ transformer_attribution` time both, as "PyTorch, hooks, one image" and "PyTorch,
 
 `published` computes as the published implementation does: each linear layer is split into positive and negative weights
 and inputs, which autograd runs forward and backward twice, for α = 1 and for β = 0 (that half is computed and then
-multiplied by 0), and the gradient of the logit is also computed for the parameters. `lean` is `tests.oracles.relprop`,
-the same rules without these redundant operations.
+multiplied by 0), and the gradient of the logit is also computed for the parameters. `lean` is
+`vitjax.verifying.relprop`, the same rules without these redundant operations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tests.oracles.relprop import add, forward_block, join, propagate, safe, z_rule
+from vitjax.verifying.relprop import add, forward_block, join, propagate, safe, z_rule
 
 ALPHA, BETA = 1, 0
 

@@ -1,4 +1,4 @@
-"""Each method against its formula in numpy with whole n x n matrices (tests/oracles), on float64 arrays of jax.grad."""
+"""Each method against its formula on whole n x n matrices (vitjax.verifying), with float64 arrays of jax.grad."""
 
 import jax
 import jax.numpy as jnp
@@ -7,17 +7,18 @@ import pytest
 
 import vitjax
 from tests.cases import CASES, CONFIGS, case_id, tiny_images, tiny_model
-from tests.oracles.formulas import FORMULAS, NEEDS_RULES, RANDOM, FullGradient, Reading, Trace
 from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
 from vitjax.nn.vit import Block, ViT
+from vitjax.verifying.formulas import FORMULAS, NEEDS_RULES, RANDOM
+from vitjax.verifying.model_run import FullGradient, ModelRun, Trace
 
 pytestmark = pytest.mark.unoptimised
 
 TARGETS = [1, 4]
 
 
-class JaxWorld(Reading):
+class JaxRun(ModelRun):
     """Arrays from jax.grad of the flax modules. Only `trace` uses the shared pass, which tests/layerwise checks."""
 
     def __init__(self, model, image, target):
@@ -123,15 +124,15 @@ def test_methods_equal_their_formulas(name):
         model = tiny_model(name, np.float64)
         images = tiny_images(model, 2).astype(np.float64)
         # Slow methods do not depend on the family and run on one. The other methods of CASES are checked in
-        # tests/oracles/test_torch_parity.py and test_perturbation.py.
+        # tests/verifying/test_torch_parity.py and test_perturbation.py.
         with_formula = [case for case in CASES if case["method"] not in (*NEEDS_RULES, *RANDOM)]
         cases = [case for case in with_formula if name == "registers" or not METHODS[case["method"]].slow]
         explanations = vitjax.explain_many(model, images, cases, target=TARGETS)
-        worlds = [JaxWorld(model, image, target) for image, target in zip(images, TARGETS, strict=True)]
+        runs = [JaxRun(model, image, target) for image, target in zip(images, TARGETS, strict=True)]
         for case in cases:
             case_request = request(case)
-            for i, world in enumerate(worlds):
-                expected = FORMULAS[case_request.name](world, **dict(case_request.options))
+            for i, run in enumerate(runs):
+                expected = FORMULAS[case_request.name](run, **dict(case_request.options))
                 ours = explanations[case_request.label].maps[i].ravel()
                 scale = np.abs(expected).max()
                 # scipy's capacities are integers, so that flows are rounded to 1e-9 per edge.

@@ -10,12 +10,12 @@ import pytest
 
 import vitjax
 from tests.cases import CASES, CONFIGS, QUICK_CASES, case_id, tiny_batch, tiny_images, tiny_model
-from tests.oracles.formulas import FORMULAS, RANDOM
 from vitjax.explaining import programs
 from vitjax.explaining.programs import TRACES, image_key
 from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
 from vitjax.nn.vit import ViT
+from vitjax.verifying.formulas import FORMULAS, RANDOM
 
 pytestmark = pytest.mark.unoptimised
 

@@ -153,7 +153,7 @@ def verify(
         model: a timm name.
         weights: checkpoint; the model's default weights if not given.
         methods: names or "all"; their float32 maps are compared with the same formulas on PyTorch's gradients in
-            float64. Needs the tests/oracles of a source checkout.
+            float64 (pip install 'vitjax[verify]'). Methods that sample or optimise have no formula to compare with.
         images: number of random inputs.
         seed: seed of the inputs.
         tolerance: for methods, the largest max |difference| / max |reference| that passes.

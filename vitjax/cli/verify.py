@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from vitjax.errors import ConfigError
 from vitjax.explaining.requests import request
 from vitjax.models.families import CNNS
 from vitjax.models.load import BUNDLED, load
+from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
 
@@ -39,12 +39,11 @@ def verify_against_timm(
         The report as text, and whether the model (to the tolerance of `weights_convert.check`) and all methods pass.
 
     Raises:
-        ConfigError: the model is a ResNet or the bundled model, or methods are given and tests/oracles of the source
-            checkout cannot be imported.
+        ConfigError: the model is a ResNet or the bundled model, a method does not apply to the model, or networkx is
+            not installed, which the formula of `attention_flow` needs.
         WeightsError: PyTorch or timm is not installed, or the weights are unusable.
     """
     from weights_convert import check
-    from weights_convert.keys import to_state
     from weights_convert.load import read_state
 
     if name in CNNS:
@@ -54,28 +53,37 @@ def verify_against_timm(
     model = load(name, weights)
     state = read_state(Path(weights)) if weights is not None and Path(weights).is_file() else None
     block_parity = check.verify(model, name, state, images=images, seed=seed)
-    lines, passed = [str(block_parity)], block_parity.passed
-    if methods:
-        module = check.timm_peer(transformer(model.config, "verify", name), to_state({**model.params}), name)
-        x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
-        method_parity = _import_oracles().compare_methods(model, module, x, methods)
-        lines += ["", f"{'method, against float64':48s} {'max |Δ|':>10} {'relative':>10} {'Spearman':>10}"]
-        lines += [str(parity) for parity in method_parity]
-        ill_conditioned = {wanted.label for wanted in map(request, methods) if wanted.method.ill_conditioned}
-        if ill_conditioned:
-            lines.append(f"not judged, ill-conditioned in float32: {', '.join(sorted(ill_conditioned))}")
-        worst = max((parity.relative for parity in method_parity if parity.label not in ill_conditioned), default=0.0)
-        methods_pass = worst <= tolerance
-        verdict = "passed" if methods_pass else "FAILED"
-        lines.append(f"worst relative difference {worst:.2e}, tolerance {tolerance:.0e}: {verdict}")
-        passed = passed and methods_pass
-    return "\n".join(lines), passed
+    if not methods:
+        return str(block_parity), block_parity.passed
+    lines, methods_pass = _verify_methods(model, methods, images, seed, tolerance)
+    return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
-def _import_oracles() -> Any:
-    try:
-        return importlib.import_module("tests.oracles.parity")
-    except ImportError as error:
-        raise ConfigError(
-            f"--methods needs tests/oracles of a source checkout; run the command from its root ({error})"
-        ) from error
+def _verify_methods(
+    model: Model, methods: Sequence[dict[str, Any]], images: int, seed: int, tolerance: float
+) -> tuple[list[str], bool]:
+    """The part of the report on methods, and whether all pass. A NaN does not pass."""
+    from vitjax.verifying.parity import compare_methods, has_formula
+    from weights_convert import check
+    from weights_convert.keys import to_state
+
+    module = check.timm_peer(transformer(model.config, "verify", model.name), to_state({**model.params}), model.name)
+    x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
+    method_parity = compare_methods(model, module, x, methods)
+    lines = [f"{'method, against float64':48s} {'max |Δ|':>10} {'relative':>10} {'Spearman':>10}"]
+    lines += [str(parity) for parity in method_parity]
+    requests = [request(method) for method in methods]
+    ill_conditioned = {wanted.label for wanted in requests if wanted.method.ill_conditioned and has_formula(wanted)}
+    without_formula = {wanted.label for wanted in requests if not has_formula(wanted)}
+    if ill_conditioned:
+        lines.append(f"not judged, ill-conditioned in float32: {', '.join(sorted(ill_conditioned))}")
+    if without_formula:
+        lines.append(f"not compared, without a formula: {', '.join(sorted(without_formula))}")
+    judged = [parity.relative for parity in method_parity if parity.label not in ill_conditioned]
+    if not judged:
+        return lines, True
+    worst = float(np.max(judged))
+    passed = worst <= tolerance
+    verdict = "passed" if passed else "FAILED"
+    lines.append(f"worst relative difference {worst:.2e}, tolerance {tolerance:.0e}: {verdict}")
+    return lines, passed

@@ -1,38 +1,34 @@
 """Relevance propagation through a timm ViT in plain PyTorch, for one image.
 
 The forward pass is written without hooks, and the relevance rules are applied operation by operation. Written from the
-published formulas (METHODS.md: rules "zplus" and "original", conservative LRP, AttnLRP) and independent of
-vitjax.rules: a z-rule is the autograd of one operation, a modified gradient detaches parts of the model.
+published formulas (rules "zplus" and "original", see vitjax.rules.zplus and .lrp_original) and independent of
+vitjax.rules: a z-rule is the autograd of one operation.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
+
+from vitjax.nn.vit_config import ViTConfig
+from vitjax.verifying.model_run import Relevance
 
 EPSILON = 1e-9
 
 
-class Relevance(NamedTuple):
-    """Relevance of one image, and the gradient of the explained logit by attention."""
-
-    attention: np.ndarray  # [l, h, n, m]
-    tokens: np.ndarray  # [l, n, c], at the input of each block
-    pixels: np.ndarray  # [H, W, 3]
-    attention_grad: np.ndarray  # [l, h, n, m]
-
-
-def safe(a, b):
+def safe(a: Tensor, b: Tensor) -> Tensor:
     """a / b, with 0 where b is 0."""
     denominator = b.clamp(min=EPSILON) + b.clamp(max=EPSILON)
     denominator = denominator + (denominator == 0) * EPSILON
     return a / denominator * (b != 0)
 
 
-def z_rule(function, inputs, relevance):
+def z_rule(function: Callable[..., Tensor], inputs: Sequence[Tensor], relevance: Tensor) -> list[Tensor]:
     """Relevance of each input x of y = function(*inputs): R(x) = x * sum_y (dy/dx) R(y) / y."""
     inputs = [x.detach().requires_grad_() for x in inputs]
     with torch.enable_grad():
@@ -41,7 +37,7 @@ def z_rule(function, inputs, relevance):
     return [(x * g).detach() for x, g in zip(inputs, gradients, strict=True)]
 
 
-def linear(layer, x, relevance, rules):
+def linear(layer: Any, x: Tensor, relevance: Tensor, rules: str) -> Tensor:
     """Relevance of the input of a linear layer, from the products of inputs and weights of equal sign.
 
     "zplus" divides by the sum of all these products; "original" divides those of positive and of negative pairs each by
@@ -58,7 +54,7 @@ def linear(layer, x, relevance, rules):
     return up * (s_up @ w_up) + down * (s_down @ w_down)
 
 
-def add(a, b, relevance, rules):
+def add(a: Tensor, b: Tensor, relevance: Tensor, rules: str) -> tuple[Tensor, Tensor]:
     """Relevance of both summands of a + b; "zplus" rescales it so that it sums to that of the result."""
     a, b = z_rule(torch.add, (a, b), relevance)
     if rules == "zplus":
@@ -68,12 +64,14 @@ def add(a, b, relevance, rules):
     return a, b
 
 
-def join(x, *relevances):
+def join(x: Tensor, *relevances: Tensor) -> Tensor:
     """Relevance of a tensor that several operations use, from the relevance at each use."""
-    return x * sum(safe(relevance, x) for relevance in relevances)
+    return x * torch.stack([safe(relevance, x) for relevance in relevances]).sum(0)
 
 
-def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance:
+def propagate(
+    module: Any, config: ViTConfig, image: np.ndarray, target: int, rules: str, to_pixels: bool = True
+) -> Relevance:
     """Propagate the relevance of a logit to attention, tokens and pixels.
 
     Args:
@@ -85,45 +83,25 @@ def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance
         to_pixels: False stops at the tokens; `pixels` is then empty.
     """
     pixels = torch.as_tensor(np.array(image)).permute(2, 0, 1)[None]
-    patches = module.patch_embed(pixels)[0]
-    special = ("cls_token", "dist_token", "reg_token")
-    prefix = [getattr(module, name)[0] for name in special if getattr(module, name, None) is not None]
-    positions = module.pos_embed[0]
-    if config.position_on_prefix:
-        summands = torch.cat([*prefix, patches]), positions
-        tokens = summands[0] + positions
-    else:
-        summands = patches, positions
-        tokens = torch.cat([*prefix, patches + positions])
-    x = module.norm_pre(tokens)
-
+    summands, x = embed(module, config, pixels)
     records = []
     for block in module.blocks:
         records.append(forward_block(block, config, x))
         x = records[-1]["output"]
     normed = module.norm(x)
-    if config.distilled:
-        pooled = [module.fc_norm(normed[i]) for i in (0, 1)]
-        heads = [module.head, module.head_dist]
-    elif config.pool == "token":
-        pooled, heads = [module.fc_norm(normed[0])], [module.head]
-    else:
-        pooled, heads = [module.fc_norm(normed[config.prefix :].mean(0))], [module.head]
+    heads = [module.head, module.head_dist] if config.distilled else [module.head]
+    pools = pooling(config)
+    pooled = [module.fc_norm(pool(normed)) for pool in pools]
     outputs = [head(features) for head, features in zip(heads, pooled, strict=True)]
-    logits = sum(outputs) / len(outputs)
-    attentions = [record["attention"] for record in records]
-    gradients = torch.autograd.grad(logits[target], attentions)
+    logits = torch.stack(outputs).mean(0)
+    gradients = torch.autograd.grad(logits[target], [record["attention"] for record in records])
 
     with torch.no_grad():
         relevance = functional.one_hot(torch.tensor(target), len(logits)).to(logits)
-        parts = add(*outputs, relevance, rules) if config.distilled else [relevance]
-        at_pooled = [linear(h, f, r, rules) for h, f, r in zip(heads, pooled, parts, strict=True)]
-        if config.pool == "token":
-            at_tokens = torch.zeros_like(x)
-            for i, part in enumerate(at_pooled):
-                at_tokens[i] = z_rule(lambda t, i=i: t[i], [normed], part)[0][i]
-        else:
-            (at_tokens,) = z_rule(lambda t: t[config.prefix :].mean(0), [normed], at_pooled[0])
+        parts = add(outputs[0], outputs[1], relevance, rules) if config.distilled else (relevance,)
+        at_tokens = torch.zeros_like(x)
+        for head, pool, features, part in zip(heads, pools, pooled, parts, strict=True):
+            at_tokens += z_rule(pool, [normed], linear(head, features, part, rules))[0]
         at_attentions, at_inputs = [], []
         for block, record in zip(reversed(module.blocks), reversed(records), strict=True):
             at_attention, at_tokens = backward_block(block, record, at_tokens, rules)
@@ -137,13 +115,34 @@ def propagate(module, config, image, target, rules, to_pixels=True) -> Relevance
                 at_patches = add(*summands, at_tokens[config.prefix :], rules)[0]
             at_pixels = box(module.patch_embed.proj.weight, pixels, at_patches, config)[0].permute(1, 2, 0).numpy()
 
-    def stack(tensors):
+    def stack(tensors: Sequence[Tensor]) -> np.ndarray:
         return np.stack([tensor.detach().numpy() for tensor in tensors])
 
     return Relevance(stack(at_attentions[::-1]), stack(at_inputs[::-1]), at_pixels, stack(gradients))
 
 
-def forward_block(block, config, x):
+def embed(module: Any, config: ViTConfig, pixels: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The two summands of which one is the position embedding, and the tokens [n, c] that enter the first block."""
+    patches = module.patch_embed(pixels)[0]
+    special = ("cls_token", "dist_token", "reg_token")
+    prefix = [getattr(module, name)[0] for name in special if getattr(module, name, None) is not None]
+    positions = module.pos_embed[0]
+    if config.position_on_prefix:
+        summands = torch.cat([*prefix, patches]), positions
+        return summands, module.norm_pre(summands[0] + positions)
+    return (patches, positions), module.norm_pre(torch.cat([*prefix, patches + positions]))
+
+
+def pooling(config: ViTConfig) -> list[Callable[[Tensor], Tensor]]:
+    """For each head, the function from the tokens [n, c] to what the head reads, [c]."""
+    if config.distilled:
+        return [lambda tokens: tokens[0], lambda tokens: tokens[1]]
+    if config.pool == "token":
+        return [lambda tokens: tokens[0]]
+    return [lambda tokens: tokens[config.prefix :].mean(0)]
+
+
+def forward_block(block: Any, config: ViTConfig, x: Tensor) -> dict[str, Tensor]:
     """Activations of a block with input x [n, c], by name; "output" is the block's output."""
     n, c = x.shape
     attn, record = block.attn, {"input": x.detach()}
@@ -169,7 +168,7 @@ def forward_block(block, config, x):
     return record
 
 
-def backward_block(block, record, relevance, rules):
+def backward_block(block: Any, record: dict[str, Tensor], relevance: Tensor, rules: str) -> tuple[Tensor, Tensor]:
     """Relevance of a block's attention and of its input, from that of its output.
 
     Norms, activation, softmax, scale and LayerScale pass relevance through unchanged.
@@ -193,7 +192,7 @@ def backward_block(block, record, relevance, rules):
     return at_attention, join(values["input"], skip, branch)
 
 
-def box(weight, pixels, relevance, config):
+def box(weight: Tensor, pixels: Tensor, relevance: Tensor, config: ViTConfig) -> Tensor:
     """z^B-rule of the patch embedding: relevance of the pixels [1, 3, H, W].
 
     Args:
@@ -203,70 +202,15 @@ def box(weight, pixels, relevance, config):
         config: the ViTConfig.
     """
 
-    def convolve(x, w):
+    def convolve(x: Tensor, w: Tensor) -> Tensor:
         return functional.conv2d(x, w, stride=config.patch_size)
 
-    low, high = torch.full_like(pixels, pixels.min()), torch.full_like(pixels, pixels.max())
+    low, high = torch.full_like(pixels, pixels.min().item()), torch.full_like(pixels, pixels.max().item())
     up, down = weight.clamp(min=0), weight.clamp(max=0)
     relevance = relevance.T.reshape(1, -1, *config.grid)
     share = relevance / (convolve(pixels, weight) - convolve(low, up) - convolve(high, down) + EPSILON)
 
-    def back(w):
+    def back(w: Tensor) -> Tensor:
         return functional.conv_transpose2d(share, w, stride=config.patch_size)
 
     return pixels * back(weight) - low * back(up) - high * back(down)
-
-
-def modified_gradient(module, config, image, target, rule) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of the target's logit by tokens [n, c] and pixels [H, W, 3], with parts of the model held constant.
-
-    Args:
-        module: a timm VisionTransformer.
-        config: its ViTConfig.
-        image: normalised pixels [H, W, 3].
-        target: class index.
-        rule: "conservative", "conservative_identity" (the activation is z times a constant) or "attn_lrp" (also
-            products give half of the gradient to each factor, and attention is not held constant).
-    """
-    ratio, uniform = rule != "conservative", rule == "attn_lrp"
-
-    def half(x):
-        return (x + x.detach()) / 2
-
-    def norm(layer, x):
-        if not hasattr(layer, "weight"):
-            return x
-        std = (x.var(-1, unbiased=False, keepdim=True) + layer.eps).sqrt()
-        return (x - x.mean(-1, keepdim=True)) / std.detach() * layer.weight + layer.bias
-
-    def activate(act, z):
-        return z * (act(z) / z).detach() if ratio else act(z)
-
-    def attend(attn, x):
-        n, c = x.shape
-        q, k, v = attn.qkv(x).reshape(n, 3, config.heads, c // config.heads).permute(1, 2, 0, 3)
-        if uniform:
-            q, k, v = half(q), half(k), half(v)
-        attention = (q @ k.mT * (c // config.heads) ** -0.5).softmax(-1)
-        attention = half(attention) if uniform else attention.detach()
-        return attn.proj((attention @ v).transpose(0, 1).reshape(n, c))
-
-    def feed(mlp, x):
-        hidden = mlp.fc1(x)
-        if config.mlp == "swiglu":
-            gate, value = hidden.chunk(2, dim=-1)
-            return mlp.fc2(half(activate(mlp.act, gate)) * half(value))
-        return mlp.fc2(activate(mlp.act, hidden))
-
-    pixels = torch.as_tensor(np.array(image)).permute(2, 0, 1)[None].requires_grad_()
-    x = tokens = norm(module.norm_pre, module._pos_embed(module.patch_embed(pixels))[0])
-    for block in module.blocks:
-        x = x + block.ls1(attend(block.attn, norm(block.norm1, x)))
-        x = x + block.ls2(feed(block.mlp, norm(block.norm2, x)))
-    x = norm(module.norm, x)
-    if config.distilled:
-        logits = (module.head(x[0]) + module.head_dist(x[1])) / 2
-    else:
-        logits = module.head(norm(module.fc_norm, x[0] if config.pool == "token" else x[config.prefix :].mean(0)))
-    by_tokens, by_pixels = torch.autograd.grad(logits[target], (tokens, pixels))
-    return by_tokens.numpy(), by_pixels[0].permute(1, 2, 0).numpy()

@@ -4,16 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")  # before the oracles import it
+pytest.importorskip("torch")  # before vitjax.verifying.parity imports it
 
 import vitjax
 from tests.cases import CASES
 from tests.conftest import SHARED, needs_shared
-from tests.oracles.formulas import FORMULAS, NEEDS_RULES
-from tests.oracles.parity import compare_methods
 from tests.timm_peers import PEERS, build, random_images
 from vitjax.cli.main import main
 from vitjax.methods import METHODS
+from vitjax.verifying.formulas import FORMULAS, NEEDS_RULES
+from vitjax.verifying.parity import compare_methods
 
 pytestmark = pytest.mark.unoptimised
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from tests.oracles import relprop
-from tests.oracles.formulas import FullGradient, Reading, Trace
+from vitjax.nn.vit_config import ViTConfig
+from vitjax.verifying import modified_gradient, relprop
+from vitjax.verifying.model_run import FullGradient, ModelRun, Relevance, Trace
 
 LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
-class TorchRun(Reading):
-    """What `tests.oracles.formulas.ModelRun` describes, computed by PyTorch.
+class TorchRun(ModelRun):
+    """What formulas read, computed by PyTorch.
 
     Args:
         config: the ViTConfig of the model.
@@ -23,40 +27,33 @@ class TorchRun(Reading):
         target: class whose score is differentiated and explained.
     """
 
-    def __init__(self, config, module, image, target):
+    def __init__(self, config: ViTConfig, module: Any, image: np.ndarray, target: int) -> None:
         self.config, self.module, self.target = config, module.double().eval().requires_grad_(False), target
         self.image = np.asarray(image, np.float64)
-        self._relevance: dict[str, relprop.Relevance] = {}
+        self._relevance: dict[str, Relevance] = {}
         self.traces = {score: self.trace(self.image, score) for score in ("logit", "probability")}
 
-    def projection(self, layer):
+    def projection(self, layer: int) -> np.ndarray:
         return self.module.blocks[layer].attn.proj.weight.numpy().T
 
-    def layer_scale(self, layer):
+    def layer_scale(self, layer: int) -> np.ndarray:
         return self.module.blocks[layer].ls1.gamma.numpy()
 
-    def trace(self, image, score):
+    def trace(self, image: np.ndarray, score: str) -> Trace:
         records, _ = self._run(image, score)
+        arrays = {}
+        for name in Trace._fields:
+            tensors = [record[name.removesuffix("_grad")] for record in records]
+            arrays[name] = np.stack([_gradient(x) if name.endswith("_grad") else x.detach().numpy() for x in tensors])
+        return Trace(**{name: array[:, 0] for name, array in arrays.items()})
 
-        def stack(name, gradient=False):
-            tensors = [record[name].grad if gradient else record[name].detach() for record in records]
-            return np.stack([tensor[0].numpy() for tensor in tensors])
-
-        fields = [name for name in Trace._fields if not name.endswith("_grad")]
-        gradients = [name for name in Trace._fields if name.endswith("_grad")]
-        return Trace(
-            **{name: stack(name) for name in fields},
-            **{name: stack(name.removesuffix("_grad"), gradient=True) for name in gradients},
-        )
-
-    def residual_attention_grad(self):
-        """Gradient of the logit by attention, along skip connections and MLPs only (AG-CAM)."""
+    def residual_attention_grad(self) -> np.ndarray:
         records, _ = self._run(self.image, "logit", detach_attention_input=True)
-        return np.stack([record["attention"].grad[0].numpy() for record in records])
+        return np.stack([_gradient(record["attention"])[0] for record in records])
 
-    def local_attention_grad(self, layer, pool):
-        """Gradient of the logit that the head gives this layer's output, by this layer's attention (LeGrad)."""
-        module, record = self.module, {}
+    def local_attention_grad(self, layer: int, pool: str) -> np.ndarray:
+        module = self.module
+        record: dict[str, Tensor] = {}
         tokens = torch.from_numpy(self.traces["logit"].tokens[layer])[None].requires_grad_()
         output = self._block(module.blocks[layer], record, tokens)
         if pool == "cls":
@@ -66,29 +63,30 @@ class TorchRun(Reading):
             heads = [module.head] + ([module.head_dist] if self.config.distilled else [])
             logits = torch.stack([head(pooled) for head in heads]).mean(dim=0)
         logits[0, self.target].backward()
-        return record["attention"].grad[0].numpy()
+        return _gradient(record["attention"])[0]
 
-    def relevance(self, rules):
+    def relevance(self, rules: str) -> Relevance:
         if rules not in self._relevance:
             self._relevance[rules] = relprop.propagate(self.module, self.config, self.image, self.target, rules)
         return self._relevance[rules]
 
-    def modified_gradient(self, rule):
-        return relprop.modified_gradient(self.module, self.config, self.image, self.target, rule)
+    def modified_gradient(self, rule: str) -> tuple[np.ndarray, np.ndarray]:
+        return modified_gradient.modified_gradient(self.module, self.config, self.image, self.target, rule)
 
-    def score(self, image, score):
+    def score(self, image: np.ndarray, score: str) -> float:
         with torch.no_grad():
-            logits = self.module(torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None])[0]
+            logits = self.module(_pixels(image))[0]
         return float((logits if score == "logit" else logits.softmax(-1))[self.target])
 
-    def image_gradient(self, image, score):
+    def image_gradient(self, image: np.ndarray, score: str) -> np.ndarray:
         _, pixels = self._run(image, score)
-        return pixels.grad[0].permute(1, 2, 0).numpy()
+        return _gradient(pixels)[0].transpose(1, 2, 0)
 
-    def full_gradient(self, score):
-        outputs, hooks = [], []
+    def full_gradient(self, score: str) -> FullGradient:
+        outputs: list[tuple[Any, Tensor]] = []
+        hooks = []
 
-        def store(layer, _inputs, output):
+        def store(layer: Any, _inputs: Any, output: Tensor) -> None:
             output.retain_grad()
             outputs.append((layer, output))
 
@@ -106,21 +104,23 @@ class TorchRun(Reading):
         biases = []
         for layer, output in outputs:
             if layer.bias is not None:
-                gradient = output.grad[0]
+                gradient = _gradient(output)[0]
                 if gradient.ndim == 3:  # the patch embedding is a convolution: [c, h, w]
-                    gradient = gradient.flatten(1).T
-                biases.append((layer.bias.detach().numpy(), gradient.numpy()))
-        image_grad = pixels.grad[0].permute(1, 2, 0).numpy()
-        return FullGradient(image_grad, positions.detach()[0].numpy(), positions.grad[0].numpy(), biases)
+                    gradient = gradient.reshape(len(gradient), -1).T
+                biases.append((layer.bias.detach().numpy(), gradient))
+        image_grad = _gradient(pixels)[0].transpose(1, 2, 0)
+        return FullGradient(image_grad, positions.detach()[0].numpy(), _gradient(positions)[0], biases)
 
-    def _run(self, image, score, detach_attention_input=False):
+    def _run(
+        self, image: np.ndarray, score: str, detach_attention_input: bool = False
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
         """Run an image forward and backward.
 
         Returns:
             Activations of each block, with gradients; and the pixels [1, 3, H, W], with gradients.
         """
-        records = [{} for _ in self.module.blocks]
-        pixels = torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None].requires_grad_()
+        records: list[dict[str, Tensor]] = [{} for _ in self.module.blocks]
+        pixels = _pixels(image).requires_grad_()
         originals = [block.forward for block in self.module.blocks]
         try:
             for block, record in zip(self.module.blocks, records, strict=True):
@@ -133,10 +133,10 @@ class TorchRun(Reading):
         value[0, self.target].backward()
         return records, pixels
 
-    def _block(self, block, record, x, detach=False, **_unused):
+    def _block(self, block: Any, record: dict[str, Tensor], x: Tensor, detach: bool = False, **_unused: Any) -> Tensor:
         """timm's pre-norm block, written step by step so that every activation retains its gradient in `record`."""
 
-        def store(name, tensor):
+        def store(name: str, tensor: Tensor) -> Tensor:
             if tensor.requires_grad:
                 tensor.retain_grad()
             record[name] = tensor
@@ -148,7 +148,7 @@ class TorchRun(Reading):
         middle = store("middle", x + block.ls1(attended))
         return store("output", middle + block.ls2(block.mlp(block.norm2(middle))))
 
-    def _attention(self, attn, store, x):
+    def _attention(self, attn: Any, store: Callable[[str, Tensor], Tensor], x: Tensor) -> Tensor:
         b, n, c = x.shape
         heads = self.config.heads
         q, k, v = attn.qkv(x).reshape(b, n, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
@@ -159,3 +159,13 @@ class TorchRun(Reading):
         attention = store("attention", scores.softmax(dim=-1))
         values = store("values", v)
         return attn.proj((attention @ values).transpose(1, 2).reshape(b, n, c))
+
+
+def _pixels(image: np.ndarray) -> Tensor:
+    """An image [H, W, 3] as a new tensor [1, 3, H, W]."""
+    return torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None]
+
+
+def _gradient(tensor: Tensor) -> np.ndarray:
+    assert tensor.grad is not None
+    return tensor.grad.numpy()

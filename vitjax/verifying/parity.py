@@ -1,0 +1,79 @@
+"""Compares vitjax's maps with the formulas evaluated on PyTorch's arrays, method by method. Needs PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from vitjax.explaining.requests import Request, request
+from vitjax.explaining.run import explain_many
+from vitjax.models.model import Model
+from vitjax.nn.network import transformer
+from vitjax.verifying.formulas import FORMULAS
+from vitjax.verifying.torch_run import TorchRun
+
+
+@dataclass(frozen=True)
+class MethodParity:
+    """Differences of one method, each the worst over the images. A difference is NaN if a map has a NaN."""
+
+    label: str
+    absolute: float  # max |vitjax - PyTorch|
+    relative: float  # absolute / max |PyTorch|
+    spearman: float  # the lowest rank correlation; NaN where a map is constant
+
+    def __str__(self) -> str:
+        return f"{self.label:48s} {self.absolute:10.2e} {self.relative:10.2e} {self.spearman:10.6f}"
+
+
+def has_formula(wanted: Request) -> bool:
+    """Whether a request can be compared.
+
+    Methods that sample or optimise, methods that users registered, and the adaptive quadrature have no formula.
+    """
+    return wanted.name in FORMULAS and dict(wanted.options).get("quadrature") != "adaptive"
+
+
+def compare_methods(
+    model: Model, module: Any, images: np.ndarray, methods: Sequence[str | dict[str, Any]], target: Any = None
+) -> list[MethodParity]:
+    """Compare methods with their formulas on PyTorch's arrays.
+
+    Args:
+        model: a `vitjax.Model`; a ViT.
+        module: the timm module with the model's weights; it is converted to float64.
+        images: normalised pixels [b, H, W, 3].
+        methods: names or requests, as for `vitjax.explain_many`. Those without a formula are skipped.
+        target: class or classes to explain, as for `vitjax.explain_many`.
+
+    Returns:
+        One entry per request that has a formula.
+
+    Raises:
+        ConfigError: the model is not a transformer, a method does not apply to it, or networkx, which the formula of
+            `attention_flow` needs, is not installed.
+
+    Cost: for each image, two forwards and backwards of the module in float64, and what the formulas add.
+    """
+    config = transformer(model.config, "the comparison", model.name)
+    comparable = [item for item in methods if has_formula(request(item))]
+    if not comparable:
+        return []
+    explanations = explain_many(model, images, comparable, target)
+    targets = next(iter(explanations.values())).target
+    runs = [TorchRun(config, module, x, int(k)) for x, k in zip(images, targets, strict=True)]
+    parities = []
+    for wanted in map(request, comparable):
+        ours = [m.ravel() for m in explanations[wanted.label].maps]
+        theirs = [FORMULAS[wanted.name](run, **dict(wanted.options)) for run in runs]
+        pairs = list(zip(ours, theirs, strict=True))
+        differences = np.array([np.abs(a - b).max() for a, b in pairs])
+        scales = np.array([np.abs(b).max() or 1.0 for _, b in pairs])
+        ranks = [spearmanr(a, b).statistic if np.ptp(b) else np.nan for a, b in pairs]
+        absolute, relative = float(differences.max()), float((differences / scales).max())
+        parities.append(MethodParity(wanted.label, absolute, relative, float(np.min(ranks))))
+    return parities
