@@ -64,24 +64,6 @@ def test_collected_trace_equals_grad_through_scanned_model(name):
             np.testing.assert_allclose(ours[0], theirs, atol=2e-5 * scale, rtol=0)
 
 
-def test_attention_is_a_distribution_and_layers_chain():
-    model = tiny_model("registers")
-    trace = vitjax.trace(model, tiny_images(model, 1))
-    np.testing.assert_allclose(trace.attention.sum(-1), 1, atol=1e-6)
-    np.testing.assert_array_equal(trace.layer[0], [0, 1, 2])
-    np.testing.assert_allclose(trace.tokens[:, 1:], trace.output[:, :-1], atol=1e-6)
-    np.testing.assert_allclose(trace.tokens_grad[:, 1:], trace.output_grad[:, :-1], atol=1e-6)
-
-
-def test_trace_without_a_score_holds_the_same_and_no_gradients():
-    model = tiny_model("plain")
-    images = tiny_images(model, 1)
-    full, bare = vitjax.trace(model, images), vitjax.trace(model, images, score=None)
-    assert bare.attention_grad is None and bare.tokens_grad is None
-    np.testing.assert_allclose(bare.attention, full.attention, atol=1e-6)
-    np.testing.assert_allclose(bare.output, full.output, atol=1e-5)
-
-
 def test_fused_and_observed_forward_agree():
     model = tiny_model("plain")
     image = tiny_images(model, 1)[0]

@@ -1,0 +1,40 @@
+"""`vitjax.plots` in use: an overlay, a grid of methods, a file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.plots.test_figures import blob, photo, texts
+from vitjax import maps, plots
+
+
+def test_an_overlay_is_most_colourful_where_relevance_is_highest():
+    image, relevance = photo(), blob()
+    heat = np.asarray(maps.to_display(relevance, (96, 96)))
+    laid = np.asarray(plots.overlay(image, heat), float)
+    changed = np.abs(laid - np.asarray(plots.overlay(image, 0 * heat), float)).sum(axis=-1)
+    assert changed[heat > 0.9].mean() > 2 * changed[(heat > 0.1) & (heat < 0.3)].mean()
+    assert changed[heat < 0.01].max() <= 3
+    with pytest.raises(ValueError, match=r"heat must lie in \[0, 1\]"):
+        plots.overlay(image, 2 * heat)
+
+
+def test_the_colour_of_an_overlay_is_the_sign_of_relevance():
+    image, heat = photo(), np.zeros((96, 96), np.float32)
+    heat[:, :48], heat[:, 48:] = -1, 1
+    laid = np.asarray(plots.overlay(image, heat, signed=True), float)
+    red_minus_blue = laid[..., 0] - laid[..., 2]
+    assert red_minus_blue[:, :48].mean() < -20 and red_minus_blue[:, 48:].mean() > 20
+
+
+def test_a_grid_of_methods_names_them_and_stamps_maps_without_information(tmp_path):
+    images = [photo(seed=0), photo(seed=1)]
+    shown = {"rollout": [blob(seed=0), blob(seed=1)], "flat": [np.zeros((14, 14)), np.full((14, 14), np.nan)]}
+    figure = plots.comparison_grid(images, shown, row_labels=["a cat", "a dog"])
+    words = [text.get_text() for text in texts(figure)]
+    assert {"photo", "rollout", "flat", "a cat", "a dog"} <= set(words)
+    assert words.count("degenerate") == words.count("not finite") == 1
+    (written,) = plots.save(figure, tmp_path / "figures" / "grid")
+    with Image.open(written) as saved:
+        assert written.name == "grid.png" and np.asarray(saved.convert("L")).std() > 20
+        assert saved.size == tuple(round(150 * inches) for inches in figure.get_size_inches())
