@@ -16,13 +16,14 @@ import numpy as np
 from vitjax.shapes import Array, Bool, Float, at_least_float32
 
 Map = Float[Array, "height width"]
+PixelMap = Float[Array, "pixel_height pixel_width"]
 Size = tuple[int, int]
 
 ROUNDING = 4.0
 """A map whose range is at most this many ulps of its largest magnitude is constant up to rounding."""
 
 
-def upsample(heatmap: Map, size: Size) -> Map:
+def upsample(heatmap: Map, size: Size) -> PixelMap:
     """Bilinear resampling with half-pixel centres and clamped borders.
 
     Output pixel i samples the input at (i + 1/2) * h/H - 1/2, as PyTorch's `interpolate(mode="bilinear",
@@ -56,7 +57,7 @@ def upsample(heatmap: Map, size: Size) -> Map:
     return heatmap
 
 
-def is_degenerate(heatmap: Map) -> Bool[Array, ""]:
+def is_degenerate(heatmap: Float[Array, "*any"]) -> Bool[Array, ""]:
     """Whether the map carries no information: all zero, constant up to rounding, or not finite.
 
     Args:
@@ -93,7 +94,7 @@ def normalise(heatmap: Map) -> Map:
     return jnp.where(jnp.isfinite(low) & jnp.isfinite(high), jnp.where(flat, 0, scaled), jnp.nan)
 
 
-def to_pixels(heatmap: Map, size: Size) -> Map:
+def to_pixels(heatmap: Map, size: Size) -> PixelMap:
     """The map H that metrics use: upsampled to pixels, then min-max scaled.
 
     Args:
@@ -122,7 +123,7 @@ DISPLAY_PERCENTILE = 99.0
 """Overlays of pixel-level maps saturate at this percentile of the map's magnitude."""
 
 
-def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> Map:
+def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
     """The map that overlays show; metrics use `to_pixels`.
 
     Unsigned maps are min-max scaled as in `to_pixels`; signed maps are divided by their largest magnitude, so that 0

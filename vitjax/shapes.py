@@ -2,18 +2,23 @@
 
 b image   l layer   h head   n query token   m key token   r some query tokens   d head dim   c width
 k class
+
+The tests check these shapes at run time (jaxtyping's option in pyproject.toml): within a call, a letter is one number.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
 if TYPE_CHECKING:
+    from jax import Array
     from jaxtyping import Bool, Float, Int, PyTree
 else:
+    Array = jax.Array | np.ndarray
     try:
         from jaxtyping import Bool, Float, Int, PyTree
     except ModuleNotFoundError:  # shapes are then documentation alone
@@ -26,7 +31,9 @@ else:
 
 Image = Float[Array, "height width 3"]  # normalised pixels
 Tokens = Float[Array, "n c"]
+SomeTokens = Float[Array, "r c"]
 Heads = Float[Array, "h n d"]
+Values = Float[Array, "h m d"]  # of the key tokens
 Attention = Float[Array, "h n m"]  # after softmax: every row sums to 1
 Attended = Float[Array, "h r m"]  # its rows for some queries, or their gradient
 Square = Float[Array, "n m"]
@@ -35,6 +42,8 @@ Logits = Float[Array, " k"]
 Scalar = Float[Array, ""]
 Target = Int[Array, ""]
 Params = PyTree[Float[Array, "..."]]
+if not TYPE_CHECKING:
+    Target = Target | int  # a Python integer works wherever nothing indexes it
 
 
 def at_least_float32(x: Array) -> Array:
@@ -66,9 +75,11 @@ __all__ = [
     "PyTree",
     "Row",
     "Scalar",
+    "SomeTokens",
     "Square",
     "Target",
     "Tokens",
+    "Values",
     "accumulation_dtype",
     "at_least_float32",
     "ceil_div",

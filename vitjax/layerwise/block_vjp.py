@@ -14,7 +14,7 @@ from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Params, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Params, SomeTokens, Target, Tokens, at_least_float32
 
 
 class PassContext(NamedTuple):
@@ -125,7 +125,9 @@ def _linearised(
     block_vjps: dict[Ops, BlockVJP] = {}
     for ops, stages in context.models.items():
 
-        def add_attention(offsets: Any, skip: Tokens, normed: Tokens, stages: Stages = stages) -> tuple[Tokens, Any]:
+        def add_attention(
+            offsets: Any, skip: Tokens, normed: Tokens, stages: Stages = stages
+        ) -> tuple[SomeTokens, Any]:
             return stages.add_attention(params, offsets, skip, normed, token_slice, residuals.precomputed)
 
         def add_mlp(offsets: Any, skip: Tokens, normed: Tokens, stages: Stages = stages) -> Tokens:
@@ -167,8 +169,8 @@ def bare_trace(number: Array, params: Params, activations: Activations) -> Layer
 def _gradients(
     tokens_grad: Tokens,
     normed_grad: Tokens,
-    middle_grad: Tokens,
-    output_grad: Tokens,
+    middle_grad: SomeTokens,
+    output_grad: SomeTokens,
     attn: Mapping[str, Any],
     mlp: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def _traces_of_slices(
         _, transform_vjp = jax.vjp(partial(model.transform, params), activations.middle[token_slice])
         (middle_grad,) = transform_vjp(cotangent)
 
-        def from_attention(attention: Array, token_slice: slice = token_slice) -> Tokens:
+        def from_attention(attention: Array, token_slice: slice = token_slice) -> SomeTokens:
             return model.from_attention(params, activations.tokens[token_slice], attention, activations.attn["values"])
 
         _, attention_vjp = jax.vjp(from_attention, activations.attn["attention"][:, token_slice])

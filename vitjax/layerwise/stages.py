@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vitjax.nn.ops import Ops
 from vitjax.nn.vit import Block, ViT
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attended, Heads, Image, Logits, Params, Tokens
+from vitjax.shapes import Attended, Image, Logits, Params, SomeTokens, Tokens, Values
 
 TokenSlice = slice | None  # None: all
 Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
@@ -41,11 +41,11 @@ class Stages(NamedTuple):
     embed: Callable[[Params, Any, Image], Tokens]
     block: Callable[[Params, Tokens, TokenSlice], tuple[Tokens, Tokens, Precomputed]]
     before_attention: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
-    add_attention: Callable[[Params, Any, Tokens, Tokens, TokenSlice, Precomputed], tuple[Tokens, Any]]
+    add_attention: Callable[[Params, Any, Tokens, Tokens, TokenSlice, Precomputed], tuple[SomeTokens, Any]]
     before_mlp: Callable[[Params, Tokens], tuple[Tokens, Tokens]]
     add_mlp: Callable[[Params, Any, Tokens, Tokens, Precomputed], Tokens]
     transform: Callable[[Params, Tokens], Tokens]
-    from_attention: Callable[[Params, Tokens, Attended, Heads], Tokens]
+    from_attention: Callable[[Params, SomeTokens, Attended, Values], SomeTokens]
     classify: Callable[..., Logits]
     embed_zeros: Any
     zeros: Callable[[TokenSlice], tuple[Any, Any]]
@@ -78,7 +78,7 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         normed: Tokens,
         token_slice: TokenSlice,
         precomputed: Precomputed,
-    ) -> tuple[Tokens, Any]:
+    ) -> tuple[SomeTokens, Any]:
         middle, state = block.apply(
             variables(params, perturbations, precomputed),
             *(skip, normed, token_slice),

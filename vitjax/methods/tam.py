@@ -12,7 +12,7 @@ from vitjax.layerwise.run import backward_fold, last_attention_gradient
 from vitjax.methods.building_blocks import checked_layer, patch_map, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attention, Image, Params, Target
+from vitjax.shapes import Array, Image, Params, Row, Square, Target
 
 
 def tam(
@@ -54,7 +54,9 @@ def tam(
     Differs from reference: nothing. The authors' code has no factor (x - baseline) either.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="tam", steps=50)`
+        >>> maps = vitjax.explain(model, image, method="tam", steps=5).maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
     del key
     if steps < 1:
@@ -63,7 +65,7 @@ def tam(
     readout = config.readout_weights()
     last = config.depth - 1
 
-    def step(v: Array, attention: Attention, layer: Array) -> Any:
+    def step(v: Row, attention: Square, layer: Array) -> Any:
         chained = jnp.where(layer >= start, v @ attention + v, v)
         return jnp.where(layer == last, readout @ attention, chained)
 

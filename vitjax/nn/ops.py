@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.nn.kernels import active_kernels
-from vitjax.shapes import at_least_float32
-
-Array = jax.Array
+from vitjax.shapes import Array, at_least_float32
 
 
 class OpWithRule:

@@ -7,6 +7,7 @@ which are stored as parameters. Parameters have torchvision's names (`conv1`, `b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ STATISTICS = ("mean", "var")
 """Parameters of a batch norm that are running statistics; the other parameters are trained."""
 
 Features = Float[Array, "down across c"]
+NewFeatures = Float[Array, "new_down new_across new_c"]  # after a stride, which also changes the channels
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ResNetConfig:
         ConfigError: `depths` or `image_size` is out of range.
     """
 
-    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    depths: tuple[int, ...] = (3, 4, 6, 3)
     width: int = 64
     num_classes: int = 1000
     image_size: tuple[int, int] = (224, 224)
@@ -74,7 +76,7 @@ class ResNetConfig:
         """Number of channels of the last stage."""
         return EXPANSION * self.width << 3
 
-    def at_size(self, image_size: tuple[int, int]) -> ResNetConfig:
+    def at_size(self, image_size: Sequence[int]) -> ResNetConfig:
         """The same architecture at another image size, (height, width) in pixels.
 
         Raises:
@@ -120,7 +122,7 @@ class Bottleneck(nn.Module):
     eps: float
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features) -> NewFeatures:
         features = EXPANSION * self.width
         y = nn.relu(BatchNorm(self.eps, name="bn1")(_conv(self.width, 1, name="conv1")(x)))
         y = nn.relu(BatchNorm(self.eps, name="bn2")(_conv(self.width, 3, self.stride, name="conv2")(y)))
@@ -136,7 +138,7 @@ class Stage(nn.Module):
     number: int
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features) -> NewFeatures:
         for block in range(self.config.depths[self.number]):
             first = block == 0
             stride = 2 if first and self.number else 1
@@ -172,7 +174,7 @@ class ResNet(nn.Module):
         """Logits [k] of a normalised image [H, W, 3]; the pooled features [32 · width] if the model has no head."""
         return self.from_stage(3, self.stages(image)[3])
 
-    def stages(self, image: Image) -> tuple[Features, Features, Features, Features]:
+    def stages(self, image: Image) -> tuple[Array, Array, Array, Array]:
         """Outputs [h, w, c] >= 0 of layer1 to layer4, after their last ReLU.
 
         They have 4, 8, 16 and 32 · width channels and 1/4, 1/8, 1/16 and 1/32 of the image's resolution, rounded up.

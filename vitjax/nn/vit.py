@@ -19,13 +19,13 @@ from vitjax.nn.kernels import active_kernels, cudnn_takes, fused_attention
 from vitjax.nn.layers import LayerNorm, LayerScale, Linear, sow_intermediate
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attended, Heads, Image, Logits, Params, Row, Tokens
+from vitjax.shapes import Array, Attended, Image, Logits, Params, Row, SomeTokens, Tokens, Values
 
 COLLECTIONS: dict[Any, Any] = {"params": 0, "intermediates": 0, "perturbations": 0}
 """Every collection of a scanned block, with its layer axis. If one is missing, its gradients are 0 without an error."""
 
 
-def block_params(blocks: Params, number: jax.Array | int) -> Params:
+def block_params(blocks: Params, number: Array | int) -> Params:
     """Parameters of one block, from those of all blocks stacked over layers.
 
     The index is dynamic for a Python integer, too, because a static slice of the stack would copy the parameters.
@@ -50,7 +50,7 @@ class Attention(nn.Module):
         self.qkv = Linear(3 * self.config.width, self.ops, self.config.qkv_bias)
         self.proj = Linear(self.config.width, self.ops)
 
-    def __call__(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+    def __call__(self, x: Tokens, token_slice: slice | None = None) -> SomeTokens:
         """Output at all tokens [n, c], or at the query tokens `token_slice` only [r, c].
 
         Scores and attention are sown for all query tokens in both cases.
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         sow_intermediate(self, "values", v)
         return self.mix(attention, v)
 
-    def mix(self, attention: Attended, values: Heads) -> Tokens:
+    def mix(self, attention: Attended, values: Values) -> SomeTokens:
         """Output [r, c] at some query tokens: attention [h, r, m] times values [h, m, d], projected."""
         context = self.ops.matmul(attention, values).transpose(1, 0, 2)
         return self.proj(context.reshape(context.shape[0], -1))
@@ -115,15 +115,15 @@ class Block(nn.Module):
         if cfg.layer_scale:
             self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
 
-    def __call__(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+    def __call__(self, x: Tokens, token_slice: slice | None = None) -> SomeTokens:
         return self.transform(self.attend(x, token_slice))
 
-    def halves(self, x: Tokens, token_slice: slice | None = None) -> tuple[Tokens, Tokens]:
+    def halves(self, x: Tokens, token_slice: slice | None = None) -> tuple[SomeTokens, SomeTokens]:
         """The residual stream after attention, and the block's output."""
         middle = self.attend(x, token_slice)
         return middle, self.transform(middle)
 
-    def attend(self, x: Tokens, token_slice: slice | None = None) -> Tokens:
+    def attend(self, x: Tokens, token_slice: slice | None = None) -> SomeTokens:
         """The residual stream after attention, at all tokens [n, c] or at `token_slice` only [r, c]."""
         return self.add_attention(*self.before_attention(x), token_slice)
 
@@ -139,11 +139,11 @@ class Block(nn.Module):
         sow_intermediate(self, "normed", normed)
         return skip, normed
 
-    def add_attention(self, skip: Tokens, normed: Tokens, token_slice: slice | None = None) -> Tokens:
+    def add_attention(self, skip: Tokens, normed: Tokens, token_slice: slice | None = None) -> SomeTokens:
         """The residual stream after attention, from the results of `before_attention`."""
         return self._add_attention(skip if token_slice is None else skip[token_slice], self.attn(normed, token_slice))
 
-    def from_attention(self, skip: Tokens, attention: Attended, values: Heads) -> Tokens:
+    def from_attention(self, skip: SomeTokens, attention: Attended, values: Values) -> SomeTokens:
         """The residual stream [r, c] after attention at some tokens.
 
         Args:
@@ -175,6 +175,11 @@ class ViT(nn.Module):
     """The whole model: image -> `embed` -> blocks -> `classify` -> logits.
 
     `embed` and `classify` can be called by themselves, so that the shared pass can run the blocks between them.
+
+    Example:
+        >>> forward = jax.jit(vitjax.ViT(model.config).apply)
+        >>> forward({"params": model.params}, model.preprocess(image)[0]).shape
+        (10,)
     """
 
     config: ViTConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -42,6 +43,11 @@ class ViTConfig:
 
     Raises:
         ConfigError: the values do not fit together.
+
+    Example:
+        >>> config = vitjax.ViTConfig(width=64, depth=2, heads=2, mlp_dim=128, patch_size=8, image_size=(32, 32))
+        >>> config.grid, config.tokens
+        ((4, 4), 17)
     """
 
     width: int
@@ -110,7 +116,7 @@ class ViTConfig:
         """Whether the last block is peeled off the loop and, after attention, computes `readout_slice` only."""
         return self.pool == "token" and self.deep
 
-    def at_size(self, image_size: tuple[int, int]) -> ViTConfig:
+    def at_size(self, image_size: Sequence[int]) -> ViTConfig:
         """The same architecture at another image size, (height, width) in pixels.
 
         Raises:
