@@ -2,7 +2,11 @@
 
 `load` a model, `explain` its images by one method or `explain_many`, and `evaluate` methods over a data set.
 
-Example: `vitjax.explain(vitjax.load("vitjax_scenes"), "scene.png", "transformer_mm").overlay(0)`
+Example:
+    >>> import vitjax
+    >>> from vitjax.data.scenes import scene
+    >>> vitjax.explain(vitjax.load("vitjax_scenes"), scene(3).image, "transformer_mm").overlay(0).size
+    (64, 64)
 """
 
 from vitjax.evaluating.run import Run, evaluate

@@ -78,7 +78,7 @@ def batch(request):
 def test_metric_satisfies_the_interface(name, batch):
     metric = METRICS[name]
     assert getattr(metrics, name) is metric.function
-    for section in ("Returns", "Source", "Example: `", "NaN"):
+    for section in ("Returns", "Source", "Example:", "NaN"):
         assert section in metric.function.__doc__, section
     options, columns = batch[0][name], batch[1][name]
     for values in columns.values():

@@ -42,6 +42,12 @@ class Run:
 
     Raises:
         RunError: the directory contains no run, or its run.json is damaged.
+
+    In this example and those of the methods, `run` is that of the example of `vitjax.evaluate`.
+
+    Example:
+        >>> run.directory.name, run.chunks, run.finished
+        ('run', 1, True)
     """
 
     def __init__(self, directory: str | Path, model: Model | None = None, source: Source | None = None) -> None:
@@ -65,7 +71,12 @@ class Run:
         return len(self.store.finished()) == self.chunks
 
     def status(self) -> Status:
-        """The progress of the run; prints like `vitjax status`."""
+        """The progress of the run; prints like `vitjax status`.
+
+        Example:
+            >>> run.status().evaluated
+            4
+        """
         return status(self.store)
 
     def records(self) -> pa.Table:
@@ -73,6 +84,10 @@ class Run:
 
         Raises:
             RunError: no chunk is finished yet.
+
+        Example:
+            >>> run.records().select(["image_id", "method"]).to_pylist()[0]
+            {'image_id': 'scene000000', 'method': 'rollout'}
         """
         return self.store.records()
 
@@ -86,6 +101,10 @@ class Run:
 
         Raises:
             RunError: records of images are missing and `partial` is False.
+
+        Example:
+            >>> sorted(run.table(baseline="random").rows)
+            [('random', 'iou'), ('rollout', 'iou')]
         """
         from vitjax.report.summary import summarise
         from vitjax.report.tables import Table
@@ -102,6 +121,10 @@ class Run:
 
         Returns:
             The paths of the files.
+
+        Example:
+            >>> [path.name for path in run.report(with_pictures=False)]
+            ['summary.csv', 'table.md', 'table.tex', 'table.txt', 'report.html']
         """
         from vitjax.report.write import write_report
 
@@ -109,7 +132,12 @@ class Run:
         return write_report(self.directory, out, pictures=pictures, profile=self.profile(), **options)
 
     def profile(self) -> dict[str, Any]:
-        """Speed and memory of each method: quick methods alone on one batch, slow methods as timed during the run."""
+        """Speed and memory of each method: quick methods alone on one batch, slow methods as timed during the run.
+
+        Example:
+            >>> run.profile()["methods"]  # none of it slow, and run with profile=False
+            {}
+        """
         path = self.directory / "profile.json"
         measured = json.loads(path.read_text()) if path.exists() else {"methods": {}}
         spent: dict[str, list[float]] = {}

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 class Explanation:
     """Maps of one method over a batch of b images.
 
-    Example: `vitjax.explain(model, "cat.jpg", "rollout").overlay(0)`
+    The examples of the methods go on from this one. `vitjax.methods` says what `model` and `image` are.
+
+    Example:
+        >>> e = vitjax.explain(model, image, "transformer_mm", target="plain ring")
+        >>> e.maps.shape, e.target.tolist(), e.predicted.tolist(), e.signed, e.degenerate.tolist()
+        ((1, 8, 8), [3], [4], False, [False])
     """
 
     maps: np.ndarray
@@ -66,7 +71,13 @@ class Explanation:
         return bool((self.maps < 0).any())
 
     def pixels(self) -> np.ndarray:
-        """Maps at pixel size: upsampled bilinearly and min-max normalised to [0, 1] per image, [b, H, W]."""
+        """Maps at pixel size: upsampled bilinearly and min-max normalised to [0, 1] per image, [b, H, W].
+
+        Example:
+            >>> pixels = e.pixels()
+            >>> pixels.shape, float(pixels.min()), float(pixels.max())
+            ((1, 64, 64), 0.0, 1.0)
+        """
         size = self.images.pixels.shape[1:3]
         return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size)))
 
@@ -80,6 +91,10 @@ class Explanation:
             meaningless for other methods.
 
         Cost: 1F, of the baseline.
+
+        Example:
+            >>> e.completeness_gap().shape
+            (1,)
         """
         baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
         image_indices = np.arange(len(self))
@@ -91,7 +106,12 @@ class Explanation:
         return np.abs(total - difference) / np.abs(difference)
 
     def overlay(self, index: int = 0) -> Image:
-        """The map of image `index` laid over the image: a PIL image at the model's resolution."""
+        """The map of image `index` laid over the image: a PIL image at the model's resolution.
+
+        Example:
+            >>> e.overlay(0).size
+            (64, 64)
+        """
         from vitjax import plots
 
         size = self.images.pixels.shape[1:3]
@@ -104,6 +124,11 @@ class Explanation:
 
         Returns:
             {"method", "predicted", "predicted_probability", "target", "target_probability"}.
+
+        Example:
+            >>> caption = e.caption(0)
+            >>> caption["method"], caption["predicted"], caption["target"]
+            ('transformer_mm', 'striped star', 'plain ring')
         """
         predicted, target = int(self.predicted[index]), int(self.target[index])
         probabilities = self.probabilities[index]
@@ -116,7 +141,12 @@ class Explanation:
         }
 
     def verdict(self, index: int) -> str:
-        """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ."""
+        """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ.
+
+        Example:
+            >>> e.verdict(0)
+            'striped star (98... %); explained: plain ring (... %)'
+        """
         caption = self.caption(index)
         predicted = f"{caption['predicted']} ({100 * caption['predicted_probability']:.1f} %)"
         if self.predicted[index] == self.target[index]:
@@ -124,13 +154,24 @@ class Explanation:
         return f"{predicted}; explained: {caption['target']} ({100 * caption['target_probability']:.1f} %)"
 
     def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
-        """Names and probabilities of the `count` most probable classes of image `index`, most probable first."""
+        """Names and probabilities of the `count` most probable classes of image `index`, most probable first.
+
+        Example:
+            >>> [name for name, probability in e.best(0, count=2)]
+            ['striped star', 'plain ring']
+        """
         probabilities = self.probabilities[index]
         top = np.argsort(-probabilities, kind="stable")[:count]
         return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
 
     def save_arrays(self, directory: str | Path) -> Path:
-        """Write the raw maps, targets, logits and image ids to `<directory>/<label>.npz` and return its path."""
+        """Write the raw maps, targets, logits and image ids to `<directory>/<label>.npz` and return its path.
+
+        Example:
+            >>> import tempfile
+            >>> e.save_arrays(tempfile.mkdtemp()).name
+            'transformer_mm.npz'
+        """
         path = Path(directory) / f"{file_stem(self.label)}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
@@ -150,6 +191,11 @@ class Explanation:
 
         Returns:
             The files written.
+
+        Example:
+            >>> import tempfile
+            >>> [path.name for path in e.save(tempfile.mkdtemp())]
+            ['transformer_mm.npz', 'image0_transformer_mm.png']
         """
         from vitjax import plots
 

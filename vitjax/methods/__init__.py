@@ -10,6 +10,11 @@ Notation of the docstrings:
     M[class, patches]: the row of M for the class token, at the columns of the patches. A model that pools by
         averaging has the mean over the patches' rows in its place.
     F, B: cost of one forward and of one backward pass of one image.
+
+Names in the examples, all of which `tests/test_docstrings.py` runs:
+    vitjax, np, jnp, jax: the packages `vitjax`, `numpy`, `jax.numpy` and `jax`.
+    model: `vitjax.load("vitjax_scenes")`, which has 8 x 8 patches of 8 pixels.
+    image: `vitjax.data.scenes.scene(3).image`, a striped star on the left and a plain ring on the right.
 """
 
 from vitjax.errors import ConfigError, unknown_name
@@ -90,6 +95,14 @@ def register(name: str, method: Method) -> None:
 
     Raises:
         ConfigError: the name is taken, or none or several of the three functions are set.
+
+    Example:
+        >>> def brightness(config, params, image, target, *, key, power: float = 1.0):
+        ...     return jnp.abs(image).mean(axis=-1) ** power
+        >>> method = vitjax.Method("Brightness", "nobody 2026", cost="0", explain=brightness, level="pixel")
+        >>> vitjax.register("brightness", method)
+        >>> vitjax.explain(model, image, "brightness", power=2.0).maps.shape
+        (1, 64, 64)
     """
     if name in METHODS:
         raise ConfigError(f"method {name!r} is already registered")
@@ -103,6 +116,10 @@ def find_method(name: str) -> Method:
 
     Raises:
         UnknownNameError: no method has this name; the message lists close matches.
+
+    Example:
+        >>> vitjax.methods.find_method("rollout").title
+        'Attention rollout'
     """
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)

@@ -26,7 +26,9 @@ def ag_cam(config: ViTConfig) -> Fold:
     Differs from reference: nothing. The formula in the survey of Coporan 2025 is less precise than the authors' code.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="ag_cam", target="tabby")`
+        >>> maps = vitjax.explain(model, image, method="ag_cam", target="plain ring").maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
 
     def summarise(trace: LayerTrace) -> Array:

@@ -37,7 +37,9 @@ def attcat(
     Differs from reference: the published code is for BERT; this is the same computation on a ViT.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="attcat", weights="cls")`
+        >>> e = vitjax.explain(model, image, method="attcat", weights="cls")
+        >>> e.maps.shape, e.signed
+        ((1, 8, 8), True)
     """
     readout = config.readout_weights()
 

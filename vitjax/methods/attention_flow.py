@@ -44,7 +44,9 @@ def attention_flow(
     Differs from reference: nothing. The authors' code takes minutes for 50 tokens.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="attention_flow")`
+        >>> maps = vitjax.explain(model, image, method="attention_flow").maps
+        >>> maps.shape, bool(0 < maps.sum() < 1)  # the rest flows to the class token
+        ((1, 8, 8), True)
     """
     del keys, targets
     fused = np.asarray(_fused_attention(config, active_plan(config))(params, images), np.float64)

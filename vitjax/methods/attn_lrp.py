@@ -29,7 +29,9 @@ def attn_lrp(config: ViTConfig, *, at: Literal["tokens", "pixels"] = "tokens") -
     with gelu="identity"). They recommend the γ-rule for the linear layers of a ViT, which is not implemented here.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="attn_lrp", at="pixels")`
+        >>> e = vitjax.explain(model, [image, image], method="attn_lrp", target=["striped star", "plain ring"])
+        >>> [divmod(int(cells.argmax()), 8) for cells in e.maps]  # row and column of the peak: on the star, on the ring
+        [(6, 3), (5, 7)]
     """
     return boundary_fold(input_times_cotangent(config, at, "relevance"), rules=ATTN_LRP)
 

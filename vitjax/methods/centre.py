@@ -25,7 +25,8 @@ def centre(config: ViTConfig) -> Fold:
     Cost: none of its own.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="centre")`
+        >>> vitjax.explain(model, image, method="centre").maps[0, 3].round(1)
+        array([0.3, 0.5, 0.7, 0.9, 0.9, 0.7, 0.5, 0.3], dtype=float32)
     """
     return boundary_fold(lambda boundary: centre_map(config))
 

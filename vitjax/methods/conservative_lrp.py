@@ -35,7 +35,9 @@ def conservative_lrp(
     and, with gelu="identity" and at="pixels", those of LXT 2.1.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="conservative_lrp", gelu="identity")`
+        >>> e = vitjax.explain(model, image, method="conservative_lrp", gelu="identity")
+        >>> e.maps.shape, e.signed
+        ((1, 8, 8), True)
     """
     rules = CONSERVATIVE if gelu == "gradient" else CONSERVATIVE_IDENTITY
     return boundary_fold(input_times_cotangent(config, at, "relevance"), rules=rules)

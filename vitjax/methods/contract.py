@@ -14,8 +14,6 @@ from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
 
-"""Function that a method calls with the number of images it has finished since the last call."""
-
 
 class Method(NamedTuple):
     """An explainer: exactly one of `fold`, `explain` and `explain_on_host` computes its map.
@@ -38,6 +36,11 @@ class Method(NamedTuple):
         batches.
     complete: maps sum to s(image) - s(0).
     ill_conditioned: rounding dominates maps in float32, so parity is checked in float64 only.
+
+    Example:
+        >>> method = vitjax.METHODS["legrad"]
+        >>> method.cost, method.level, method.options
+        ('2F + 1B', 'token', {'pool': 'cls', 'layers': None, 'variant': 'canonical'})
     """
 
     title: str

@@ -31,7 +31,9 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
     hold. The authors' code for CNNs rescales each component before the sum.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="full_grad")`
+        >>> maps = vitjax.explain(model, image, method="full_grad").maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
     prefix = config.prefix
 

@@ -49,7 +49,9 @@ def gmar(
     Cost: two forwards and one backward (2F + 1B). Order "first_left" stores l·n² numbers.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="gmar", norm="l2")`
+        >>> e = vitjax.explain(model, image, method="gmar", norm="l2")
+        >>> e.maps.shape, e.label
+        ((1, 8, 8), 'gmar(norm=l2)')
     """
     start = checked_layer(config, start_layer, "start_layer")
     readout = config.readout_weights()

@@ -42,7 +42,9 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
     Transformer-Explainability compute the same map.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="grad_cam", relu=False)`
+        >>> maps = vitjax.explain_many(model, image, ["grad_cam", "grad_cam:relu=False"], target="plain ring")
+        >>> {label: e.degenerate.item() for label, e in maps.items()}  # every value is negative
+        {'grad_cam': True, 'grad_cam(relu=False)': False}
     """
 
     def summarise(trace: LayerTrace) -> Array:

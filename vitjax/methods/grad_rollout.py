@@ -50,7 +50,9 @@ def grad_rollout(
     Cost: two forwards and one backward (2F + 1B). "vit_explain" also stores 2·l·h·n·m numbers.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="grad_rollout", target="tabby", discard_ratio=0.9)`
+        >>> e = vitjax.explain(model, image, method="grad_rollout", target="striped star", discard_ratio=0.9)
+        >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
+        (6, 3)
     """
     ratio = checked_ratio(discard_ratio)
     readout = config.readout_weights()

@@ -35,7 +35,9 @@ def gradient_x_input(config: ViTConfig, *, at: At = "pixels", score: Score = "lo
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="gradient_x_input", at="tokens")`
+        >>> e = vitjax.explain(model, image, method="gradient_x_input", at="tokens")
+        >>> e.maps.shape, e.signed
+        ((1, 8, 8), True)
     """
     return boundary_fold(input_times_cotangent(config, at, "grad"), gradient=score)
 

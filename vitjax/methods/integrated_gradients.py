@@ -56,7 +56,9 @@ def integrated_gradients(
     Differs from reference: nothing; the adaptive quadrature is specific to vitjax.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="integrated_gradients", steps=64)`
+        >>> e = vitjax.explain(model, image, method="integrated_gradients", steps=32)
+        >>> e.maps.shape, bool(e.completeness_gap()[0] < 0.01)
+        ((1, 64, 64), True)
     """
     del key
     dtype = jnp.promote_types(image.dtype, jnp.float32)

@@ -45,7 +45,8 @@ def legrad(
     Differs from reference: nothing. The paper averages over blocks and the authors' code sums; this method sums.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="legrad", layers=2)`
+        >>> vitjax.explain(model, image, method="legrad", layers=2).maps.shape
+        (1, 8, 8)
     """
     if layers is not None and not 1 <= layers <= config.depth:
         raise ConfigError(f"layers={layers}: must be in 1..{config.depth}, the number of blocks of the model")

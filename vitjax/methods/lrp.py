@@ -28,7 +28,8 @@ def lrp(config: ViTConfig, *, rules: Literal["original", "zplus"] = "original") 
     Differs from reference: sums of relevance are per image, not over the batch (see `transformer_attribution`).
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="lrp", rules="zplus")`
+        >>> vitjax.explain(model, image, method="lrp", rules="zplus").maps.shape
+        (1, 64, 64)
     """
     del config
     return boundary_fold(lambda boundary: boundary.image_relevance.sum(axis=-1), rules=Z_RULES[rules])

@@ -31,7 +31,9 @@ def lrp_rollout(config: ViTConfig, *, start_layer: int = 0) -> Fold:
     Differs from reference: sums of relevance are per image, not over the batch (see `transformer_attribution`).
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="lrp_rollout", start_layer=1)`
+        >>> maps = vitjax.explain(model, image, method="lrp_rollout", start_layer=1).maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
 
     def cam(trace: LayerTrace) -> Array:

@@ -54,7 +54,9 @@ def meaningful_perturbation(
     Differs from reference: without jitter and noise, so the result does not depend on the seed.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="meaningful_perturbation", area=0.02)`
+        >>> maps = vitjax.explain(model, image, method="meaningful_perturbation", steps=20, area=0.02).maps
+        >>> maps.shape, bool(maps.min() >= 0), bool(maps.max() <= 1)
+        ((1, 64, 64), True, True)
     """
     import optax  # here, because it takes half a second to import and no other method needs it
 

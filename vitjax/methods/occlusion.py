@@ -51,7 +51,9 @@ def occlusion(
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="occlusion", window=32, stride=16)`
+        >>> e = vitjax.explain(model, image, method="occlusion", window=16, stride=8)
+        >>> e.maps.shape, e.signed
+        ((1, 64, 64), True)
     """
     del key
     if window is None:

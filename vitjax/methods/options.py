@@ -25,8 +25,9 @@ def parse(text: str, kind: str) -> dict[str, Any]:
     Raises:
         ConfigError: an option is not of the form name=value.
 
-    Example: `parse("rollout:head_fusion=max,discard_ratio=0.9", "method")` is {"method": "rollout", "head_fusion":
-    "max", "discard_ratio": 0.9}.
+    Example:
+        >>> vitjax.methods.options.parse("rollout:head_fusion=max,discard_ratio=0.9", "method")
+        {'method': 'rollout', 'head_fusion': 'max', 'discard_ratio': 0.9}
     """
     name, _, option_text = text.partition(":")
     parsed: dict[str, Any] = {kind: name}

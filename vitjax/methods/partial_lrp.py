@@ -41,7 +41,9 @@ def partial_lrp(
     Differs from reference: sums of relevance are per image, not over the batch (see `transformer_attribution`).
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="partial_lrp", rules="zplus")`
+        >>> maps = vitjax.explain(model, image, method="partial_lrp", rules="zplus").maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
 
     def summarise(trace: LayerTrace) -> Array:

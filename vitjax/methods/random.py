@@ -19,7 +19,9 @@ def random(config: Config, params: Params, image: Image, target: Target, *, key:
     Cost: none.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="random", seed=1)`
+        >>> first, again, other = (vitjax.explain(model, image, method="random", seed=seed).maps for seed in (0, 0, 1))
+        >>> bool((first == again).all()), bool((first == other).any())
+        (True, False)
     """
     del params, target
     return jax.random.uniform(key, config.grid, jnp.promote_types(image.dtype, jnp.float32))

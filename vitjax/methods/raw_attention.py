@@ -30,7 +30,9 @@ def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="raw_attention", layer=5)`
+        >>> maps = vitjax.explain(model, image, method="raw_attention", layer=5).maps
+        >>> maps.shape, bool(0 < maps.sum() < 1)  # the rest is attention to the class token
+        ((1, 8, 8), True)
     """
     chosen = checked_layer(config, layer, "layer")
     return Fold(

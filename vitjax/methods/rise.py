@@ -51,7 +51,9 @@ def rise(
     Differs from reference: the default is 1000 masks; the authors use 4000 to 8000.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="rise", n=4000)`
+        >>> maps = vitjax.explain(model, image, method="rise", n=100).maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 64, 64), True)
     """
     if n < 1 or cells < 1:
         raise ConfigError(f"n={n}, cells={cells}: must be at least 1")

@@ -62,7 +62,10 @@ def rollout(
     than everything else.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="rollout", head_fusion="max", discard_ratio=0.9)`
+        >>> both = {"target": ["striped star", "plain ring"], "head_fusion": "max", "discard_ratio": 0.9}
+        >>> star, ring = vitjax.explain(model, [image, image], method="rollout", **both).maps
+        >>> star.shape, np.allclose(star, ring)  # the same map for every class
+        ((8, 8), True)
     """
     start = checked_layer(config, start_layer, "start_layer")
     ratio = checked_ratio(discard_ratio)

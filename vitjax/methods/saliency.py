@@ -27,7 +27,9 @@ def saliency(config: ViTConfig, *, score: Score = "logit") -> Fold:
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="saliency")`
+        >>> maps = vitjax.explain(model, image, method="saliency").maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 64, 64), True)
     """
     del config
     return boundary_fold(lambda boundary: _largest_magnitude(boundary.image_grad), gradient=score)

@@ -49,7 +49,9 @@ def smooth_grad(
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="smooth_grad", aggregate="squared")`
+        >>> maps = vitjax.explain(model, image, method="smooth_grad", n=8, aggregate="squared").maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 64, 64), True)
     """
     if n < 1:
         raise ConfigError(f"n={n}: must be at least 1")

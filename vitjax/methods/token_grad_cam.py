@@ -29,7 +29,9 @@ def token_grad_cam(config: ViTConfig, *, layer: int = -1, relu: bool = True, sco
     Differs from reference: pytorch-grad-cam also rescales the map to [0, 1].
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="token_grad_cam", layer=-2)`
+        >>> maps = vitjax.explain(model, image, method="token_grad_cam", layer=-2).maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 8, 8), True)
     """
 
     def summarise(trace: LayerTrace) -> Array:

@@ -33,7 +33,9 @@ def transformer_attribution(config: ViTConfig, *, start_layer: int = 0) -> Fold:
     sums of relevance are per image.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="transformer_attribution", target="tabby")`
+        >>> e = vitjax.explain(model, image, method="transformer_attribution", target="striped star")
+        >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
+        (6, 3)
     """
 
     def cam(trace: LayerTrace) -> Array:

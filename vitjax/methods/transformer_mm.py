@@ -34,7 +34,9 @@ def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: in
     Differs from reference: nothing.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="transformer_mm", target="tabby")`
+        >>> e = vitjax.explain(model, image, method="transformer_mm", target="striped star")
+        >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
+        (6, 3)
     """
 
     def cam(trace: LayerTrace) -> Array:

@@ -65,7 +65,9 @@ def vit_cx(
     Differs from reference: only the random generator of ε.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="vit_cx", noise=0.0)`
+        >>> maps = vitjax.explain(model, image, method="vit_cx", noise=0.0).maps
+        >>> maps.shape, bool((maps >= 0).all())
+        ((1, 64, 64), True)
     """
     if noise < 0 or distance <= 0:
         raise ConfigError(f"noise={noise} must be >= 0, distance={distance} must be > 0")

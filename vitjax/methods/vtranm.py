@@ -50,7 +50,9 @@ def vtranm(
     Differs from reference: no public code was found; maps equal those of an independent float64 oracle.
 
     Example:
-        `vitjax.explain(model, "cat.jpg", method="vtranm", necc=False)`
+        >>> e = vitjax.explain(model, image, method="vtranm", target="striped star", necc=False)
+        >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
+        (6, 3)
     """
     readout = config.readout_weights()
 

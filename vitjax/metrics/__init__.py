@@ -1,6 +1,8 @@
 """The registry METRICS, and every metric as a plain function on arrays.
 
 A key of METRICS is the metric's name on the command line and the name of its plain function in this package.
+
+The examples use the names that `vitjax.methods` explains: vitjax, np, jnp, jax, model and image.
 """
 
 from vitjax.errors import ConfigError, unknown_name
@@ -62,6 +64,11 @@ def register(name: str, metric: Metric) -> None:
 
     Raises:
         ConfigError: the name is already registered.
+
+    Example:
+        >>> vitjax.metrics.register("overlap", vitjax.METRICS["iou"]._replace(title="Overlap"))
+        >>> vitjax.METRICS["overlap"].title
+        'Overlap'
     """
     if name in METRICS:
         raise ConfigError(f"metric {name!r} is already registered")
@@ -73,6 +80,10 @@ def find_metric(name: str) -> Metric:
 
     Raises:
         UnknownNameError: no such metric; the message suggests similar names.
+
+    Example:
+        >>> vitjax.metrics.find_metric("iou").title
+        'IoU of the object'
     """
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)

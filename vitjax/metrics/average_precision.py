@@ -36,7 +36,10 @@ def average_precision(heatmap: Float[Array, "height width"], mask: Array, *, kin
 
     Cost: one sort of the pixels ("foreground") or of twice as many values ("mean_of_two").
 
-    Example: `average_precision(explanation.pixels()[0], mask, kind="foreground")`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.6], [0.4, 0.0]]), np.array([[255, 0], [255, 0]])
+        >>> round(float(vitjax.metrics.average_precision(heatmap, mask, kind="foreground")), 3)  # (1 + 2/3) / 2
+        0.833
     """
     regions = split_mask(mask)
     scores, positive, valid = heatmap.reshape(-1), regions.object.reshape(-1), regions.valid.reshape(-1)

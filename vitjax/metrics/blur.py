@@ -26,7 +26,11 @@ def blurred(image: Image, padding: Padding = "zeros") -> Image:
 
     Source: Petsiuk et al. 2018. Differs from reference: nothing.
 
-    Example: `blurred(model.preprocess("cat.jpg")[0])`
+    Example:
+        >>> dot = jnp.zeros((32, 32, 3)).at[16, 16].set(1.0)
+        >>> blurred = vitjax.metrics.blur.blurred(dot)
+        >>> bool(blurred.max() < 0.1), blurred.sum(axis=(0, 1)).round(3).tolist()
+        (True, [1.0, 1.0, 1.0])
     """
     reach = KERNEL // 2
     weights = _kernel().tolist()

@@ -39,7 +39,10 @@ def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
 
     Cost: one sort of the pixels.
 
-    Example: `complexity(explanation.pixels()[0]).gini`
+    Example:
+        >>> two_of_four = vitjax.metrics.complexity(jnp.array([[1.0, 1.0], [0.0, 0.0]]))
+        >>> round(float(two_of_four.entropy), 3), float(two_of_four.gini)  # log 2, 1 - 2/4
+        (0.693, 0.5)
     """
     mass = jnp.sum(heatmap)
     share = heatmap / mass

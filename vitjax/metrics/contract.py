@@ -82,6 +82,10 @@ class Statistic(NamedTuple):
             bootstrap can pass [resamples, n].
         better: the direction that is better; None if neither is.
         percent: whether tables multiply the number by 100. False for a column that is already in percent.
+
+    Example:
+        >>> float(vitjax.metrics.Statistic(("value",)).aggregate(np.array([0.25, 0.75])))
+        0.5
     """
 
     columns: tuple[str, ...]
@@ -108,6 +112,11 @@ class Metric(NamedTuple):
         ends: (options) -> names of the images whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
         needs: "mask" or "label" if the data set must provide it; "explainer" if the metric computes further
             explanations, which is slow.
+
+    Example:
+        >>> metric = vitjax.METRICS["iou"]
+        >>> metric.family, metric.options
+        ('localisation', {'threshold': 'mean', 'resolution': 'pixels', 'mask_to_grid': 'nearest'})
     """
 
     title: str

@@ -36,7 +36,11 @@ def focus(raw: Float[Array, "h w"], mask: Array, *, mask_to_grid: ToGrid = "near
 
     Source: Das & Huddar 2025, FAF and BAF of Vision Transformers. Differs from reference: nothing known.
 
-    Example: `focus(explanation.maps[0], mask, mask_to_grid="area").faf`
+    Example:
+        >>> raw, mask = jnp.array([[3.0, -1.0], [1.0, 0.0]]), np.array([[255, 0], [0, 0]])
+        >>> focus = vitjax.metrics.focus(raw, mask)
+        >>> float(focus.faf), float(focus.baf)
+        (0.75, 0.25)
     """
     share, valid = share_on_grid(mask, (raw.shape[0], raw.shape[1]), mask_to_grid)
     undefined = is_degenerate(raw) | ~(valid & (share > 0)).any() | ~(valid & (share < 1)).any()

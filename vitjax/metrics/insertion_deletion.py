@@ -59,7 +59,11 @@ def deletion(
 
     Cost: one forward per step, 223 at 224 x 224 pixels.
 
-    Example: `deletion(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
+    Example:
+        >>> heatmap, image = jnp.array([[1.0, 0.6], [0.4, 0.0]]), jnp.zeros((2, 2, 3)).at[0, 0, 0].set(99.0)
+        >>> forward = lambda images: images.sum((1, 2))[:, :2]  # class 0, or undecided without the bright pixel
+        >>> round(float(vitjax.metrics.deletion(heatmap, image, forward, target=0, step=1)), 4)  # 1 1/2 1/2 1/2 1/2
+        0.5625
     """
     if fill == "black" and black is None:
         raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
@@ -101,7 +105,11 @@ def insertion(
 
     Cost: one forward per step, 223 at 224 x 224 pixels, and one for the blurred image, which all methods share.
 
-    Example: `insertion(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
+    Example:
+        >>> heatmap, image = jnp.array([[1.0, 0.6], [0.4, 0.0]]), jnp.zeros((2, 2, 3)).at[0, 0, 0].set(99.0)
+        >>> forward = lambda images: images.sum((1, 2))[:, :2]  # class 0, or undecided without the bright pixel
+        >>> round(float(vitjax.metrics.insertion(heatmap, image, forward, target=0, step=1, start="zeros")), 4)
+        0.9375
     """
     case = case_of(heatmap, image, forward, target=target, key=key)
     options: dict[str, Any] = {"start": start, "blur_padding": blur_padding, "ties": ties, "chunk": chunk}

@@ -83,7 +83,12 @@ def perturbation_auc(
 
     Cost: two forwards for each level between 0 and 100.
 
-    Example: `perturbation_auc(explanation.pixels()[0], explanation.images.x[0], model.logits).positive`
+    Example:
+        >>> heatmap, image = jnp.array([[1.0, 0.6], [0.4, 0.0]]), jnp.zeros((2, 2, 3)).at[0, 0, 0].set(99.0)
+        >>> forward = lambda images: images.sum((1, 2)) + jnp.array([0, 9, 0])  # class 0, or 1 without the pixel
+        >>> areas = vitjax.metrics.perturbation_auc(heatmap, image, forward, levels=(0, 25, 50))
+        >>> float(areas.positive), float(areas.negative)
+        (25.0, 100.0)
     """
     _check_black(fill, black)
     case = case_of(heatmap, image, forward, label=label, key=key, black=black)
@@ -123,7 +128,11 @@ def aopc(
     Cost: one forward for each level between 0 and 100; no further one if `perturbation_auc` with the same levels is
     recorded for the same map.
 
-    Example: `aopc(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
+    Example:
+        >>> heatmap, image = jnp.array([[1.0, 0.6], [0.4, 0.0]]), jnp.zeros((2, 2, 3)).at[0, 0, 0].set(99.0)
+        >>> forward = lambda images: images.sum((1, 2))[:, :2]  # class 0, or undecided without the bright pixel
+        >>> round(float(vitjax.metrics.aopc(heatmap, image, forward, target=0, levels=(0, 50))), 3)  # (0 + 1/2) / 2
+        0.25
     """
     _check_black(fill, black)
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)
@@ -158,7 +167,11 @@ def log_odds(
 
     Cost: as for `aopc`.
 
-    Example: `log_odds(explanation.pixels()[0], explanation.images.x[0], model.logits, explanation.target[0])`
+    Example:
+        >>> heatmap, image = jnp.array([[1.0, 0.6], [0.4, 0.0]]), jnp.zeros((2, 2, 3)).at[0, 0, 0].set(99.0)
+        >>> forward = lambda images: images.sum((1, 2))[:, :2]  # class 0, or undecided without the bright pixel
+        >>> round(float(vitjax.metrics.log_odds(heatmap, image, forward, target=0, levels=(0, 50))), 3)  # -(log 2) / 2
+        -0.347
     """
     _check_black(fill, black)
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)

@@ -27,7 +27,10 @@ def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, toleran
     Source: Zhang et al. 2016. Differs from reference: the original scores one peak for each class in an image and
     averages the accuracies of classes over the data set; here every image counts once.
 
-    Example: `pointing_game(explanation.pixels()[0], mask)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.6], [0.4, 0.0]]), np.array([[255, 0], [0, 0]])
+        >>> float(vitjax.metrics.pointing_game(heatmap, mask))
+        1.0
     """
     regions = split_mask(mask)
     height, width = heatmap.shape
@@ -62,7 +65,10 @@ def energy_pointing_game(
 
     Source: Wang et al. 2020, Score-CAM. Differs from reference: accepts any mask, not only bounding boxes.
 
-    Example: `energy_pointing_game(explanation.pixels()[0], mask)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.6], [0.4, 0.0]]), np.array([[255, 0], [0, 0]])
+        >>> float(vitjax.metrics.energy_pointing_game(heatmap, mask))
+        0.5
     """
     return energy_scores(heatmap, mask, binarise=binarise).precision
 
@@ -77,7 +83,11 @@ def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binaris
 
     Source: the evaluation code of Transition Attention Maps (Yuan et al. 2021).
 
-    Example: `energy_scores(explanation.pixels()[0], mask, binarise=0.3).f1`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.6], [0.4, 0.0]]), np.array([[255, 0], [0, 0]])
+        >>> scores = vitjax.metrics.energy_scores(heatmap, mask, binarise=0.5)
+        >>> float(scores.precision), float(scores.recall), round(float(scores.f1), 3)
+        (0.5, 1.0, 0.667)
     """
     regions = split_mask(mask)
     undefined = is_undefined(heatmap, mask)

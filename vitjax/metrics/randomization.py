@@ -52,7 +52,11 @@ def randomization(
 
     Cost: one explanation per cut.
 
-    Example: `randomization(lambda params: explain(params, image), model.params, explain(model.params, image))`
+    Example:
+        >>> params = {"blocks": {"kernel": jnp.array([[0.1, 0.2, 0.4], [0.3, 0.2, 0.1]])}, "head": jnp.ones(3)}
+        >>> explain = lambda params: params["blocks"]["kernel"][0]  # reads the lower one of two blocks
+        >>> vitjax.metrics.randomization(explain, params, explain(params), cuts=(0, 1)).round(3).tolist()
+        [1.0, 1.0]
     """
     selected = tuple(range(block_count(params) + 1)) if cuts is None else cuts
     if not selected or not all(0 <= cut <= block_count(params) for cut in selected):
@@ -84,7 +88,11 @@ def random_target(explain: Callable[[Array], Array], raw: Array, target: Array, 
 
     Cost: one explanation.
 
-    Example: `random_target(lambda k: explain(params, image, k), raw, target, 1000, key=jax.random.key(0))`
+    Example:
+        >>> raw = jnp.array([[1.0, 0.6], [0.4, 0.0]])
+        >>> explain = lambda target: jnp.where(target == 0, raw, -raw)
+        >>> round(float(vitjax.metrics.random_target(explain, raw, jnp.array(0), 2, key=jax.random.key(0))), 3)
+        -1.0
     """
     if classes < 2:
         return jnp.asarray(jnp.nan, at_least_float32(raw).dtype)

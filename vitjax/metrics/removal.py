@@ -104,6 +104,11 @@ def wanted_ends(metrics: Iterable[tuple[Metric, Mapping[str, Any]]]) -> tuple[st
 
     Args:
         metrics: pairs (metric, options with defaults filled in).
+
+    Example:
+        >>> metrics = [vitjax.METRICS[name] for name in ("iou", "deletion", "insertion")]
+        >>> vitjax.metrics.wanted_ends([(metric, metric.options) for metric in metrics])
+        ('blur', 'mean')
     """
     return tuple(sorted({name for metric, options in metrics for name in metric.ends(options)}))
 
@@ -124,6 +129,12 @@ def ends_of(
 
     Cost: 1F for each name. Under `jax.vmap` over images, "mean" and "black" cost 1F for the whole batch, because they
     do not depend on the image.
+
+    Example:
+        >>> forward = lambda images: images.sum((1, 2))
+        >>> ends = vitjax.metrics.ends_of(forward, jnp.ones((2, 2, 3)), None, ["image", "mean"])
+        >>> {name: logits.tolist() for name, logits in ends.items()}
+        {'image': [4.0, 4.0, 4.0], 'mean': [0.0, 0.0, 0.0]}
     """
     return {name: at_least_float32(forward(endpoint_image(name, image, black)[None])[0]) for name in wanted}
 

@@ -69,7 +69,10 @@ def counts(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Co
     Returns:
         Four floats; NaN if the map is constant or not finite, or if the mask has no object or no background.
 
-    Example: `counts(explanation.pixels()[0], mask, threshold=0.5).object_hit`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> [int(count) for count in vitjax.metrics.counts(heatmap, mask)]
+        [2, 0, 1, 3]
     """
     hit, regions = above_threshold(heatmap, threshold), split_mask(mask)
     parts = (regions.object & hit, regions.object & ~hit, regions.background & hit, regions.background & ~hit)
@@ -92,7 +95,10 @@ def pixel_accuracy(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean
     Source: segmentation protocol of Chefer et al. 2021. Differs from reference: an image without object or without
     background is excluded; the original includes it.
 
-    Example: `pixel_accuracy(explanation.pixels()[0], mask, threshold=0.5)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> round(float(vitjax.metrics.pixel_accuracy(heatmap, mask, threshold=0.5)), 3)  # 5/6
+        0.833
     """
     pixels = counts(heatmap, mask, threshold=threshold)
     return pixels.correct / pixels.counted
@@ -108,7 +114,10 @@ def iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scala
 
     Source: foreground IoU averaged over images. Differs from reference: nothing.
 
-    Example: `iou(explanation.pixels()[0], mask)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> round(float(vitjax.metrics.iou(heatmap, mask)), 3)  # 2/3
+        0.667
     """
     pixels = counts(heatmap, mask, threshold=threshold)
     return pixels.object_hit / pixels.object_union
@@ -127,7 +136,10 @@ def mean_iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> 
 
     Source: Chefer et al. 2021, Transformer Interpretability Beyond Attention Visualization.
 
-    Example: `mean_iou(explanation.pixels()[0], mask)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> round(float(vitjax.metrics.mean_iou(heatmap, mask)), 3)  # (2/3 + 3/4) / 2
+        0.708
     """
     pixels = counts(heatmap, mask, threshold=threshold)
     return (pixels.object_hit / pixels.object_union + pixels.background_left / pixels.background_union) / 2
@@ -147,7 +159,10 @@ def f1(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean", average: 
 
     Source: van Rijsbergen 1979. Differs from reference: rows without a valid pixel are excluded.
 
-    Example: `f1(explanation.pixels()[0], mask, threshold=0.5)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> round(float(vitjax.metrics.f1(heatmap, mask, threshold=0.5)), 3)  # 4/5
+        0.8
     """
     pixels = counts(heatmap, mask, threshold=threshold)
     if average == "pixels":
@@ -169,7 +184,10 @@ def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> S
 
     Source: Jaccard 1901; usually reported together with F1, at t = 0.5.
 
-    Example: `jaccard(explanation.pixels()[0], mask, threshold=0.5)`
+    Example:
+        >>> heatmap, mask = jnp.array([[1.0, 0.8, 0.6], [0.2, 0.1, 0.0]]), np.array([[255, 255, 0], [0, 0, 0]])
+        >>> round(float(vitjax.metrics.jaccard(heatmap, mask, threshold=0.5)), 3)  # 2/3
+        0.667
     """
     return iou(heatmap, mask, threshold=threshold)
 

@@ -38,7 +38,11 @@ def sensitivity(
 
     Cost: n explanations, one after the other.
 
-    Example: `sensitivity(explain, image, explain(image), key=jax.random.key(0))`
+    Example:
+        >>> raw = jnp.array([[1.0, 0.6], [0.4, 0.0]])
+        >>> explain = lambda image: raw  # whatever the image, so nothing changes
+        >>> float(vitjax.metrics.sensitivity(explain, jnp.zeros((2, 2, 3)), raw, key=jax.random.key(0)))
+        0.0
     """
     if n < 1 or radius <= 0:
         raise ConfigError(f"n={n}, radius={radius}: n must be at least 1 and radius above 0")

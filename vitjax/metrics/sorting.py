@@ -14,7 +14,9 @@ def ascending(x: Float[Array, " n"]) -> Float[Array, " n"]:
     Args:
         x: float32 or float64, no NaN.
 
-    Example: `ascending(heatmap.reshape(-1))`
+    Example:
+        >>> vitjax.metrics.sorting.ascending(jnp.array([0.5, -1.0, 0.0])).tolist()
+        [-1.0, 0.0, 0.5]
     """
     integer = jnp.int32 if x.dtype == jnp.float32 else jnp.int64
     ordered = jnp.sort(_order_preserving(lax.bitcast_convert_type(x, integer)))
@@ -32,7 +34,10 @@ def descending_with(x: Float[Array, " n"], kinds: Int[Array, " n"]) -> tuple[Arr
         (keys, kinds), both sorted. Two neighbouring keys are equal if and only if their values of x are equal; the
         keys themselves are not the values of x.
 
-    Example: `descending_with(heatmap.reshape(-1), mask.reshape(-1).astype(int))`
+    Example:
+        >>> keys, kinds = vitjax.metrics.sorting.descending_with(jnp.array([0.1, 0.9, 0.5]), jnp.array([2, 0, 1]))
+        >>> kinds.tolist()
+        [0, 1, 2]
     """
     if x.dtype != jnp.float32:
         keys, kinds = lax.sort((-x, kinds), num_keys=1)

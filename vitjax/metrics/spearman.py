@@ -27,7 +27,10 @@ def spearman(a: Array, b: Array) -> Scalar:
     Returns:
         Float in [-1, 1]; NaN if one of the maps is constant or not finite.
 
-    Example: `spearman(first.maps[0], second.maps[0])`
+    Example:
+        >>> first, second = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[0.1, 5.0], [0.2, 9.0]])
+        >>> round(float(vitjax.metrics.spearman(first, second)), 3)  # ranks 1 2 3 4 and 1 3 2 4
+        0.8
     """
     n = a.size
     u, v = ((average_ranks(x) - (n + 1) / 2) / n for x in (a, b))

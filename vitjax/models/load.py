@@ -112,6 +112,13 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
         WeightsError: the module has a part that vitjax does not support, which the message names (Swin, BEiT, qk_norm,
             attention pooling ...).
         ConfigError: invalid dtype, or float64 without JAX_ENABLE_X64.
+
+    Example:
+        >>> import timm
+        >>> module = timm.create_model("deit_tiny_patch16_224", depth=1)  # random weights
+        >>> model = vitjax.from_timm(module)
+        >>> model.config.depth, model.config.num_classes
+        (1, 1000)
     """
     from weights_convert.live import config_of
     from weights_convert.load import digest, digests, params_of, state_of_torch

@@ -33,6 +33,11 @@ class Model:
     name: name of the model.
     weights: source, format and sha256 of the weights, as recorded in manifests.
     precision: `jax.default_matmul_precision` of float32 matrix products. The default excludes TF32 and bf16 passes.
+
+    Example:
+        >>> model = vitjax.load("vitjax_scenes")
+        >>> model.name, model.config.tokens, model.labels.names[3:5]
+        ('vitjax_scenes', 65, ('plain ring', 'striped star'))
     """
 
     config: Config
@@ -60,6 +65,10 @@ class Model:
 
         Raises:
             ImageError: an image cannot be read or used; the message names the file and the cause.
+
+        Example:
+            >>> model.preprocess([image, image]).shape
+            (2, 64, 64, 3)
         """
         return np.stack([preprocess(image, self.preprocessing, exif=exif) for image in as_list(images)])
 
@@ -67,6 +76,11 @@ class Model:
         """Logits [b, k] of preprocessed images [b, H, W, 3], in float32 (float64 for a float64 model).
 
         Cost: one forward per image. The whole batch is passed to one compiled program; split it if memory is short.
+
+        Example:
+            >>> logits = model.logits(model.preprocess(image))
+            >>> logits.shape, model.label(int(logits.argmax()))
+            ((1, 10), 'striped star')
         """
         x = jnp.asarray(x)
         model = self.at_size((x.shape[1], x.shape[2]))
@@ -80,6 +94,11 @@ class Model:
 
         Raises:
             ConfigError: the size is not a multiple of the ViT's patch size, or is below 32 pixels for a ResNet.
+
+        Example:
+            >>> wide = model.at_size((64, 128))
+            >>> wide.config.grid, wide.weights["positions"]
+            ((8, 16), 'resampled 8x8 -> 8x16')
         """
         if tuple(image_size) == self.config.image_size:
             return self
@@ -98,7 +117,12 @@ class Model:
         )
 
     def label(self, index: int) -> str:
-        """Name of a class, or "class INDEX" if the model has no class names."""
+        """Name of a class, or "class INDEX" if the model has no class names.
+
+        Example:
+            >>> model.label(4)
+            'striped star'
+        """
         return self.labels.names[index] if self.labels is not None else f"class {index}"
 
 
