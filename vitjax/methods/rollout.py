@@ -17,7 +17,10 @@ from vitjax.methods.building_blocks import (
 )
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Row, Square
+from vitjax.shapes import Array, Float, Square
+
+RowOrRows = Float[Array, "*heads n"]
+SquareOrSquares = Float[Array, "*heads n m"]
 
 
 def rollout(
@@ -81,12 +84,12 @@ def rollout(
             return transition_matrix(fuse_heads(trace.attention, head_fusion))
         return jnp.stack([transition_matrix(head) for head in trace.attention])
 
-    def step(row: Row, transition: Square, layer: Array) -> Any:
+    def step(row: RowOrRows, transition: SquareOrSquares, layer: Array) -> Any:
         """Multiplies one row [n], or one row per head [h, n], by the matrix of a block."""
         product = jnp.einsum("...n,...nm->...m", row, transition)
         return jnp.where(layer >= start, product, row)
 
-    def finish(row: Row, boundary: Boundary) -> Array:
+    def finish(row: RowOrRows, boundary: Boundary) -> Array:
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
     return Fold(
