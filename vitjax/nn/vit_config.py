@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.shapes import Row
@@ -15,6 +16,10 @@ from vitjax.shapes import Row
 PEEL_ABOVE = 6
 """In models with more blocks than this, the last and the first block may be peeled off the loop over blocks, so that
 they skip computation that no fold reads."""
+
+Pool = Literal["token", "avg"]
+MLP = Literal["gelu", "quick_gelu", "swiglu"]
+POOLS, MLPS = get_args(Pool), get_args(MLP)
 
 
 @dataclass(frozen=True)
@@ -60,17 +65,18 @@ class ViTConfig:
     class_token: bool = True
     distilled: bool = False
     registers: int = 0
-    pool: Literal["token", "avg"] = "token"
+    pool: Pool = "token"
     fc_norm: bool = False
     pre_norm: bool = False
     qkv_bias: bool = True
     patch_bias: bool = True
     position_on_prefix: bool = True
     layer_scale: bool = False
-    mlp: Literal["gelu", "quick_gelu", "swiglu"] = "gelu"
+    mlp: MLP = "gelu"
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         for side, name in zip(self.image_size, ("height", "width"), strict=True):
@@ -80,6 +86,25 @@ class ViTConfig:
             raise ConfigError("pool='token' needs class_token=True; a model without a class token pools by 'avg'")
         if self.distilled and not self.class_token:
             raise ConfigError("distilled=True needs class_token=True")
+
+    def _check_types(self) -> None:
+        """Check each field on its own: a configuration can come from a file."""
+        sides = dict(zip(("image height", "image width"), self.image_size, strict=True))
+        sizes = {name: getattr(self, name) for name in ("width", "depth", "heads", "mlp_dim", "patch_size")}
+        counts = {name: getattr(self, name) for name in ("num_classes", "registers")}
+        for least, numbers in ((1, {**sizes, **sides}), (0, counts)):
+            for name, value in numbers.items():
+                if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                    raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
+        for name, default in ((field.name, field.default) for field in fields(self)):
+            value = getattr(self, name)
+            if isinstance(default, bool) and not isinstance(value, (bool, np.bool_)):
+                raise ConfigError(f"{name} must be true or false, not {value!r}")
+        for name, known in (("pool", POOLS), ("mlp", MLPS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if not isinstance(self.norm_eps, (int, float, np.floating)) or not 0 <= self.norm_eps < 1:
+            raise ConfigError(f"norm_eps must be a number from 0 to below 1, not {self.norm_eps!r}")
 
     @cached_property
     def grid(self) -> tuple[int, int]:
