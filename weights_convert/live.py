@@ -120,7 +120,7 @@ def _unsupported_features(module: Any) -> dict[str, bool]:
         and (module.num_reg_tokens > 0 or module.no_embed_class),
         f"patch embedding {_name(patch_embed)}": _name(patch_embed) != "PatchEmbed",
         f"a head of type {_name(module.head)}, not one linear layer with bias": not all(
-            _is_identity(head) or (_name(head) == "Linear" and head.bias is not None)
+            _is_identity(head) or (_name(head) == "Linear" and getattr(head, "bias", None) is not None)
             for head in (module.head, getattr(module, "head_dist", None))
         ),
         f"{module.in_chans} input channels, not 3": module.in_chans != 3,

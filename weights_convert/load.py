@@ -50,8 +50,9 @@ def read_file(path: str | Path) -> tuple[State, list[str]]:
     """
     path = Path(path)
     size = _checked_size(path)
+    notes: list[str] = []
     if path.suffix == ".safetensors":
-        state, notes = _read_safetensors(path, size), []
+        state = _read_safetensors(path, size)
     elif path.suffix in PICKLES:
         state, notes = read_pickle(path, size)
     else:

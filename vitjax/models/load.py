@@ -162,7 +162,8 @@ def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
     try:
         header = {key: json.loads(metadata[key]) for key in ("config", "classes", "mean", "std")}
         config = config_from(header["config"], str(path))
-        mean, std = (tuple(float(value) for value in header[key]) for key in ("mean", "std"))
+        mean: Any = tuple(map(float, header["mean"]))
+        std: Any = tuple(map(float, header["std"]))
         if not isinstance(header["classes"], list) or not np.isfinite((mean, std)).all():
             raise TypeError("classes must be a list, mean and std finite numbers")
         labels = Labels(tuple(header["classes"]))
