@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
-from vitjax.nn.vit_config import ViTConfig
+from vitjax.nn.vit_config import ViTConfig, check_fields
 from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
 from weights_convert.load import digests
 
@@ -159,6 +159,7 @@ def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
         WeightsError: the fields are not those of a ViTConfig.
     """
     try:
+        check_fields(fields)
         return ViTConfig(**{**fields, "image_size": tuple(fields["image_size"])})
     except (TypeError, ValueError, KeyError, ConfigError) as error:
         raise WeightsError(f"{source}: not a ViT configuration: {error}") from error

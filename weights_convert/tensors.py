@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import WeightsError
@@ -13,6 +14,7 @@ from weights_convert.keys import State
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 """Dtypes of parameters. An integer or a complex number converted to a float would be another number."""
+_NUMPY_HAS = r"bool|u?int(8|16|32|64)|complex(64|128)"
 _SAVE = "safetensors.torch.save_file(state, 'weights.safetensors')"
 CONVERT = f"convert it in PyTorch by tensor.float() and write the file again by {_SAVE}"
 MERGE = f"dequantise the model in PyTorch where it was made and write its state dict by {_SAVE}"
@@ -41,7 +43,7 @@ def check_finite(state: Mapping[str, np.ndarray], source: str, dtype: str = "flo
         WeightsError: a tensor contains NaN or Inf, or values beyond the range of `dtype`. The message lists all such
             tensors with the counts.
     """
-    target = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    target = jnp.dtype(dtype)
     problems = []
     for key, array in state.items():
         if array.dtype.kind == "f" and np.isfinite(array).all() and np.can_cast(array.dtype, target):
@@ -102,9 +104,7 @@ def _torch_kind(tensor: Any) -> str | None:
     if tensor.is_meta:
         return "meta"
     name = str(tensor.dtype).removeprefix("torch.")
-    if name == "bfloat16" or (name in np.sctypeDict and np.dtype(name).kind in "biufc"):
-        return None
-    return name
+    return None if name in FLOATS or re.fullmatch(_NUMPY_HAS, name) else name
 
 
 def _refusal(key: str, kind: str) -> str:

@@ -162,12 +162,12 @@ def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
     try:
         header = {key: json.loads(metadata[key]) for key in ("config", "classes", "mean", "std")}
         config = config_from(header["config"], str(path))
-        mean: Any = tuple(map(float, header["mean"]))
-        std: Any = tuple(map(float, header["std"]))
-        if not isinstance(header["classes"], list) or not np.isfinite((mean, std)).all():
-            raise TypeError("classes must be a list, mean and std finite numbers")
+        colours = np.asarray([header["mean"], header["std"]], np.float64)
+        if not isinstance(header["classes"], list) or colours.shape != (2, 3) or not np.isfinite(colours).all():
+            raise TypeError("classes must be a list, mean and std three finite numbers each")
+        mean, std = colours.tolist()
         labels = Labels(tuple(header["classes"]))
-        preprocessing = Preprocessing(config.image_size, 1.0, "center", "bicubic", mean, std)
+        preprocessing = Preprocessing(config.image_size, 1.0, "center", "bicubic", tuple(mean), tuple(std))
     except (KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
         cause = " ".join(str(error).split())[:300]
         raise WeightsError(

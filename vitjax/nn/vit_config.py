@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,6 @@ they skip computation that no fold reads."""
 
 Pool = Literal["token", "avg"]
 MLP = Literal["gelu", "quick_gelu", "swiglu"]
-POOLS, MLPS = get_args(Pool), get_args(MLP)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class ViTConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        self._check_types()
+        check_fields({field.name: getattr(self, field.name) for field in fields(self)})
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         for side, name in zip(self.image_size, ("height", "width"), strict=True):
@@ -86,25 +85,6 @@ class ViTConfig:
             raise ConfigError("pool='token' needs class_token=True; a model without a class token pools by 'avg'")
         if self.distilled and not self.class_token:
             raise ConfigError("distilled=True needs class_token=True")
-
-    def _check_types(self) -> None:
-        """Check each field on its own: a configuration can come from a file."""
-        sides = dict(zip(("image height", "image width"), self.image_size, strict=True))
-        sizes = {name: getattr(self, name) for name in ("width", "depth", "heads", "mlp_dim", "patch_size")}
-        counts = {name: getattr(self, name) for name in ("num_classes", "registers")}
-        for least, numbers in ((1, {**sizes, **sides}), (0, counts)):
-            for name, value in numbers.items():
-                if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                    raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
-        for name, default in ((field.name, field.default) for field in fields(self)):
-            value = getattr(self, name)
-            if isinstance(default, bool) and not isinstance(value, (bool, np.bool_)):
-                raise ConfigError(f"{name} must be true or false, not {value!r}")
-        for name, known in (("pool", POOLS), ("mlp", MLPS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
-        if not isinstance(self.norm_eps, (int, float, np.floating)) or not 0 <= self.norm_eps < 1:
-            raise ConfigError(f"norm_eps must be a number from 0 to below 1, not {self.norm_eps!r}")
 
     @cached_property
     def grid(self) -> tuple[int, int]:
@@ -159,3 +139,35 @@ class ViTConfig:
             return jnp.zeros(self.tokens).at[0].set(1.0)
         patches = self.tokens - self.prefix
         return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
+
+
+def check_fields(values: Mapping[str, Any]) -> None:
+    """Check type and range of each field of a ViTConfig on its own, such as those that a file states.
+
+    Args:
+        values: by field name; those that are missing have their default.
+
+    Raises:
+        ConfigError: a value is invalid; the message names the field.
+    """
+    values = {field.name: field.default for field in fields(ViTConfig) if field.default is not MISSING} | dict(values)
+    try:
+        height, width = values["image_size"]
+    except (TypeError, ValueError):
+        raise ConfigError(f"image_size must be (height, width), not {values['image_size']!r}") from None
+    sizes: dict[str, Any] = {
+        name: values[name] for name in ("width", "depth", "heads", "mlp_dim", "patch_size") if name in values
+    }
+    sizes |= {"image height": height, "image width": width}
+    for least, numbers in ((1, sizes), (0, {name: values[name] for name in ("num_classes", "registers")})):
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
+    for field in fields(ViTConfig):
+        if isinstance(field.default, bool) and not isinstance(values[field.name], (bool, np.bool_)):
+            raise ConfigError(f"{field.name} must be true or false, not {values[field.name]!r}")
+    for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP))):
+        if values[name] not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, not {values[name]!r}")
+    if not isinstance(values["norm_eps"], (int, float, np.floating)) or not 0 <= values["norm_eps"] < 1:
+        raise ConfigError(f"norm_eps must be a number from 0 to below 1, not {values['norm_eps']!r}")
