@@ -60,24 +60,34 @@ def read_pickle(path: Path, size: int) -> tuple[State, list[str]]:
             f"{path}: refused ({size} bytes): {cause}. No code of the pickle was executed. {_WAY_OUT}"
         ) from None
     except Exception as error:  # the zip reader raises many types of errors for a truncated file
-        cause = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {cause}") from error
+        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
     tensors, notes = unwrapped(loaded, path)
     _check_tensors(tensors, path, size)
     return state_of_torch(tensors, path), notes
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def _check_archive(path: Path, size: int) -> None:
-    """Compare what a zip archive declares with the size of the file, before anything is unpacked."""
+    """Compare what a zip archive declares with the size of the file, before anything is unpacked; then the checksums.
+
+    Cost: reads the file once more, at 1 GB/s.
+    """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04" and not zipfile.is_zipfile(path):
             return
     try:
         with zipfile.ZipFile(path) as archive:
-            declared = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {error}") from error
-    _check_declared(declared, path, size)
+            _check_declared(sum(entry.file_size for entry in archive.infolist()), path, size)
+            damaged = archive.testzip()  # PyTorch does not compare the checksums that it writes
+    except WeightsError:
+        raise
+    except Exception as error:  # as below
+        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
+    if damaged is not None:
+        raise WeightsError(f"{path}: damaged checkpoint ({size} bytes): the checksum of {damaged!r} is wrong")
 
 
 def _check_tensors(tensors: Any, path: Path, size: int) -> None:

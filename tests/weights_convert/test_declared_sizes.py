@@ -156,3 +156,12 @@ def test_arrays_that_are_not_finite_are_refused_in_a_directory_too(monkeypatch, 
     out = checkpoint.write_checkpoint(tmp_path / "out", params, model.config, ARCH, {})
     with pytest.raises(WeightsError, match=r"norm\.scale: 16 NaN, 0 Inf of 16"):
         vitjax.load(ARCH, weights=out)
+
+
+def test_flipped_bit_in_an_archive_is_found_by_its_checksum(tmp_path):
+    torch.save({"a": torch.ones(1000)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[content.index(np.float32(1).tobytes() * 9) + 2] ^= 1
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"damaged checkpoint .* the checksum of 'w/data/0' is wrong"):
+        read_state(tmp_path / "w.pth")
