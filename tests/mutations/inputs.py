@@ -103,7 +103,10 @@ class Pictures(Kind):
         decoded, whole = self._decode(name, content), self.whole[name]
         if decoded.status != "ok":
             return "status", decoded.cause
-        kept = len(os.path.commonprefix([content, self.seeds[name]])) / len(self.seeds[name])
+        seed = self.seeds[name]
+        kept = next((i for i, (a, b) in enumerate(zip(content, seed, strict=False)) if a != b), len(content)) / len(
+            seed
+        )
         same = np.array_equal(decoded.mask, whole.mask) and np.array_equal(decoded.pixels, whole.pixels)
         if not same and set(operations.split("+")) <= PARTIAL and kept < 1 - NOTICED:
             return "fault", f"a part of {name} is taken for the whole"
