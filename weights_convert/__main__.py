@@ -40,7 +40,7 @@ def convert(
     """
     from vitjax.models.families import ZOO, known_configs
     from weights_convert.checkpoint import prepare_directory, write_checkpoint
-    from weights_convert.load import params_of, read_state
+    from weights_convert.load import params_of, read_file
     from weights_convert.source import locate
 
     if arch not in ZOO:
@@ -52,7 +52,9 @@ def convert(
     config = ZOO[arch].config
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
-    state = read_state(path)
+    state, notes = read_file(path)
+    for note in notes:
+        print(f"{source}: {note}", file=sys.stderr)
     config, params = params_of(state, config, source, known_configs())
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import state_shapes
 
@@ -61,9 +62,25 @@ def described(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if kernel is None or len(kernel) != 4:
         return None
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    positions = shapes.get("pos_embed", (1, 0, 0))[1]
-    classes = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    positions = (*shapes.get("pos_embed", ()), 0, 0)[1]
+    classes = (*shapes.get("head.weight", ()), 0)[0]
     return _format_sizes(kernel[0], depth, kernel[-1], positions, classes)
+
+
+def check_header(config: ViTConfig, shapes: Mapping[str, tuple[int, ...]], source: object) -> None:
+    """Check the configuration that a file states against its tensors, before arrays of that size are planned.
+
+    Args:
+        config: the configuration in the file's header.
+        shapes: key -> shape of every tensor, with timm's names.
+        source: name of the file, for error messages.
+
+    Raises:
+        WeightsError: they disagree, or the tensors are not those of a ViT.
+    """
+    found = described(shapes)
+    if found != summary(config):
+        raise WeightsError(f"{source}: the header says {summary(config)}; the tensors have {found or 'no ViT'}")
 
 
 def summary(config: ViTConfig) -> str:

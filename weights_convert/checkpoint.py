@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
-from vitjax.nn.vit_config import ViTConfig
+from vitjax.nn.vit_config import ViTConfig, check_fields
 from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
 from weights_convert.load import digests
 
 MANIFEST, ARRAYS = "manifest.json", "arrays"
 FORMAT = 1
+_FIELDS = {"arch": str, "config": dict, "source": dict, "sha256": dict, "files": dict, "versions": dict}
 _PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
 
 
@@ -106,12 +107,15 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
         raise WeightsError(
             f"{directory}: contains no {MANIFEST}: weights_convert did not write this directory, or was interrupted"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{file}: damaged manifest: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
         raise WeightsError(f"{file}: damaged manifest: its sha256 seal does not match its content")
-    if manifest["format"] != FORMAT:
-        raise WeightsError(f"{file}: has format {manifest['format']}; this version of vitjax reads format {FORMAT}")
+    if manifest.get("format") != FORMAT:
+        raise WeightsError(f"{file}: has format {manifest.get('format')}; this version of vitjax reads format {FORMAT}")
+    lacking = [name for name, kind in _FIELDS.items() if not isinstance(manifest.get(name), kind)]
+    if lacking:
+        raise WeightsError(f"{file}: damaged manifest: {', '.join(lacking)} is missing or of another type")
     return manifest
 
 
@@ -120,7 +124,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
 
     Raises:
         WeightsError: the directory is incomplete, the sha256 of a file or array differs from the manifest, or the
-            arrays do not have the shapes of the manifest's config.
+            arrays do not have the shapes of the manifest's config. Shapes are compared before an array is read.
     """
     import orbax.checkpoint as ocp
 
@@ -131,15 +135,16 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
     as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in manifest["sha256"]}
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
+            stored = flatten(checkpointer.metadata(directory / ARRAYS).item_metadata.tree)
+            _check_shapes(stored, config, directory)  # before arrays of that size are allocated
             params = checkpointer.restore(directory / ARRAYS, restore_args=unflatten(as_numpy))
+    except WeightsError:
+        raise
     except Exception as error:  # the files are intact, so this version of orbax cannot read another version's format
         cause = " ".join(str(error).split())[:300]
         versions = manifest["versions"]
         raise WeightsError(f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}") from error
     _check_same(directory, manifest["sha256"], digests(params))
-    shapes = {path: array.shape for path, array in flatten(params).items()}
-    if problems := differences(shapes, parameter_shapes(config)):
-        raise WeightsError("\n  ".join([f"{directory}: arrays do not fit the manifest's config:", *problems]))
     return Checkpoint(manifest["arch"], config, params, manifest)
 
 
@@ -154,9 +159,16 @@ def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
         WeightsError: the fields are not those of a ViTConfig.
     """
     try:
+        check_fields(fields)
         return ViTConfig(**{**fields, "image_size": tuple(fields["image_size"])})
-    except (TypeError, KeyError, ConfigError) as error:
+    except (TypeError, ValueError, KeyError, ConfigError) as error:
         raise WeightsError(f"{source}: not a ViT configuration: {error}") from error
+
+
+def _check_shapes(arrays: Mapping[str, Any], config: ViTConfig, directory: Path) -> None:
+    shapes = {path: tuple(array.shape) for path, array in arrays.items()}
+    if problems := differences(shapes, parameter_shapes(config)):
+        raise WeightsError("\n  ".join([f"{directory}: arrays do not fit the manifest's config:", *problems]))
 
 
 def _check_same(where: Path, expected: Mapping[str, str], actual: Mapping[str, str]) -> None:

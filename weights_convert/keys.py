@@ -141,9 +141,7 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     Raises:
         WeightsError: keys are missing, extra or have another shape. The message lists all of them, with both shapes.
     """
-    problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config, keys))
-    if problems:
-        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *problems]))
+    check_fit(state, config, keys)
     flat = {}
     for path in parameter_shapes(config):
         source = keys[path]
@@ -153,6 +151,17 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
         else:
             flat[path] = np.ascontiguousarray(_read_parameter(state, source, ""))
     return unflatten(flat)
+
+
+def check_fit(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap = TIMM) -> None:
+    """Check that a state dict has the keys and shapes of the architecture.
+
+    Raises:
+        WeightsError: as `to_params`.
+    """
+    problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config, keys))
+    if problems:
+        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *problems]))
 
 
 def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:

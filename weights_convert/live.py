@@ -11,7 +11,15 @@ _CLASSES = {
     ("timm.models.vision_transformer", "VisionTransformer"),
     ("timm.models.deit", "VisionTransformerDistilled"),
 }
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _ACTIVATIONS: dict[str, Literal["gelu", "quick_gelu"]] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+
+
+def unwrapped(module: Any) -> Any:
+    """The module inside of `torch.compile`, `DataParallel` and `DistributedDataParallel`, which compute the same."""
+    while attribute := _WRAPPERS.get(type(module).__name__):
+        module = getattr(module, attribute)
+    return module
 
 
 def config_of(module: Any) -> ViTConfig:
@@ -111,6 +119,10 @@ def _unsupported_features(module: Any) -> dict[str, bool]:
         "registers or no_embed_class in a distilled model": distilled
         and (module.num_reg_tokens > 0 or module.no_embed_class),
         f"patch embedding {_name(patch_embed)}": _name(patch_embed) != "PatchEmbed",
+        f"a head of type {_name(module.head)}, not one linear layer with bias": not all(
+            _is_identity(head) or (_name(head) == "Linear" and getattr(head, "bias", None) is not None)
+            for head in (module.head, getattr(module, "head_dist", None))
+        ),
         f"{module.in_chans} input channels, not 3": module.in_chans != 3,
         "a norm inside the patch embedding": not _is_identity(getattr(patch_embed, "norm", None)),
         "patches that are not square": patch_embed.patch_size[0] != patch_embed.patch_size[-1],

@@ -6,8 +6,7 @@ Every error names the file (or the `source` argument) and the cause.
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,39 +17,57 @@ from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.arch import described, foreign, names_like, summary
-from weights_convert.keys import TIMM, State, flatten, to_params
+from weights_convert.keys import TIMM, State, check_fit, flatten, to_params
+from weights_convert.pickles import read_pickle
+from weights_convert.tensors import check_finite, check_kinds, refuse_dtype
+from weights_convert.wrappers import without_prefix, without_unused
 
 PICKLES = (".pth", ".pt", ".bin")
 SUFFIXES = (".safetensors", *PICKLES)
+_STORED = frozenset(("F64", "F32", "F16", "BF16", "C64", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"))
+"""Dtypes of safetensors that NumPy has."""
+_NAMES = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F4": "float4_e2m1fn_x2"}
 
 
 def read_state(path: str | Path) -> State:
-    """A checkpoint file -> {key: array}, in the stored dtypes.
+    """A checkpoint file -> {key: array}, in the stored dtypes; see `read_file`."""
+    return read_file(path)[0]
+
+
+def read_file(path: str | Path) -> tuple[State, list[str]]:
+    """A checkpoint file -> {key: array}, in the stored dtypes, and a sentence for each choice that reading it made.
+
+    Of averaged and raw weights in one file the averaged ones are read, as timm does. Prefixes of wrappers are removed
+    from the keys, and tensors that only pretraining uses are left aside.
 
     Args:
         path: a `.safetensors` file; or a `.pth`, `.pt` or `.bin` file, which needs PyTorch and is read with
             `weights_only=True`, so that a pickle that would execute code is refused.
 
     Raises:
-        WeightsError: the file does not exist, is empty, truncated, an HTML page, unsafe, or contains no tensors.
+        WeightsError: the file does not exist, is empty, truncated, an HTML page, unsafe, declares more data than it
+            has, or contains no tensors.
     """
     path = Path(path)
     size = _checked_size(path)
+    notes: list[str] = []
     if path.suffix == ".safetensors":
         state = _read_safetensors(path, size)
     elif path.suffix in PICKLES:
-        state = _read_pickle(path, size)
+        state, notes = read_pickle(path, size)
     else:
         raise WeightsError(
             f"{path}: unknown checkpoint format {path.suffix!r}; supported suffixes: {', '.join(SUFFIXES)}"
         )
     if not state:
         raise WeightsError(f"{path}: contains no tensors ({size} bytes)")
-    return state
+    state, prefix = without_prefix(state)
+    state, unused = without_unused(state)
+    return state, [*notes, *prefix, *unused]
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text metadata in the header of a safetensors file.
+def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """The text metadata in the header of a safetensors file, and the shape of each tensor. No tensor is read.
 
     Raises:
         WeightsError: the file does not exist or is not a safetensors file.
@@ -61,13 +78,18 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     size = _checked_size(path)
     try:
         with safe_open(path, "np") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            return dict(file.metadata() or {}), shapes
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({size} bytes): {error}") from error
 
 
 def params_of(
-    state: State, config: ViTConfig, source: str, known: Mapping[str, ViTConfig] | None = None
+    state: State,
+    config: ViTConfig,
+    source: str,
+    known: Mapping[str, ViTConfig] | None = None,
+    dtype: str = "float32",
 ) -> tuple[ViTConfig, dict[str, Any]]:
     """A state dict with timm's or Hugging Face's names -> (config, parameters in numpy).
 
@@ -76,13 +98,15 @@ def params_of(
         config: the architecture.
         source: name of the file or hub id, for error messages.
         known: architectures by name; an error lists those whose shapes match the weights.
+        dtype: dtype of the model, whose range the values must not exceed.
 
     Returns:
         The configuration, whose LayerNorm epsilon is changed for Hugging Face's models, and the nested parameters.
 
     Raises:
         WeightsError: the weights belong to an unsupported architecture (the message names it), keys do not fit (the
-            message lists all of them), or values are NaN or Inf.
+            message lists all of them), tensors are not floating-point numbers, or values are NaN, Inf or too large
+            for `dtype`.
     """
     keys = TIMM
     if huggingface.is_huggingface(state):
@@ -92,26 +116,12 @@ def params_of(
     if reason:
         raise WeightsError(f"{source}: {reason}")
     try:
-        params = to_params(state, config, keys)
+        check_fit(state, config, keys)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}{_shape_hint(state, config, known or {})}") from None
-    check_finite(state, source)
-    return config, params
-
-
-def check_finite(state: Mapping[str, np.ndarray], source: str) -> None:
-    """Check that all values are finite.
-
-    Raises:
-        WeightsError: a tensor contains NaN or Inf. The message lists all such tensors with the counts.
-    """
-    problems = []
-    for key, array in state.items():
-        nan, inf = np.count_nonzero(np.isnan(array)), np.count_nonzero(np.isinf(array))
-        if nan or inf:
-            problems.append(f"{key}: {nan} NaN, {inf} Inf of {array.size}")
-    if problems:
-        raise WeightsError("\n  ".join([f"{source}: weights that are not finite:", *problems]))
+    check_kinds(state, source)
+    check_finite(state, source, dtype)
+    return config, to_params(state, config, keys)
 
 
 def digests(params: Any) -> dict[str, str]:
@@ -147,7 +157,9 @@ def _checked_size(path: Path) -> int:
     size = path.stat().st_size
     if not head:
         raise WeightsError(f"{path}: empty file (0 bytes)")
-    if head.lstrip().startswith(b"<"):
+    if path.suffix == ".safetensors" and 8 + int.from_bytes(head[:8], "little") <= size:
+        return size  # the length of its header may be any text: 15392 is b" <"
+    if head.removeprefix(BOM_UTF8).lstrip().startswith(b"<"):
         raise WeightsError(f"{path}: an HTML page, not a checkpoint ({size} bytes); download the file again")
     if head.startswith(b"version https://git-lfs"):
         raise WeightsError(f"{path}: a Git LFS pointer, not the checkpoint itself ({size} bytes)")
@@ -155,74 +167,20 @@ def _checked_size(path: Path) -> int:
 
 
 def _read_safetensors(path: Path, size: int) -> State:
+    """All tensors. The library compares the offsets in the header with the file's size before it reads a tensor."""
     from safetensors import SafetensorError, safe_open
 
+    state = {}
     try:
         with safe_open(path, "np") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                dtype = file.get_slice(key).get_dtype()
+                if dtype not in _STORED:
+                    raise refuse_dtype(key, _NAMES.get(dtype, dtype), path)
+                state[key] = file.get_tensor(key)
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: truncated or damaged safetensors file ({size} bytes): {error}") from error
-
-
-def _read_pickle(path: Path, size: int) -> State:
-    import pickle
-
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            f"{path}: reading {path.suffix} needs PyTorch (pip install 'vitjax[torch]'); "
-            "reading a .safetensors file does not"
-        ) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about pickle protocols before it raises the error below
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        cause = "it is truncated, or contains objects other than tensors"
-        if refused:
-            cause = f"it contains {refused[1]!r}, which PyTorch does not accept in a file of weights only"
-        raise WeightsError(
-            f"{path}: refused ({size} bytes): {cause}. No code of the pickle was executed. "
-            "Use a .safetensors file of the same weights."
-        ) from None
-    except Exception as error:  # the zip reader raises many types of errors for a truncated file
-        cause = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {cause}") from error
-    return state_of_torch(_unwrapped(loaded), path)
-
-
-def state_of_torch(tensors: Any, source: object) -> State:
-    """{key: torch tensor} -> {key: numpy array}; bfloat16 becomes float32.
-
-    Args:
-        tensors: the state dict.
-        source: name of the file or module, for error messages.
-
-    Raises:
-        WeightsError: `tensors` is not a mapping, or an entry is not a tensor.
-    """
-    import torch
-
-    if not isinstance(tensors, Mapping):
-        raise WeightsError(f"{source}: contains a {type(tensors).__name__}, not a state dict")
-    state = {}
-    for key, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise WeightsError(f"{source}: {key!r} is a {type(tensor).__name__}, not a tensor")
-        tensor = tensor.detach().cpu()
-        state[str(key)] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return state
-
-
-def _unwrapped(loaded: Any) -> Any:
-    """The state dict, which training scripts store under "model" or "state_dict"."""
-    if isinstance(loaded, Mapping):
-        for key in ("model", "state_dict"):
-            if isinstance(loaded.get(key), Mapping):
-                return loaded[key]
-    return loaded
 
 
 def _shape_hint(state: State, config: ViTConfig, known: Mapping[str, ViTConfig]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.checkpoint import read_checkpoint
 from weights_convert.hub import fetch, is_hub_id
-from weights_convert.load import SUFFIXES, digest, digests, params_of, read_state
+from weights_convert.keys import flatten
+from weights_convert.load import SUFFIXES, digest, digests, params_of, read_file
+from weights_convert.tensors import check_finite, check_kinds
 
 
 def locate(source: str | Path) -> tuple[Path, str]:
@@ -42,7 +45,11 @@ def locate(source: str | Path) -> tuple[Path, str]:
 
 
 def read_source(
-    source: str | Path, config: Config, arch: str, known: Mapping[str, ViTConfig] | None = None
+    source: str | Path,
+    config: Config,
+    arch: str,
+    known: Mapping[str, ViTConfig] | None = None,
+    dtype: str = "float32",
 ) -> tuple[Config, dict[str, Any], dict[str, Any]]:
     """Read parameters from a file, a directory or the hub.
 
@@ -51,19 +58,23 @@ def read_source(
         config: the requested architecture.
         arch: name of the architecture.
         known: architectures by name; an error lists those whose shapes match the weights.
+        dtype: dtype of the model, whose range the values must not exceed.
 
     Returns:
         The configuration (with the LayerNorm epsilon of the weights), the nested numpy parameters, and the record of
-        their origin: {"source", "format", "sha256"}.
+        their origin: {"source", "format", "sha256"}, and "read" where reading made a choice, such as that of averaged
+        weights. The choice is also printed to stderr.
 
     Raises:
         WeightsError: the source does not exist, cannot be read, or does not contain this architecture.
     """
     path, kind = locate(source)
+    notes: list[str] = []
     if isinstance(config, ResNetConfig):
         if kind == "orbax":
             raise WeightsError(f"{path}: is a directory; weights of {arch} must be a checkpoint file or a hub id")
-        params = torchvision_resnet.params_of(read_state(path), config, str(source))
+        state, notes = read_file(path)
+        params = torchvision_resnet.params_of(state, config, str(source), dtype)
         shas = digests(params)
     elif kind == "orbax":
         checkpoint = read_checkpoint(path)
@@ -75,7 +86,14 @@ def read_source(
                 f"{path}: contains {arch} with {summary(checkpoint.config)}; requested: {summary(config)}"
             )
         config, params, shas = checkpoint.config, checkpoint.params, checkpoint.manifest["sha256"]
+        check_kinds(flatten(params), str(source))
+        check_finite(flatten(params), str(source), dtype)
     else:
-        config, params = params_of(read_state(path), config, str(source), known)
+        state, notes = read_file(path)
+        config, params = params_of(state, config, str(source), known, dtype)
         shas = digests(params)
-    return config, params, {"source": str(source), "format": kind, "sha256": digest(shas)}
+    record = {"source": str(source), "format": kind, "sha256": digest(shas)}
+    if notes:
+        record["read"] = "; ".join(notes)
+        print(f"{source}: {record['read']}", file=sys.stderr)
+    return config, params, record

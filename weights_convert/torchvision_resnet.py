@@ -19,7 +19,7 @@ from vitjax.errors import WeightsError
 from vitjax.nn.resnet import ResNet, ResNetConfig
 from weights_convert import keys
 from weights_convert.keys import SAME, KeyMap, Layout, Source, State, differences, flatten, unflatten
-from weights_convert.load import check_finite
+from weights_convert.tensors import check_finite, check_kinds
 
 KERNEL = Layout(  # [out, in, ...] <-> [..., in, out], for convolutions and the head
     lambda a: a.transpose(*range(2, a.ndim), 1, 0),
@@ -66,24 +66,29 @@ def state_shapes(config: ResNetConfig) -> dict[str, tuple[int, ...]]:
     return {source.names[0]: source.layout.write(empty[path]).shape for path, source in key_map(shapes).items()}
 
 
-def params_of(state: Mapping[str, np.ndarray], config: ResNetConfig, source: str) -> dict[str, Any]:
+def params_of(
+    state: Mapping[str, np.ndarray], config: ResNetConfig, source: str, dtype: str = "float32"
+) -> dict[str, Any]:
     """A state dict with torchvision's names -> parameters in numpy (half precision becomes float32).
 
     Args:
         state: the state dict; `num_batches_tracked` is ignored.
         config: the architecture.
         source: name of the file or hub id, for error messages.
+        dtype: dtype of the model, whose range the values must not exceed.
 
     Raises:
         WeightsError: keys are missing, extra or have another shape (the message lists all of them, with the shapes),
-            or tensors contain NaN or Inf (the message lists all of them).
+            tensors are not floating-point numbers, or contain NaN, Inf or values too large for `dtype` (the message
+            lists all of them).
     """
     state = {key: array for key, array in state.items() if not key.endswith(UNUSED)}
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config))
     if problems:
         headline = f"{source}: {len(problems)} keys do not fit a ResNet with {summary(config)}:"
         raise WeightsError("\n  ".join([headline, *problems]))
-    check_finite(state, source)
+    check_kinds(state, source)
+    check_finite(state, source, dtype)
     sources = key_map(parameter_shapes(config)).items()
     return unflatten({path: _read_parameter(state[origin.names[0]], origin.layout) for path, origin in sources})
 

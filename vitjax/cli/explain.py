@@ -14,7 +14,7 @@ import numpy as np
 
 from vitjax.errors import ImageError, unknown_name
 from vitjax.execution.progress import Progress
-from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.explanation import Explanation, with_probability
 from vitjax.explaining.features import stage_features
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.requests import check_needs, passes, request
@@ -100,8 +100,9 @@ class CommandResult:
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
         cnn = self.cnn_explanation
         for i, row in enumerate(rows[:10]):
+            predicted = with_probability(row["predicted_name"] or "no classes", row["predicted_probability"])
             print(
-                f"{row['image']}: {row['predicted_name']} ({100 * row['predicted_probability']:.1f} %)"
+                f"{row['image']}: {predicted}"
                 + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
                 + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
@@ -182,16 +183,19 @@ def explain_images(
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
-    """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five."""
+    """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five.
+
+    Without a head there are no classes: what is predicted, and all probabilities, stay empty.
+    """
     rows = []
     for i, image_id in enumerate(explanation.images.ids):
         caption, top = explanation.caption(i), explanation.best(i)
         rows.append(
             {
                 "image": image_id,
-                "predicted": int(explanation.predicted[i]),
+                "predicted": int(explanation.predicted[i]) if explanation.has_classes else None,
                 "target": int(explanation.target[i]),
-                "predicted_name": caption["predicted"],
+                "predicted_name": caption["predicted"] if explanation.has_classes else None,
                 "predicted_probability": caption["predicted_probability"],
                 "target_name": caption["target"],
                 "target_probability": caption["target_probability"],

@@ -170,7 +170,7 @@ class Evaluator:
             logits, *_ = self._call(
                 "logits", compiled(self.model.config, (), self.plan), *self.arguments(samples, batch, x)
             )
-            predicted = self._call("predictions", predictions(self.model.dtype), logits)
+            predicted = self._call("predictions", predictions(self.model.dtype, head=self.job.has_head), logits)
             for index, prediction, confidence in zip(batch, *jax.device_get(predicted), strict=False):
                 results.prediction[index], results.confidence[index] = prediction, confidence
                 if self.job.only_correct and prediction != samples.labels[index]:
@@ -203,7 +203,7 @@ class Evaluator:
             arguments[4],
             ends,
         )
-        predicted = self._call("predictions", predictions(self.model.dtype), logits)
+        predicted = self._call("predictions", predictions(self.model.dtype, head=self.job.has_head), logits)
         out: dict[str, Any] = {"prediction": (*predicted, target)}
         for number, method in enumerate(self.job.requests):
             raw = (

@@ -128,6 +128,7 @@ class Job:
             min_confidence=min_confidence,
             save_maps=save_maps,
         )
+        job._check_outputs()
         job._check_data()
         return job
 
@@ -184,6 +185,30 @@ class Job:
             "min_confidence": self.min_confidence,
             "save_maps": self.save_maps,
         }
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the outputs of the model are logits of classes, and not features."""
+        return self.model.config.num_classes > 0
+
+    def _check_outputs(self) -> None:
+        """Check what needs classes, or a choice among them, against the number of the model's outputs."""
+        one, name = self.model.config.num_classes == 1, self.model.name
+        predicting = {
+            "only_correct": self.only_correct,
+            "min_confidence": self.min_confidence and not one,
+            "target 'label'": self.target_kind == "label" and not one,
+            "target 'top2'": self.target == "top2",
+        }
+        predicting |= {f"metric {each.label!r}": "head" in each.metric.needs and not one for each in self.metrics}
+        predicting |= {
+            f"metric {each.label!r} with measure='accuracy'": dict(each.options).get("measure") == "accuracy"
+            for each in self.metrics
+        }
+        used = next((what for what, is_used in predicting.items() if is_used), None)
+        if used and self.model.config.num_classes < 2:
+            has = "one output, which is always the predicted one" if one else "no head: its outputs are no classes"
+            raise ConfigError(f"{used} cannot be used with model {name!r}, which has {has}")
 
     def _check_data(self) -> None:
         labels = self.source.labels[: self.count]

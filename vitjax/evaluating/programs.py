@@ -17,10 +17,11 @@ from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.explaining.programs import image_key
 from vitjax.explaining.requests import Request
 from vitjax.images.geometry import Preprocessing
+from vitjax.layerwise.probability import probabilities
 from vitjax.metrics.contract import Case
 from vitjax.metrics.removal import ends_of
 from vitjax.models.model import Model
-from vitjax.nn.network import Config, network, params_dtype
+from vitjax.nn.network import Config, features, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Logits, Params, Target, accumulation_dtype
 
@@ -39,12 +40,17 @@ def model_input(preprocessing: Preprocessing, dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def predictions(dtype: Any) -> Any:
-    """jit: logits [b, k] -> predicted classes int32 [b] and their probabilities [b]."""
+def predictions(dtype: Any, *, head: bool) -> Any:
+    """jit: logits [b, k] -> predicted classes int32 [b] and their probabilities [b].
+
+    Without a head the outputs are features: the class is then -1 and the probability NaN.
+    """
 
     def run(logits: Logits) -> Any:
-        probabilities = jax.nn.softmax(logits.astype(accumulation_dtype(dtype)))
-        return logits.argmax(axis=-1).astype(jnp.int32), probabilities.max(axis=-1)
+        found = probabilities(logits.astype(accumulation_dtype(dtype))).max(axis=-1)
+        if not head:
+            return jnp.full(len(logits), -1, jnp.int32), jnp.full_like(found, jnp.nan)
+        return logits.argmax(axis=-1).astype(jnp.int32), found
 
     return jax.jit(run)
 
@@ -149,7 +155,7 @@ def column_shapes(
 
     image, class_number = batch_of(*config.image_size, 3, dtype=model.dtype), batch_of(dtype=np.int32)
     heatmap, mask = batch_of(*config.image_size), batch_of(*config.image_size, dtype=np.uint8)
-    logits = batch_of(config.num_classes)
+    logits = batch_of(config.num_classes or features(config))
     image_seed, seed = batch_of(dtype=np.uint32), jax.ShapeDtypeStruct((), np.uint32)
     arguments = image, heatmap, heatmap, mask, logits, class_number, class_number, image_seed, seed
     program = metric_columns(config, model.preprocessing, metrics, method, plan)

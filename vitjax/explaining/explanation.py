@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitjax import maps as map_functions
+from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import Images
 from vitjax.models.model import Model
 
@@ -52,13 +53,24 @@ class Explanation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted class of each image, int [b]."""
+        """Predicted class of each image, int [b]; for a model without a head, the feature with the largest value."""
         return self.logits.argmax(axis=-1)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, [b, k]."""
-        return _softmax(self.logits)
+        """Softmax of the logits, [b, k]; the sigmoid of the logit for a model with one output.
+
+        Raises:
+            ConfigError: the model has no head; its outputs are features, not classes.
+        """
+        if not self.has_classes:
+            raise ConfigError(f"model {self.model.name!r} has no head: its outputs are features without probabilities")
+        return _probabilities(self.logits)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the model has a head, so that its outputs are logits of classes."""
+        return self.model.config.num_classes > 0
 
     @property
     def degenerate(self) -> np.ndarray:
@@ -99,7 +111,7 @@ class Explanation:
         baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
         image_indices = np.arange(len(self))
         if self.options.get("score") == "probability":
-            difference = self.probabilities[image_indices, self.target] - _softmax(baseline)[0, self.target]
+            difference = self.probabilities[image_indices, self.target] - _probabilities(baseline)[0, self.target]
         else:
             difference = self.logits[image_indices, self.target] - baseline[0, self.target]
         total = self.maps.reshape(len(self), -1).sum(axis=1)
@@ -123,7 +135,8 @@ class Explanation:
         """Text for the figure of one image: label of the method, names and probabilities of predicted and target class.
 
         Returns:
-            {"method", "predicted", "predicted_probability", "target", "target_probability"}.
+            {"method", "predicted", "predicted_probability", "target", "target_probability"}. The probabilities are None
+            for a model without a head; "predicted" is then the feature with the largest value.
 
         Example:
             >>> caption = e.caption(0)
@@ -131,35 +144,42 @@ class Explanation:
             ('transformer_mm', 'striped star', 'plain ring')
         """
         predicted, target = int(self.predicted[index]), int(self.target[index])
-        probabilities = self.probabilities[index]
+        of = self.probabilities[index].tolist() if self.has_classes else [None] * self.logits.shape[-1]
         return {
             "method": self.label,
             "predicted": self.model.label(predicted),
-            "predicted_probability": float(probabilities[predicted]),
+            "predicted_probability": of[predicted],
             "target": self.model.label(target),
-            "target_probability": float(probabilities[target]),
+            "target_probability": of[target],
         }
 
     def verdict(self, index: int) -> str:
         """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ.
+
+        For a model without a head, `no classes; explained: feature 17`.
 
         Example:
             >>> e.verdict(0)
             'striped star (98... %); explained: plain ring (... %)'
         """
         caption = self.caption(index)
-        predicted = f"{caption['predicted']} ({100 * caption['predicted_probability']:.1f} %)"
-        if self.predicted[index] == self.target[index]:
-            return predicted
-        return f"{predicted}; explained: {caption['target']} ({100 * caption['target_probability']:.1f} %)"
+        explained = f"explained: {with_probability(caption['target'], caption['target_probability'])}"
+        if not self.has_classes:
+            return f"no classes; {explained}"
+        predicted = with_probability(caption["predicted"], caption["predicted_probability"])
+        return predicted if self.predicted[index] == self.target[index] else f"{predicted}; {explained}"
 
     def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
         """Names and probabilities of the `count` most probable classes of image `index`, most probable first.
+
+        Empty for a model without a head.
 
         Example:
             >>> [name for name, probability in e.best(0, count=2)]
             ['striped star', 'plain ring']
         """
+        if not self.has_classes:
+            return []
         probabilities = self.probabilities[index]
         top = np.argsort(-probabilities, kind="stable")[:count]
         return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
@@ -226,7 +246,7 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
         {label: list(explanation.maps) for label, explanation in explanations.items()},
         signed={label for label, explanation in explanations.items() if explanation.signed},
         row_labels=[
-            f"{caption['target']} ({100 * caption['target_probability']:.0f}\N{NO-BREAK SPACE}%)"
+            with_probability(caption["target"], caption["target_probability"], ".0f", "\N{NO-BREAK SPACE}")
             for caption in captions
         ],
         own_photos={label: list(other.images.pixels) for label, other in other_model.items()},
@@ -239,6 +259,15 @@ def file_stem(label: str) -> str:
     return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def with_probability(name: str, probability: float | None, digits: str = ".1f", space: str = " ") -> str:
+    """`tabby (62.3 %)`, or the name alone where there is no probability."""
+    return name if probability is None else f"{name} ({100 * probability:{digits}}{space}%)"
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """As `vitjax.layerwise.probability`, in NumPy: of logits [b, k] in their own dtype."""
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([logits, np.zeros_like(logits)], axis=-1)
+        return _probabilities(logits)[..., :1]
     exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)

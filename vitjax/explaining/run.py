@@ -158,6 +158,8 @@ def trace(
     """
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
+    if score == "probability" and model.config.num_classes == 0:
+        raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
     batch = prepare(model, images)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])

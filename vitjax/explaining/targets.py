@@ -29,7 +29,7 @@ def resolve_targets(model: Model, target: Any, count: int) -> np.ndarray:
 
     Raises:
         LabelError: the number of targets differs from the number of images, or the model does not have a class; the
-            message names the image, the value and the number of classes.
+            message names the image, the value and the number of classes; or "top2" for a model with one class.
         ConfigError: a class name or "top2" for a model without a head.
 
     Example: `resolve_targets(model, [281, "tabby", None], 3)`
@@ -49,6 +49,8 @@ def _resolve_one(model: Model, value: Any, image_index: int) -> int:
         return PREDICTED
     if isinstance(value, str):
         if value == "top2":
+            if classes == 1:
+                raise LabelError(f"target 'top2': model {model.name!r} has one class, so that there is no second one")
             return SECOND
         if model.labels is None:
             raise LabelError(f"target {value!r}: model {model.name!r} has no class names; give a class number")

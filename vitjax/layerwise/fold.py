@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.layerwise.probability import probabilities
 from vitjax.nn.ops import Ops
 from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Target, Tokens, at_least_float32
 
@@ -124,9 +125,12 @@ def choose_target(logits: Logits, target: Target) -> Target:
 
 
 def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
-    """∂ score / ∂ logits: p_k (e_k - p) for the probability p_k of class k, e_k for its logit."""
+    """∂ score / ∂ logits: p_k (e_k - p) for the probability p_k of class k, e_k for its logit.
+
+    The probability of a single output is a sigmoid, whose derivative is p (1 - p): the same expression.
+    """
     one_hot = jax.nn.one_hot(target, logits.shape[0], dtype=logits.dtype)
     if score != "probability":
         return one_hot
-    p = jax.nn.softmax(at_least_float32(logits)).astype(logits.dtype)
+    p = probabilities(at_least_float32(logits)).astype(logits.dtype)
     return p[target] * (one_hot - p)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 
 from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.probability import probabilities
 from vitjax.layerwise.run import backward_fold
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
@@ -14,7 +15,7 @@ from vitjax.shapes import Image, Logits, Params, Scalar, Target, at_least_float3
 def score_in(logits: Logits, target: Target, score: Score) -> Scalar:
     """The logit or the probability of class `target`, in float32 or float64."""
     logits = at_least_float32(logits)
-    return (jax.nn.softmax(logits) if score == "probability" else logits)[target]
+    return (probabilities(logits) if score == "probability" else logits)[target]
 
 
 def score_of(config: Config, params: Params, image: Image, target: Target, score: Score) -> Scalar:

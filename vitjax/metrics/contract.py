@@ -110,8 +110,8 @@ class Metric(NamedTuple):
             for 0, 1, 2 ..., for a vector whose length depends on the model or on the image size. Raises ConfigError as
             `record` does.
         ends: (options) -> names of the images whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
-        needs: "mask" or "label" if the data set must provide it; "explainer" if the metric computes further
-            explanations, which is slow.
+        needs: "mask" or "label" if the data set must provide it; "head" if the metric reads probabilities of classes;
+            "explainer" if the metric computes further explanations, which is slow.
 
     Example:
         >>> metric = vitjax.METRICS["iou"]

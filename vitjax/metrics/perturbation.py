@@ -7,11 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
+from vitjax.layerwise.probability import log_probabilities
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.removal import CurveOutputs, Fill, Order, Ties, case_of, curve, nan_if_degenerate
 from vitjax.shapes import Array, Float, Image, Scalar, at_least_float32
@@ -248,7 +248,7 @@ def _record_log_odds(
 
 def _log_p_of_target(case: Case) -> Scalar:
     """Log-probability of the explained class for the unperturbed image."""
-    return jax.nn.log_softmax(at_least_float32(case.logits))[case.target]
+    return log_probabilities(at_least_float32(case.logits))[case.target]
 
 
 def _check_black(fill: Fill, black: Any) -> None:
@@ -264,7 +264,7 @@ def _levels_of(*columns: str) -> Callable[[Mapping[str, Any]], Mapping[str, np.n
     return lambda options: dict.fromkeys(columns, np.asarray(checked_levels(options["levels"]), np.float64))
 
 
-_faithfulness: Callable[..., Metric] = partial(Metric, family="faithfulness", ends=_ends)
+_faithfulness: Callable[..., Metric] = partial(Metric, family="faithfulness", ends=_ends, needs=frozenset({"head"}))
 
 PERTURBATION_AUC = _faithfulness(
     title="Perturbation AUC",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
+from vitjax.layerwise.probability import log_probabilities
 from vitjax.maps import is_degenerate
 from vitjax.metrics.blur import blurred
 from vitjax.metrics.contract import Case, Columns, Metric
@@ -242,7 +243,7 @@ def _endpoint_logits(case: Case, name: Endpoint) -> Array:
 
 
 def _outputs(case: Case, logits: Float[Array, "s k"]) -> CurveOutputs:
-    log_p = jax.nn.log_softmax(logits)
+    log_p = log_probabilities(logits)
     return CurveOutputs(
         target=log_p[:, case.target],
         predicted=log_p[:, jnp.argmax(case.logits)],

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError, unknown_name
 from vitjax.images.reading import Preprocessing
@@ -89,7 +90,7 @@ def load(
     source = weights if weights is not None else entry.hub
     if source is None:
         raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
-    config, params, record = read_source(source, entry.config, name, known_configs())
+    config, params, record = read_source(source, entry.config, name, known_configs(), dtype)
     if labels is None and config.num_classes == 1000:
         labels = imagenet_labels()
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
@@ -105,7 +106,7 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
     Configuration and preprocessing are read from the module's attributes and its `pretrained_cfg`, not from its name.
 
     Args:
-        module: the PyTorch module.
+        module: the PyTorch module, also inside of `torch.compile` or `DataParallel`.
         dtype: as in `load`; None keeps that of the module, except that float16 becomes float32.
 
     Raises:
@@ -120,9 +121,11 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
         >>> model.config.depth, model.config.num_classes
         (1, 1000)
     """
-    from weights_convert.live import config_of
-    from weights_convert.load import digest, digests, params_of, state_of_torch
+    from weights_convert.live import config_of, unwrapped
+    from weights_convert.load import digest, digests, params_of
+    from weights_convert.tensors import state_of_torch
 
+    module = unwrapped(module)
     config = config_of(module)
     module_dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
     dtype = dtype or (module_dtype if module_dtype in DTYPES else "float32")
@@ -130,7 +133,7 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
     pretrained = getattr(module, "pretrained_cfg", None) or {}
     name = pretrained.get("architecture") or "custom"
     source = f"timm module {name}"
-    config, params = params_of(state_of_torch(module.state_dict(), source), config, source)
+    config, params = params_of(state_of_torch(module.state_dict(), source), config, source, dtype=dtype)
     record = {"source": source, "format": "live", "sha256": digest(digests(params))}
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
     labels = imagenet_labels() if config.num_classes == 1000 else None
@@ -151,19 +154,29 @@ def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
     Raises:
         WeightsError: the header is not that of such a file.
     """
+    from weights_convert.arch import check_header
     from weights_convert.checkpoint import config_from
-    from weights_convert.load import read_metadata
+    from weights_convert.load import read_header
 
+    metadata, shapes = read_header(path)
     try:
-        metadata = read_metadata(path)
         header = {key: json.loads(metadata[key]) for key in ("config", "classes", "mean", "std")}
         config = config_from(header["config"], str(path))
-        mean, std = tuple(header["mean"]), tuple(header["std"])
+        colours = np.asarray([header["mean"], header["std"]], np.float64)
+        if not isinstance(header["classes"], list) or colours.shape != (2, 3) or not np.isfinite(colours).all():
+            raise TypeError("classes must be a list, mean and std three finite numbers each")
+        mean, std = colours.tolist()
         labels = Labels(tuple(header["classes"]))
-    except (KeyError, TypeError, ValueError) as error:
+        preprocessing = Preprocessing(config.image_size, 1.0, "center", "bicubic", tuple(mean), tuple(std))
+    except (KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
+        cause = " ".join(str(error).split())[:300]
         raise WeightsError(
-            f"{path}: header is not that of a {BUNDLED} file: {error}; weights of another architecture need its name, "
+            f"{path}: header is not that of a {BUNDLED} file: {cause}; weights of another architecture need its name, "
             f"--model NAME on the command line"
         ) from error
-    size = config.image_size
-    return Entry(config, Preprocessing(size, 1.0, "center", "bicubic", mean, std), None), labels
+    check_header(config, shapes, path)
+    if not all(isinstance(name, str) for name in labels.names) or len(labels.names) != config.num_classes:
+        raise WeightsError(
+            f"{path}: the header's classes are not {config.num_classes} names, one for each output of the model"
+        )
+    return Entry(config, preprocessing, None), labels

@@ -117,12 +117,14 @@ class Model:
         )
 
     def label(self, index: int) -> str:
-        """Name of a class, or "class INDEX" if the model has no class names.
+        """Name of a class, or "class INDEX" if the model has no class names, "feature INDEX" if it has no head.
 
         Example:
             >>> model.label(4)
             'striped star'
         """
+        if self.config.num_classes == 0:
+            return f"feature {index}"
         return self.labels.names[index] if self.labels is not None else f"class {index}"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.shapes import Row
@@ -15,6 +16,9 @@ from vitjax.shapes import Row
 PEEL_ABOVE = 6
 """In models with more blocks than this, the last and the first block may be peeled off the loop over blocks, so that
 they skip computation that no fold reads."""
+
+Pool = Literal["token", "avg"]
+MLP = Literal["gelu", "quick_gelu", "swiglu"]
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,18 @@ class ViTConfig:
     class_token: bool = True
     distilled: bool = False
     registers: int = 0
-    pool: Literal["token", "avg"] = "token"
+    pool: Pool = "token"
     fc_norm: bool = False
     pre_norm: bool = False
     qkv_bias: bool = True
     patch_bias: bool = True
     position_on_prefix: bool = True
     layer_scale: bool = False
-    mlp: Literal["gelu", "quick_gelu", "swiglu"] = "gelu"
+    mlp: MLP = "gelu"
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        check_fields({field.name: getattr(self, field.name) for field in fields(self)})
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         for side, name in zip(self.image_size, ("height", "width"), strict=True):
@@ -134,3 +139,35 @@ class ViTConfig:
             return jnp.zeros(self.tokens).at[0].set(1.0)
         patches = self.tokens - self.prefix
         return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
+
+
+def check_fields(values: Mapping[str, Any]) -> None:
+    """Check type and range of each field of a ViTConfig on its own, such as those that a file states.
+
+    Args:
+        values: by field name; those that are missing have their default.
+
+    Raises:
+        ConfigError: a value is invalid; the message names the field.
+    """
+    values = {field.name: field.default for field in fields(ViTConfig) if field.default is not MISSING} | dict(values)
+    try:
+        height, width = values["image_size"]
+    except (TypeError, ValueError):
+        raise ConfigError(f"image_size must be (height, width), not {values['image_size']!r}") from None
+    sizes: dict[str, Any] = {
+        name: values[name] for name in ("width", "depth", "heads", "mlp_dim", "patch_size") if name in values
+    }
+    sizes |= {"image height": height, "image width": width}
+    for least, numbers in ((1, sizes), (0, {name: values[name] for name in ("num_classes", "registers")})):
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
+    for field in fields(ViTConfig):
+        if isinstance(field.default, bool) and not isinstance(values[field.name], (bool, np.bool_)):
+            raise ConfigError(f"{field.name} must be true or false, not {values[field.name]!r}")
+    for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP))):
+        if values[name] not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, not {values[name]!r}")
+    if not isinstance(values["norm_eps"], (int, float, np.floating)) or not 0 <= values["norm_eps"] < 1:
+        raise ConfigError(f"norm_eps must be a number from 0 to below 1, not {values['norm_eps']!r}")

@@ -25,9 +25,9 @@ def strip(
     *,
     method: str,
     predicted: str,
-    predicted_probability: float,
+    predicted_probability: float | None,
     target: str,
-    target_probability: float,
+    target_probability: float | None,
     signed: bool = False,
 ) -> Figure:
     """Photo, raw map with a colour bar in raw values, and overlay, under a header with method and classes.
@@ -36,7 +36,8 @@ def strip(
         photo: uint8 [H, W, 3] at model resolution.
         raw_map: [h, w] or [H, W], raw relevance.
         method: label of the method.
-        predicted, predicted_probability: name and probability, in [0, 1], of the predicted class.
+        predicted, predicted_probability: name and probability, in [0, 1], of the predicted class; without a
+            probability, for a model without a head, it is not shown.
         target, target_probability: name and probability, in [0, 1], of the explained class.
         signed: whether the map's signs are meaningful: colours from blue to red, centred at zero, instead of min-max
             scaling.
@@ -60,12 +61,11 @@ def strip(
 
     room = total - 2 * MARGIN
     write(axes, MARGIN, MARGIN + 0.15, fit(method, room, 12, bold=True), size=12, bold=True)
-    for row, (role, name, p) in enumerate(
-        [("predicted", predicted, predicted_probability), ("explained", target, target_probability)]
-    ):
+    lines = [("predicted", predicted, predicted_probability), ("explained", target, target_probability)]
+    for row, (role, name, p) in enumerate(lines if predicted_probability is not None else lines[1:]):
         y = MARGIN + 0.47 + 0.22 * row
         write(axes, MARGIN, y, role, size=9.5, color=MUTED)
-        write(axes, MARGIN + 1.48, y, percent(p), size=9.5, color=MUTED, ha="right")
+        write(axes, MARGIN + 1.48, y, "" if p is None else percent(p), size=9.5, color=MUTED, ha="right")
         write(axes, MARGIN + 1.62, y, fit(name.replace("\n", " "), room - 1.62, 9.5), size=9.5)
 
     top = MARGIN + head + caption

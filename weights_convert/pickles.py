@@ -1,0 +1,102 @@
+"""Reading `.pth`, `.pt` and `.bin` files without running what they contain, nor allocating what they only declare."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vitjax.errors import WeightsError
+from weights_convert.keys import State
+from weights_convert.tensors import state_of_torch
+from weights_convert.wrappers import unwrapped
+
+SMALL = 1 << 24
+"""Bytes that any file may declare."""
+RATIO = 20
+"""Largest declared size relative to the file. PyTorch does not compress, so that its own files have less than 1."""
+_WAY_OUT = (
+    "Use a .safetensors file of the same weights: where the file was made, "
+    "safetensors.torch.save_file(state_dict, 'weights.safetensors') writes one."
+)
+
+
+def read_pickle(path: Path, size: int) -> tuple[State, list[str]]:
+    """A file of `torch.save` -> {key: array}, and a sentence for each choice among its contents.
+
+    Tensors, plain containers and `argparse.Namespace` are read; any other object is refused.
+
+    Args:
+        path: the file.
+        size: its size in bytes.
+
+    Raises:
+        WeightsError: PyTorch is not installed; the file is damaged, contains other objects, or declares much more data
+            than it has.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path}: reading {path.suffix} needs PyTorch (pip install 'vitjax[torch]'); "
+            "reading a .safetensors file does not"
+        ) from error
+    _check_archive(path, size)
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # torch warns about pickle protocols before it raises the error below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        cause = "it is truncated, or contains objects other than tensors"
+        if refused:
+            cause = f"it contains {refused[1]!r}, which PyTorch does not accept in a file of weights only"
+        raise WeightsError(
+            f"{path}: refused ({size} bytes): {cause}. No code of the pickle was executed. {_WAY_OUT}"
+        ) from None
+    except Exception as error:  # the zip reader raises many types of errors for a truncated file
+        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
+    tensors, notes = unwrapped(loaded, path)
+    _check_tensors(tensors, path, size)
+    return state_of_torch(tensors, path), notes
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """Compare what a zip archive declares with the size of the file, before anything is unpacked; then the checksums.
+
+    Cost: reads the file once more, at 1 GB/s.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04" and not zipfile.is_zipfile(path):
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_declared(sum(entry.file_size for entry in archive.infolist()), path, size)
+            damaged = archive.testzip()  # PyTorch does not compare the checksums that it writes
+    except WeightsError:
+        raise
+    except Exception as error:  # as below
+        raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
+    if damaged is not None:
+        raise WeightsError(f"{path}: damaged checkpoint ({size} bytes): the checksum of {damaged!r} is wrong")
+
+
+def _check_tensors(tensors: Any, path: Path, size: int) -> None:
+    """Compare the sizes of the tensors with that of the file: a stored number can stand for any number of elements."""
+    if isinstance(tensors, Mapping):
+        sizes = [each.numel() * each.element_size() for each in tensors.values() if hasattr(each, "element_size")]
+        _check_declared(sum(sizes), path, size)
+
+
+def _check_declared(declared: int, path: Path, size: int) -> None:
+    if declared > max(SMALL, RATIO * size):
+        raise WeightsError(f"{path}: refused: declares {declared} bytes of data, but the file has {size} bytes")
