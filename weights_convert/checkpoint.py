@@ -101,7 +101,7 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     file = Path(directory) / MANIFEST
     try:
-        manifest = json.loads(file.read_text())
+        manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(
             f"{directory}: contains no {MANIFEST}: weights_convert did not write this directory, or was interrupted"
