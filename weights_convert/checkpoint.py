@@ -22,6 +22,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.files import write_text
 from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
 from weights_convert.load import digests
 
@@ -87,9 +88,7 @@ def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str,
         "versions": _versions(),
     }
     manifest["seal"] = _seal(manifest)
-    unfinished = out / f"{MANIFEST}.tmp"
-    unfinished.write_text(json.dumps(manifest, indent=1))
-    unfinished.replace(out / MANIFEST)
+    write_text(out / MANIFEST, json.dumps(manifest, indent=1))
     return out
 
 

@@ -90,17 +90,16 @@ def read_list(path: Path) -> str:
     for mark, encoding in _OTHER_ENCODINGS:
         if content.startswith(mark):
             raise ConfigError(f"{path}: is {encoding}; {advice}")
+    if b"\0" in content:
+        raise ConfigError(f"{path}: contains zero bytes, so it is UTF-16 or no text; {advice}")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}), perhaps Windows-1252 or Latin-1; "
             f"{advice}"
         ) from None
-    if "\0" in text:
-        raise ConfigError(f"{path}: contains zero bytes, so it is UTF-16 or no text; {advice}")
-    return text
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -88,7 +88,15 @@ def _run(
     started = time.perf_counter()
     with (progress or Silent)(total, "images") as on_progress, ThreadPoolExecutor(1) as writer:
         evaluator = Evaluator(job, batch_size=batch_size, devices=devices, on_progress=on_progress)
-        store.log(slot, event="started", chunks=len(unfinished), images=total, **evaluator.environment())
+        passed_over = dict(getattr(job.source, "skipped", {}))
+        store.log(
+            slot,
+            event="started",
+            chunks=len(unfinished),
+            images=total,
+            passed_over=passed_over,
+            **evaluator.environment(),
+        )
         writing: Future[None] | None = None
         loading = _load(job, unfinished, workers, cache)
         with closing(loading):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from vitjax.errors import shown
 from vitjax.storage import write_whole, writing
 
 # Spreadsheets take a cell that begins with one of these for a formula; some also the full-width forms.
-_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
 
@@ -68,8 +69,10 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def csv_cell(value: Any) -> Any:
     """The value of a cell; text that a spreadsheet would run as a formula gets an apostrophe in front.
 
-    Numbers stay as they are, also those in text: `csv_cell("-1.5")` is "-1.5".
+    Control characters are escaped, as a line break in a cell can begin a row. Numbers stay as they are, also those in
+    text: `csv_cell("-1.5")` is "-1.5".
     """
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    text = shown(value)
+    return "'" + text if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
