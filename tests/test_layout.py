@@ -10,8 +10,8 @@ import vitjax
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("errors", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert", "models", "layerwise"),
-    *("methods", "metrics", "data", "plots", "explaining", "verifying"),
+    *("errors", "storage", "output", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert"),
+    *("models", "layerwise", "methods", "metrics", "data", "plots", "explaining", "verifying"),
     *("rundir", "report", "evaluating", "train", "cli"),
 )
 """A module may import from its own package and from what stands before it."""
@@ -106,7 +106,7 @@ def test_every_package_says_what_lives_there():
 
 def test_the_root_holds_what_all_share():
     found = {path.stem for path in (ROOT / "vitjax").glob("*.py")}
-    assert found == {"__init__", "__main__", "errors", "shapes", "maps"}
+    assert found == {"__init__", "__main__", "errors", "storage", "shapes", "maps"}
     assert (ROOT / "vitjax" / "py.typed").exists()
 
 
@@ -130,3 +130,30 @@ def test_only_layerwise_differentiates_or_scans_over_layers(module):
     calls = [node.func for node in nodes if isinstance(node, ast.Call)]
     used = {call.attr for call in calls if isinstance(call, ast.Attribute)} & watched
     assert used == OWN_DERIVATIVES.get(module, set())
+
+
+TERMINAL = "vitjax.output.terminal"
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_text_is_written_and_read_in_one_way(module):
+    """Files of text name their encoding, and lines are printed by `say`, which escapes names of files."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function, options = node.func, {keyword.arg for keyword in node.keywords}
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        where = f"{module}, line {node.lineno}"
+        if isinstance(function, ast.Name) and name == "print":
+            assert module == TERMINAL, f"{where}: print instead of say"
+        if isinstance(function, ast.Attribute) and name in ("read_text", "write_text"):
+            assert "encoding" in options, f"{where}: {name} without an encoding"
+        if name == "open" and (modes := _text_modes(node)):
+            assert "encoding" in options, f"{where}: open in mode {modes} without an encoding"
+
+
+def _text_modes(call: ast.Call) -> str | None:
+    """The mode of a call of `open` if it is one of text."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return next((mode for mode in modes if set(mode) <= set("rwaxt+") and "b" not in mode and mode), None)

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# C0 and C1 control characters, marks that change the direction of text, line separators, and the surrogates that
+# stand for the bytes of a file name that is not UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """The text with control characters and undecodable bytes of file names escaped, as in `caf\\xe9` and `\\x1b[2J`.
+
+    Args:
+        text: any text, such as a message that quotes a file name.
+        lines: keep line breaks and tabs.
+
+    Returns:
+        Text that UTF-8 can encode and that moves no cursor.
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        if lines and character in "\n\t":
+            return character
+        code = ord(character)
+        if 0xDC80 <= code <= 0xDCFF:  # Python's surrogateescape: the byte is the low half
+            code -= 0xDC00
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+    return _UNPRINTABLE.sub(escaped, text)
 
 
 class VitjaxError(Exception):
-    """Base class of every error that a user can cause. The command line prints it without a traceback."""
+    """Base class of every error that a user can cause. The command line prints it without a traceback.
+
+    `str` of it is escaped by `shown`, so that a file name in it can neither break the line nor reach the terminal raw.
+    """
+
+    _lines = False
+
+    def __str__(self) -> str:
+        return shown(super().__str__(), lines=self._lines)
 
 
 class ImageError(VitjaxError):
@@ -15,7 +51,9 @@ class ImageError(VitjaxError):
 
 
 class WeightsError(VitjaxError):
-    """A checkpoint is missing, damaged, unsafe or of another architecture."""
+    """A checkpoint is missing, damaged, unsafe or of another architecture. All tensors at fault are listed in lines."""
+
+    _lines = True
 
 
 class ConfigError(VitjaxError):
@@ -58,4 +96,6 @@ class OutputError(VitjaxError):
 
 
 class RunError(VitjaxError):
-    """An evaluation cannot continue, or its run directory does not match the requested settings."""
+    """An evaluation cannot continue, or its run directory does not match the requested settings, listed in lines."""
+
+    _lines = True

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from vitjax.errors import VitjaxError, WeightsError, unknown_name
+from vitjax.output.terminal import say
 
 
 def convert(
@@ -59,7 +60,7 @@ def convert(
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
     write_checkpoint(out, params, config, arch, {"path": source, "sha256": sha})
-    print(f"{out}  {arch}, {sum(array.size for array in state.values()):,} parameters")
+    say(f"{out}  {arch}, {sum(array.size for array in state.values()):,} parameters")
     return 0 if not verify else _verify(out, arch, state, num_classes)
 
 
@@ -69,7 +70,7 @@ def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
     from weights_convert.check import verify
 
     report = verify(load(arch, weights=out, num_classes=num_classes), arch, state)
-    print(report)
+    say(report)
     return 0 if report.passed else 1
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     try:
         status = tyro.cli(convert, prog="python -m weights_convert")
     except VitjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         status = 2
     sys.exit(status)
 

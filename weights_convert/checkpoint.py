@@ -22,6 +22,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.nn.vit_config import ViTConfig, check_fields
+from vitjax.output.files import write_text
 from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
 from weights_convert.load import digests
 
@@ -88,9 +89,7 @@ def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str,
         "versions": _versions(),
     }
     manifest["seal"] = _seal(manifest)
-    unfinished = out / f"{MANIFEST}.tmp"
-    unfinished.write_text(json.dumps(manifest, indent=1))
-    unfinished.replace(out / MANIFEST)
+    write_text(out / MANIFEST, json.dumps(manifest, indent=1))
     return out
 
 
@@ -102,7 +101,7 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     file = Path(directory) / MANIFEST
     try:
-        manifest = json.loads(file.read_text())
+        manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(
             f"{directory}: contains no {MANIFEST}: weights_convert did not write this directory, or was interrupted"

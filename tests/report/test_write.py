@@ -7,8 +7,8 @@ import pytest
 
 from tests.report.synthetic import METRICS, one_metric, profile_of, whole_run
 from vitjax.errors import OutputError, RunError
+from vitjax.output.files import write_bytes
 from vitjax.report import write_report
-from vitjax.report.write import put
 from vitjax.rundir.store import RunStore
 
 TABLES = ["summary.csv", "table.md", "table.tex", "table.txt"]
@@ -80,14 +80,14 @@ def test_unwritable_output_is_an_error(tmp_path):
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
-    path = put(tmp_path / "a.txt", b"old")
+    path = write_bytes(tmp_path / "a.txt", b"old")
 
     def disk_full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        put(path, b"new")
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: No space"):
+        write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 

@@ -43,7 +43,7 @@ def method_requests(methods: Sequence[str], model: str) -> list[dict[str, Any]]:
 
 def parse_target(target: str | None) -> int | str | None:
     """The class index if the text is an integer; otherwise the text itself, or None."""
-    is_index = target is not None and re.fullmatch(r"-?[0-9]+", target)
+    is_index = target is not None and re.fullmatch(r"-?[0-9]{1,18}", target)
     return int(target) if target is not None and is_index else target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from vitjax.methods import METHODS
 from vitjax.metrics import energy_pointing_game, pointing_game
 from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.output.names import FileNames
+from vitjax.output.terminal import say
 from vitjax.report.compare_page import write_page
 from vitjax.rundir.manifest import open_directory, write_manifest
 
@@ -44,14 +45,15 @@ def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool)
     model = load("vitjax_scenes")
     two_object_scenes = Scenes(max(scenes, scored), seed=TEST_SEED, objects=2)
     images, targets, target_masks, other_masks = both_objects(model, two_object_scenes)
-    print(f"{len(two_object_scenes)} scenes with two objects, each explained for both", file=sys.stderr)
+    say(f"{len(two_object_scenes)} scenes with two objects, each explained for both", error=True)
     requests = [{"method": name} for name, method in METHODS.items() if not method.slow]
     explanations = explain_many(model, images, requests, targets, batch_size=64, seed=seed)
     scores = score_table(explanations, target_masks, other_masks)
     drawn = {label: first_images(explanation, 2 * scenes) for label, explanation in explanations.items()}
     plots.save(comparison(drawn), out / "grid.png")
+    names = FileNames()
     for explanation in drawn.values():
-        explanation.save(out / "strips")
+        explanation.save(out / "strips", names=names)
     note = (
         f"The bundled model {model.name} on scenes that it was not trained on. Every scene contains two objects and is "
         f"explained twice, once for each object's class. Scores are means over {len(two_object_scenes)} scenes in "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import tyro
 
 from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse_target
 from vitjax.methods.options import parse
+from vitjax.output.terminal import say
 
 
 def evaluate(
@@ -102,7 +102,7 @@ def evaluate(
         from vitjax.evaluating.profile import estimate
 
         cost = estimate(Job.of(loaded, source_of(loaded, data, masks=masks), **settings), batch_size=batch_size)
-        print(
+        say(
             f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
             f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
             f"{_duration(cost['compile_seconds'])} of compilation; {cost['tflop']} TFLOP"
@@ -124,10 +124,10 @@ def evaluate(
     )
     execution = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
     write_manifest(out, "evaluate", loaded, {"data": data, **settings, **execution})
-    print(run.status())
+    say(run.status())
     if run.finished and report:
         _print_report(run.report())
-    print(out)
+    say(out)
 
 
 def report(
@@ -163,7 +163,7 @@ def status(run: RunDirectory) -> None:
     """
     from vitjax.evaluating.run import Run
 
-    print(Run(run).status())
+    say(Run(run).status())
 
 
 def metrics() -> None:
@@ -173,10 +173,10 @@ def metrics() -> None:
     for name, metric in METRICS.items():
         options = ", ".join(f"{option}={value}" for option, value in metric.options.items())
         needs = f", needs {' and '.join(sorted(metric.needs))}" if metric.needs else ""
-        print(f"{name}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}")
-        print(f"  options: {options or 'none'}\n  {metric.cite}")
+        say(f"{name}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}")
+        say(f"  options: {options or 'none'}\n  {metric.cite}")
     families = dict.fromkeys(metric.family for metric in METRICS.values())
-    print(f"\nfamilies, as in --metrics localisation: {', '.join(families)}")
+    say(f"\nfamilies, as in --metrics localisation: {', '.join(families)}")
 
 
 def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
@@ -196,10 +196,10 @@ def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
 def _print_report(paths: list[Path]) -> None:
     """Print the paths of the report's files to stderr and its text table to stdout."""
     for path in paths:
-        print(path, file=sys.stderr)
+        say(path, error=True)
     table = next((path for path in paths if path.name == "table.txt"), None)
     if table is not None:
-        print(table.read_text())
+        say(table.read_text(encoding="utf-8"))
 
 
 def _duration(seconds: float) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitjax.data.listing import describe, list_images
 from vitjax.errors import ImageError, unknown_name
 from vitjax.execution.progress import Progress
 from vitjax.explaining.explanation import Explanation, with_probability
@@ -25,7 +24,12 @@ from vitjax.models.families import CNNS
 from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.files import csv_text, write_text
+from vitjax.output.names import FileNames
+from vitjax.output.terminal import say
 from vitjax.rundir.manifest import model_record, output_directory, write_manifest
+
+COMPARE_FILES = ("grid.png", "grid.pdf", "index.html")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class CommandResult:
     """Explanations of one command, and where it writes them.
 
     explanations: by label, including `cnn_explanation`. out: directory to write to. options: settings for
-    manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None.
+    manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None. names: the names of all
+    files in `out`. files: those written so far, by label, for the manifest.
     """
 
     model: Model
@@ -42,6 +47,8 @@ class CommandResult:
     out: Path
     options: dict[str, Any]
     cnn_explanation: Explanation | None = None
+    names: FileNames = field(default_factory=lambda: FileNames(("manifest.json", "predictions.csv", *COMPARE_FILES)))
+    files: dict[str, list[Path]] = field(default_factory=dict)
 
     def save_sheets(self, *, pdf: bool) -> None:
         """Write one figure per image.
@@ -60,7 +67,8 @@ class CommandResult:
             else:
                 maps = {stage: outputs[0] for stage, outputs in stage_features(self.model, x).items()}
                 sheet, kind = plots.feature_sheet(photo, maps), "features"
-            plots.save(sheet, self.out / f"{image_id}_{kind}.png", pdf=pdf)
+            name = self.names.claim(f"{image_id}_{kind}", ".png", ".pdf")
+            self.files.setdefault(kind, []).extend(plots.save(sheet, self.out / name, pdf=pdf))
 
     def finish(self, command: str) -> None:
         """Write predictions.csv, predictions_<cnn>.csv if there is a CNN, and manifest.json; print a summary.
@@ -74,7 +82,8 @@ class CommandResult:
         if self.cnn_explanation is not None:
             cnn = self.cnn_explanation.model
             cnn_record["cnn"] = model_record(cnn)
-            _write_predictions(self.out / f"predictions_{cnn.name}.csv", self.cnn_explanation)
+            name = self.names.claim(f"predictions_{cnn.name}", ".csv")
+            _write_predictions(self.out / name, self.cnn_explanation)
         degenerate = {label: int(explanation.degenerate.sum()) for label, explanation in self.explanations.items()}
         write_manifest(
             self.out,
@@ -90,26 +99,27 @@ class CommandResult:
             },
             images=[{"id": name, **source} for name, source in zip(self.images.ids, self.images.sources, strict=True)],
             skipped=list(self.images.skipped),
+            files={label: [path.name for path in paths] for label, paths in self.files.items()},
             **cnn_record,
         )
         for label, count in degenerate.items():
             if count:
-                print(f"{label}: {count} of {len(rows)} maps are degenerate (constant or not finite)", file=sys.stderr)
+                say(f"{label}: {count} of {len(rows)} maps are degenerate (constant or not finite)", error=True)
         self._print_summary(rows)
 
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
         cnn = self.cnn_explanation
         for i, row in enumerate(rows[:10]):
             predicted = with_probability(row["predicted_name"] or "no classes", row["predicted_probability"])
-            print(
+            say(
                 f"{row['image']}: {predicted}"
                 + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
                 + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
         if len(rows) > 10:
-            print(f"... and {len(rows) - 10} more in predictions.csv")
+            say(f"... and {len(rows) - 10} more in predictions.csv")
         skipped = f", {len(self.images.skipped)} images skipped" if self.images.skipped else ""
-        print(f"{len(rows)} images x {len(self.explanations)} methods{skipped} -> {self.out}")
+        say(f"{len(rows)} images x {len(self.explanations)} methods{skipped} -> {self.out}")
 
 
 def explain_images(
@@ -131,7 +141,8 @@ def explain_images(
     """Explain image files by several methods. All arguments are checked before the first map is computed.
 
     Args:
-        files: image files; those that cannot be decoded are skipped and recorded in `CommandResult.images.skipped`.
+        files: image files, or folders whose images are taken; those that cannot be decoded are
+            skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
         model, weights, dtype: as for `vitjax.load`.
         methods, target, batch_size, seed: as for `vitjax.explain_many`.
@@ -145,17 +156,16 @@ def explain_images(
         The explanations; nothing has been written yet.
 
     Raises:
-        ImageError: no images given, a file does not exist, or none can be decoded.
+        ImageError: no images given, a file does not exist, a folder contains no images, or none can be decoded.
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    if not files:
-        raise ImageError("no images given")
+    files = _with_images_of_folders(files)
     requests = list(dict.fromkeys(request(method) for method in methods))
     slow = [wanted for wanted in requests if wanted.method.slow]
     if slow:
         costs = ", ".join(f"{wanted.label} ({wanted.method.cost} per image)" for wanted in slow)
-        print(f"slow: {costs}", file=sys.stderr)
+        say(f"slow: {costs}", error=True)
     with output_directory(out, overwrite=overwrite):
         if cnn is not None and cnn not in CNNS:
             raise unknown_name("CNN", cnn, CNNS)
@@ -165,7 +175,7 @@ def explain_images(
             check_needs(loaded, wanted)
         images = prepare(loaded, list(files), skip_damaged=True)
         for record in images.skipped:
-            print(f"skipped: {record['cause']}", file=sys.stderr)
+            say(f"skipped: {record['cause']}", error=True)
         resolve_targets(loaded, target, len(images))
         total = len(images) * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:
@@ -180,6 +190,24 @@ def explain_images(
                 explanations = {**explanations, cnn_explanation.label: cnn_explanation}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
     return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
+
+
+def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
+    """The paths, each folder replaced by the images in it; what else it contains is said on stderr."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        listing = list_images(path)
+        rest = f"; passed over: {describe(listing.skipped)}" if listing.skipped else ""
+        if not listing.files:
+            raise ImageError(f"{path}: the folder contains no images{rest}")
+        say(f"{path}: {len(listing.files)} images{rest}", error=True)
+        files += listing.files
+    if not files:
+        raise ImageError("no images given")
+    return files
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
@@ -203,8 +231,5 @@ def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, A
                 "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in top),
             }
         )
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(path, csv_text(list(rows[0]), rows))
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import tyro
 from vitjax.cli import evaluate as cli_evaluation
 from vitjax.cli.arguments import ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
 from vitjax.errors import VitjaxError
+from vitjax.output.terminal import accept_all_characters, say
 
 if TYPE_CHECKING:
     from vitjax.cli.explain import CommandResult
@@ -34,7 +34,7 @@ def explain(
     """Explain images: one strip (photo | map | overlay) per image and method, and the raw maps as .npz.
 
     Args:
-        images: image files to explain.
+        images: image files to explain; of a folder, all images in it.
         out: directory to write, new or empty.
         model: name of a model, see `vitjax models`.
         weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
@@ -52,7 +52,7 @@ def explain(
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
     with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
         for explanation in run.explanations.values():
-            explanation.save(out, pdf=pdf, progress=on_progress)
+            run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
     if sheets:
         run.save_sheets(pdf=pdf)
     run.finish("explain")
@@ -86,12 +86,12 @@ def compare(
     run = _explain_all(
         images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn, cnn_weights
     )
-    print("drawing", file=sys.stderr)
+    say("drawing", error=True)
     plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
     title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
     write_page(out / "index.html", title, run.explanations)
     for explanation in run.explanations.values():
-        explanation.save_arrays(out)
+        run.files[explanation.label] = [explanation.save_arrays(out, names=run.names)]
     run.finish("compare")
 
 
@@ -107,7 +107,7 @@ def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite:
     """
     from vitjax.cli.demo import run_demo
 
-    print(run_demo(out, scenes=scenes, scored=scored, seed=seed, overwrite=overwrite))
+    say(run_demo(out, scenes=scenes, scored=scored, seed=seed, overwrite=overwrite))
 
 
 def methods() -> None:
@@ -119,9 +119,9 @@ def methods() -> None:
         slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
         kind += ", also on a ResNet" if method.cnn is not None else ""
-        print(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
-        print(f"  options: {options or 'none'}\n  {method.cite}")
-    print("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
+        say(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
+        say(f"  options: {options or 'none'}\n  {method.cite}")
+    say("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
 
 
 def models() -> None:
@@ -133,7 +133,7 @@ def models() -> None:
     for name, entry in entries().items():
         config = entry.config
         kind = f"patch {config.patch_size:2d}" if isinstance(config, ViTConfig) else "ResNet"
-        print(
+        say(
             f"{name:45s} {config.image_size[0]:4d} px  {kind:8s}  "
             f"{parameter_count(config) / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
         )
@@ -161,7 +161,7 @@ def verify(
     from vitjax.cli.verify import verify_against_timm
 
     report, passed = verify_against_timm(model, weights, method_requests(methods, model), images, seed, tolerance)
-    print(report)
+    say(report)
     if not passed:
         raise SystemExit(1)
 
@@ -176,7 +176,7 @@ def check_method(method: Annotated[str, tyro.conf.Positional]) -> None:
 
     checks = check(method)
     for name, passed, detail in checks:
-        print(f"{'ok  ' if passed else 'FAIL'} {name}: {detail}")
+        say(f"{'ok  ' if passed else 'FAIL'} {name}: {detail}")
     if not all(passed for _, passed, _ in checks):
         raise SystemExit(1)
 
@@ -204,12 +204,13 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: without the program's name; `sys.argv[1:]` if None.
     """
+    accept_all_characters()
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="vitjax", description="Explain Vision Transformers.", args=arguments
         )
     except VitjaxError as error:
-        print(f"vitjax: error: {error}", file=sys.stderr)
+        say(f"vitjax: error: {error}", error=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

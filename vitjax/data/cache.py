@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import struct
-import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ class Cache:
         if "missing" in samples.status:
             return
         path = self.path(samples.index.tolist())
-        temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             writer = ArrayRecordWriter(str(temporary), _OPTIONS)
             try:

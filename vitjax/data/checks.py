@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ImageError, LabelError
 from vitjax.models.class_names import Labels
+from vitjax.output.names import text_of
+
+_LONGEST_NUMBER = 18  # digits, fewer than int64 has
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,13 @@ class Classes:
         if value is None or (isinstance(value, str) and not value.strip()):
             return NO_LABEL
         if isinstance(value, str):
-            try:
-                value = int(value)
-            except ValueError:
-                return self._number_of_name(value.strip(), where)
+            value = value.strip()
+            # Only plain digits are a number: int() also reads "1_0" and the digits of other scripts.
+            if not re.fullmatch(r"-?[0-9]+", value):
+                return self._number_of_name(value, where)
+            if len(value) > _LONGEST_NUMBER:
+                raise LabelError(f"{where}: label {value[:20]}... is out of range{self._valid_range()}")
+            value = int(value)
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
             raise LabelError(f"{where}: label {value!r} is neither an int nor a name{self._valid_range()}")
         if value < 0 or (self.count is not None and value >= self.count):
@@ -95,7 +102,7 @@ def check_same_images(listed: Sequence[str], present: Sequence[str], where: str)
 
 
 def unique_ids(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Ids from relative file names: the extension is removed and "/" becomes "__".
+    """Ids from relative file names: the extension is removed, "/" becomes "__", and `text_of` is applied.
 
     Raises:
         ImageError: two names give the same id, ignoring case.
@@ -103,7 +110,7 @@ def unique_ids(names: Iterable[str], where: str) -> tuple[str, ...]:
     name_of_id: dict[str, str] = {}
     ids = []
     for name in names:
-        identity = name.removesuffix(Path(name).suffix).replace(os.sep, "/").replace("/", "__")
+        identity = text_of(name.removesuffix(Path(name).suffix)).replace(os.sep, "/").replace("/", "__")
         # Ids become file names, and some file systems ignore case: Cat and cat would be the same file.
         other = name_of_id.setdefault(identity.casefold(), name)
         if other is not name:
@@ -114,4 +121,5 @@ def unique_ids(names: Iterable[str], where: str) -> tuple[str, ...]:
 
 def digest_of(*parts: Any) -> str:
     """SHA-256 (hex) of JSON-serialisable values."""
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()  # names may be other than UTF-8

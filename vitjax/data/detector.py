@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +19,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from vitjax.data.checks import unique_ids
-from vitjax.data.files import find_images, mask_stems
+from vitjax.data.files import mask_stems
+from vitjax.data.listing import describe, list_images
 from vitjax.errors import ConfigError, ImageError, OutputError, VitjaxError, WeightsError
 from vitjax.images.reading import load_image
+from vitjax.output.files import write_file, write_text
+from vitjax.output.terminal import accept_all_characters, say
 
 # uint8 image [h, w, 3] -> (scores float [n], masks float [n, h, w] in 0..1), one entry per detected instance.
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -117,14 +120,12 @@ def write_masks(
     if not 0 <= score <= 1:
         raise ConfigError(f"score must lie in 0..1, not {score}")
     image_folder = folder / "images" if (folder / "images").is_dir() else folder
-    mask_folders = (out.resolve(), (image_folder / "masks").resolve())
-    images = [
-        path
-        for path in find_images(image_folder)
-        if not any(path.resolve().is_relative_to(masks) for masks in mask_folders)
-    ]
+    listing = list_images(image_folder, without=[out, image_folder / "masks"])
+    images = listing.files
     if not images:
         raise ImageError(f"{image_folder}: contains no images")
+    if listing.skipped:
+        say(f"{image_folder}: {len(images)} images; passed over: {describe(listing.skipped)}", error=True)
     ids = unique_ids([path.relative_to(image_folder).as_posix() for path in images], str(image_folder))
     _check_settings(out, {**(settings or {}), "score": score, "mask": 0.5})
     written = 0
@@ -134,9 +135,10 @@ def write_masks(
             try:
                 pixels = load_image(image).pixels
             except ImageError as cause:
-                print(f"skipped: {cause}", file=sys.stderr)
+                say(f"skipped: {cause}", error=True)
                 continue
-            _save(path, union_mask(*detect(pixels), score))
+            mask = Image.fromarray(union_mask(*detect(pixels), score))
+            write_file(path, partial(mask.save, format="PNG"))
         written += 1
     return written, len(images) - written
 
@@ -160,7 +162,7 @@ def main(
     """
     settings = {"weights": "COCO_V1" if weights is None else _sha256(weights)}
     written, skipped = write_masks(folder, out, mask_rcnn(weights, device), score=score, settings=settings)
-    print(f"{out}  {written} masks, {skipped} images skipped")
+    say(f"{out}  {written} masks, {skipped} images skipped")
 
 
 def _state_dict(torch: Any, path: Path) -> dict[str, Any]:
@@ -192,32 +194,17 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
                 key = differing[0]
                 raise ConfigError(f"{out}: its masks were written with {key}={before.get(key)}, not {settings[key]}")
             return
-        _replace(settings_file, json.dumps(settings).encode())
+        write_text(settings_file, json.dumps(settings))
     except (OSError, ValueError) as cause:
         raise OutputError(f"{out}: cannot be used as a folder of masks: {cause}") from cause
 
 
-def _save(path: Path, mask: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(mask).save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as cause:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {cause}") from cause
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 def _command_line(arguments: Sequence[str] | None = None) -> None:
+    accept_all_characters()
     try:
         tyro.cli(main, prog="python -m vitjax.data.detector", args=arguments)
     except VitjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         raise SystemExit(1) from None
 
 

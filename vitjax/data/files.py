@@ -1,18 +1,17 @@
-"""Image and mask files on disk: the source behind `folder:` and `voc:`, and the search for images in a folder."""
+"""Image and mask files on disk: the source behind `folder:` and `voc:`, and the masks that belong to images."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitjax.data.checks import digest_of
+from vitjax.data.listing import describe, list_images
 from vitjax.data.source import Raw
 from vitjax.errors import ImageError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"})
+from vitjax.output.names import on_disk
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class Files:
     root: folder that file names in the digest are relative to.
     images, masks: one path per id; None for an image without a mask.
     ignore: value of mask pixels that are ignored.
+    skipped: numbers of entries of the folder that were passed over, by suffix or reason.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Files:
     masks: tuple[Path | None, ...]
     ignore: int = 128
     resize: str = "timm"
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_masks(self) -> bool:
@@ -53,40 +54,58 @@ class Files:
         )
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All files below `folder` with an image suffix, in natural order of their paths (2.jpg before 10.jpg).
-
-    Hidden files and folders are left out.
+def masks_by_path(folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
+    """Mask files by their path in the folder without suffix, and what was passed over.
 
     Raises:
-        ImageError: the folder does not exist or contains no images.
+        ImageError: two files differ in their suffix only; the folder cannot be read.
     """
-    if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder")
-    images = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        # macOS writes a metadata file "._x.jpg" next to every x.jpg on other file systems.
-        visible = (Path(parent) / name for name in files if not name.startswith("."))
-        images += [path for path in visible if path.suffix.lower() in SUFFIXES]
-    if not images:
-        raise ImageError(f"{folder}: contains no images ({', '.join(sorted(SUFFIXES))})")
-    return natural_order(images)
+    listing = list_images(folder)
+    masks: dict[str, Path] = {}
+    for path in listing.files:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in masks:
+            raise ImageError(f"{folder}: {masks[name].name} and {path.name} would be masks of one image; remove one")
+        masks[name] = path
+    return masks, dict(listing.skipped)
+
+
+def fit_masks(
+    folder: Path, names: Sequence[str], source: str, listed: Sequence[Path | None] = ()
+) -> tuple[tuple[Path | None, ...], dict[str, int]]:
+    """The masks of images.
+
+    Args:
+        folder: the folder of masks.
+        names: for each image the path of its mask in the folder, without suffix.
+        source: name of the data set, for errors.
+        listed: for each image the mask that a list names, which goes before that of the folder.
+
+    Returns:
+        One path for each image, None where there is none; and what was passed over, with the masks of no image.
+
+    Raises:
+        ImageError: no mask belongs to an image, and says what the folder contains; two files are masks of one image.
+    """
+    present, skipped = masks_by_path(folder)
+    masks = tuple(own or present.get(name) for own, name in zip(listed or [None] * len(names), names, strict=True))
+    if not any(masks):
+        first = next(iter(present.values()), None)
+        contents = [first.relative_to(folder).as_posix()] if first else []
+        contents += [describe(skipped)] if skipped else []
+        raise ImageError(
+            f"{folder}: none of its {len(present)} masks belongs to an image of {source}; the first image's mask would "
+            f"be {names[0]}.png, and the folder contains {', '.join(contents) or 'nothing'}"
+        )
+    unused = len(set(present.values()) - set(masks))
+    counts = {f"{reason} among the masks": count for reason, count in skipped.items()}
+    return masks, counts | ({"mask of no image": unused} if unused else {})
 
 
 def mask_stems(images: Sequence[Path], ids: Sequence[str]) -> list[str]:
     """File stems of the masks of images: the stems of the image files, or the ids if two stems are equal."""
     stems = [path.stem for path in images]
-    return stems if len(set(stems)) == len(stems) else list(ids)
-
-
-def natural_order(paths: Iterable[Path]) -> list[Path]:
-    """Paths in sorted order, where runs of digits compare as numbers."""
-    return sorted(paths, key=lambda path: ([_sort_key(part) for part in path.parts], str(path)))
-
-
-def _sort_key(part: str) -> list[tuple[int, int, str]]:
-    return [(0, int(run), "") if run.isdecimal() else (1, 0, run) for run in re.split(r"(\d+)", part) if run]
+    return stems if len(set(stems)) == len(stems) else [on_disk(identity) for identity in ids]
 
 
 def _name_and_size(path: Path, root: Path) -> list[str | int]:

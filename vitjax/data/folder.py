@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vitjax.data.checks import Classes, check_same_images, unique_ids
-from vitjax.data.files import Files, find_images
+from vitjax.data.files import Files, fit_masks
 from vitjax.data.labels_file import LabelRow, read_index, read_labels
+from vitjax.data.listing import describe, is_image_name, list_images, suffixes
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ConfigError, ImageError
 from vitjax.images.reading import check_images
@@ -26,11 +28,12 @@ def open_folder(folder: Path, classes: Classes) -> Files:
     4. `<class>/<image>` where <class> is a synset id, a name, a synonym or a number.
     5. Images without labels.
 
-    In layouts 2 to 5, the mask of an image is `masks/<path of the image without extension>.png`, if it exists.
+    In layouts 2 to 5, the mask of an image is `masks/<path of the image without suffix>` with the suffix of any image
+    format, if it exists. `skipped` of the source counts what was passed over; see `list_images`.
 
     Raises:
-        ImageError: the folder or a listed file does not exist, the folder contains no images, or two images have the
-            same id.
+        ImageError: the folder or a listed file does not exist, a folder cannot be read, the folder contains no images,
+            masks/ contains none of an image or two of one, or two images have the same id.
         LabelError: a label is out of range or not a class, or the list and the images differ.
         ConfigError: a list is malformed, empty, or there are two.
 
@@ -38,34 +41,73 @@ def open_folder(folder: Path, classes: Classes) -> Files:
     """
     name = f"folder:{folder}"
     if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder")
-    if (folder / "index.json").is_file():
-        return _listed_files(name, folder, read_index(folder / "index.json"), classes)
+        raise ImageError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
+    if (index := _list_file(folder, ("index.json",))) is not None:
+        return _listed_files(name, folder, read_index(index), classes)
     image_folder = folder / "images" if (folder / "images").is_dir() else folder
-    bases = dict.fromkeys((folder, image_folder))
-    lists = [base / file for base in bases for file in _LISTS if (base / file).is_file()]
+    lists = [path for base in dict.fromkeys((folder, image_folder)) if (path := _list_file(base, _LISTS)) is not None]
     if len(lists) > 1:
-        raise ConfigError(f"{folder}: contains both {lists[0].name} and {lists[1].name}; keep one")
-    masks = folder / "masks"
-    images = [path for path in find_images(image_folder) if not path.is_relative_to(masks)]
-    if not images:
-        raise ImageError(f"{image_folder}: contains no images")
+        raise ConfigError(f"{folder}: contains both {lists[0]} and {lists[1]}; keep one")
+    beside_images = lists and image_folder.name == "images"
+    masks = (image_folder.parent if beside_images else folder) / "masks"
+    listing = list_images(image_folder, without=[masks, *lists])
+    skipped = {**listing.skipped, **_beside(folder, image_folder)}
+    if not listing.files:
+        rest = f" (passed over: {describe(skipped)})" if skipped else ""
+        known = ", ".join(sorted(suffixes()))
+        raise ImageError(f"{image_folder}: contains no images{rest}; suffixes of images: {known}")
+    relative = [path.relative_to(image_folder).as_posix() for path in listing.files]
     if lists:
-        return _files_with_list(name, image_folder, lists[0], images, classes)
-    relative = [path.relative_to(image_folder).as_posix() for path in images]
-    return Files(
-        name=name,
-        root=folder,
-        ids=unique_ids(relative, str(folder)),
-        labels=_labels_of_class_folders(image_folder, relative, classes),
-        images=tuple(images),
-        masks=tuple(_mask_path(masks, image) for image in relative),
-    )
+        source = _files_with_list(name, image_folder, lists[0], listing.files, classes)
+    else:
+        source = Files(
+            name=name,
+            root=folder,
+            ids=unique_ids(relative, str(folder)),
+            labels=_labels_of_class_folders(image_folder, relative, classes),
+            images=listing.files,
+            masks=(None,) * len(relative),
+        )
+    return _with_masks(replace(source, skipped=skipped), masks, image_folder)
+
+
+def _list_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """The list in a folder, if there is one.
+
+    Raises:
+        ConfigError: there are two, or a list is no regular file.
+    """
+    found = [folder / name for name in names if os.path.lexists(folder / name)]
+    if len(found) > 1:
+        raise ConfigError(f"{folder}: contains both {found[0].name} and {found[1].name}; keep one")
+    if found and not found[0].is_file():
+        raise ConfigError(f"{found[0]}: is not a regular file, or a link that leads nowhere")
+    return found[0] if found else None
+
+
+def _beside(folder: Path, image_folder: Path) -> dict[str, int]:
+    """What lies beside images/ and looks as if it belonged to the data set."""
+    if image_folder == folder:
+        return {}
+    others = [path for path in folder.iterdir() if path.name not in ("images", "masks") and path.name[0] != "."]
+    images = sum(is_image_name(path.name) for path in others)
+    folders = sum(path.is_dir() for path in others)
+    counts = {"image beside images/": images, "folder beside images/": folders}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _with_masks(source: Files, folder: Path, image_folder: Path) -> Files:
+    """The source with masks from `folder`, where its list names none."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return source
+    relative = [Path(os.path.relpath(path, image_folder)) for path in source.images]
+    names = [path.with_suffix("").as_posix() for path in relative]
+    masks, skipped = fit_masks(folder, names, source.name, source.masks)
+    return replace(source, masks=masks, skipped={**source.skipped, **skipped})
 
 
 def _files_with_list(name: str, image_folder: Path, list_file: Path, images: Sequence[Path], classes: Classes) -> Files:
     folder = list_file.parent
-    mask_folder = image_folder.parent / "masks" if image_folder.name == "images" else image_folder / "masks"
     rows = read_labels(list_file)
     # A list beside images/ may name the files with or without that folder.
     relative_to_images = image_folder != folder and rows and not (folder / rows[0].image).is_file()
@@ -73,12 +115,7 @@ def _files_with_list(name: str, image_folder: Path, list_file: Path, images: Seq
     listed_masks = {base / row.mask for row in rows if row.mask is not None}
     present = [path.relative_to(base).as_posix() for path in images if path not in listed_masks]
     check_same_images([row.image for row in rows], present, str(list_file))
-    source = _listed_files(name, base, rows, classes)
-    masks = [
-        mask if mask is not None else _mask_path(mask_folder, path.relative_to(image_folder).as_posix())
-        for mask, path in zip(source.masks, source.images, strict=True)
-    ]
-    return replace(source, masks=tuple(masks))
+    return _listed_files(name, base, rows, classes)
 
 
 def _listed_files(name: str, folder: Path, rows: Sequence[LabelRow], classes: Classes) -> Files:
@@ -116,8 +153,3 @@ def _labels_of_class_folders(image_folder: Path, relative: Sequence[str], classe
         )
     class_of = {name: classes.number(name, f"{image_folder / name}") for name in names}
     return tuple(class_of[parent] for parent in parents if parent is not None)
-
-
-def _mask_path(mask_folder: Path, image: str) -> Path | None:
-    path = (mask_folder / image).with_suffix(".png")
-    return path if path.is_file() else None

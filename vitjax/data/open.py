@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vitjax.data.checks import Classes
+from vitjax.data.listing import describe
 from vitjax.data.overlay import overlay_masks
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError
 from vitjax.models.class_names import Labels
+from vitjax.output.terminal import say
 
 Opener = Callable[[str, Classes], Source]
 
@@ -72,8 +74,11 @@ def open_data(
         labels: the model's class names, which map names in the data set to class numbers; if None, labels must be
             numbers.
         num_classes: number of classes of the model, which every label must be below; if None, this is not checked.
-        masks: a folder with one `<file stem of the image>.png` per image, used instead of the data set's own masks: 0
-            background, 128 ignored, any other value object. An image without a file there has no mask.
+        masks: a folder with one file per image, `<file stem of the image>` with the suffix of any image format, used
+            instead of the data set's own masks: 0 background, 128 ignored, any other value object. An image without a
+            file there has no mask.
+
+    What a folder contains beside the images is counted in `skipped` of the source and said on stderr.
 
     Returns:
         A picklable `Source` with its images in a fixed order.
@@ -94,4 +99,6 @@ def open_data(
     source = KINDS[kind][1](rest, Classes(labels, num_classes))
     if masks is not None:
         source = overlay_masks(source, Path(masks))
+    if skipped := describe(getattr(source, "skipped", {})):
+        say(f"{spec}: {len(source.ids)} images; passed over: {skipped}", error=True)
     return source

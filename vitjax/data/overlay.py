@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitjax.data.checks import digest_of
-from vitjax.data.files import Files, mask_stems
+from vitjax.data.files import Files, fit_masks, mask_stems
 from vitjax.data.source import Raw, Source
 from vitjax.errors import ImageError
 
@@ -18,6 +19,7 @@ class MaskFolder:
     base: Source
     folder: Path
     masks: tuple[Path | None, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     has_masks = True
 
@@ -48,22 +50,16 @@ class MaskFolder:
 
 
 def overlay_masks(source: Source, folder: Path) -> MaskFolder:
-    """Replace the masks of a source by the PNG files of a folder.
+    """Replace the masks of a source by the image files of a folder.
 
     A mask's file stem is the stem of the image file, or the image's id if the source has no files or two stems are
     equal.
 
     Raises:
-        ImageError: the folder does not exist, or contains no mask of any image.
+        ImageError: the folder does not exist, contains no mask of any image, or two masks of one.
     """
     if not folder.is_dir():
         raise ImageError(f"{folder}: mask folder does not exist")
-    present = {path.stem: path for path in folder.glob("*.png")}
     stems = mask_stems(source.images, source.ids) if isinstance(source, Files) else list(source.ids)
-    masks = tuple(present.get(stem) for stem in stems)
-    if not any(masks):
-        raise ImageError(
-            f"{folder}: none of its {len(present)} masks belongs to an image of {source.name}; the first image's mask "
-            f"would be {stems[0]}.png"
-        )
-    return MaskFolder(source, folder, masks)
+    masks, skipped = fit_masks(folder, stems, source.name)
+    return MaskFolder(source, folder, masks, {**getattr(source, "skipped", {}), **skipped})

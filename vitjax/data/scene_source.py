@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,7 +53,7 @@ def open_scenes(rest: str, classes: Classes) -> SceneSource:
     """
     count, _, option = rest.partition(":")
     key, _, objects = option.partition("=")
-    if not count.isdecimal() or int(count) < 1:
+    if not re.fullmatch(r"[0-9]{1,9}", count) or int(count) < 1:
         raise ConfigError(f"scenes:{rest}: {count!r} is not a positive integer")
     if option and (key != "objects" or objects not in ("1", "2", "3")):
         raise ConfigError(f"scenes:{rest}: {option!r} is not one of objects=1, objects=2, objects=3")

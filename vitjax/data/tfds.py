@@ -13,8 +13,9 @@ import numpy as np
 
 from vitjax.data.checks import Classes, digest_of
 from vitjax.data.source import NO_LABEL, Raw
-from vitjax.errors import ConfigError, ImageError, LabelError, VitjaxError
+from vitjax.errors import ConfigError, ImageError, LabelError, OutputError, VitjaxError
 from vitjax.models.class_names import Labels
+from vitjax.output.files import write_text
 
 _NAME_FIELDS = ("file_name", "image/filename")
 _SQUASHED = ("cifar",)  # in 32 x 32 images, a crop would cut off parts of the objects
@@ -155,12 +156,10 @@ def _cache_folder() -> Path:
 
 
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:  # the cache only saves time
+        write_text(path, json.dumps(content))
+    except (OSError, OutputError):  # the cache only saves time
         return
 
 

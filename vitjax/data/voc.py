@@ -6,9 +6,11 @@ from pathlib import Path
 
 from vitjax.data.checks import check_same_images
 from vitjax.data.files import Files
+from vitjax.data.labels_file import read_list
 from vitjax.data.source import NO_LABEL
 from vitjax.errors import ImageError
 from vitjax.images.reading import check_images
+from vitjax.output.names import LONGEST
 
 BORDER = 255  # values of SegmentationClass: 0 background, 1..20 classes, 255 the void line around objects
 
@@ -21,7 +23,8 @@ def open_voc(folder: Path, image_list: str = "val") -> Files:
         image_list: name of the list, such as "train" or "val".
 
     Raises:
-        ImageError: a file is missing; names it.
+        ImageError: a file is missing, or the list contains what is no name; names it.
+        ConfigError: the list is not text in UTF-8.
         LabelError: an image is listed twice.
     """
     candidates = (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012")
@@ -31,11 +34,14 @@ def open_voc(folder: Path, image_list: str = "val") -> Files:
     lists = root / "ImageSets" / "Segmentation"
     path = lists / f"{image_list}.txt"
     if not path.is_file():
-        available = ", ".join(sorted(other.stem for other in lists.glob("*.txt"))) or "none"
+        available = ", ".join(sorted(other.stem for other in lists.glob("*.txt") if other.is_file())) or "none"
         raise ImageError(f"{path}: no such list of images; available lists: {available}")
-    ids = tuple(path.read_text(encoding="utf-8").split())
+    ids = tuple(read_list(path).split())
     if not ids:
         raise ImageError(f"{path}: the list is empty")
+    for name in ids:
+        if "/" in name or len(name.encode()) > LONGEST - len(".jpg"):
+            raise ImageError(f"{path}: {name[:60]!r} is not the name of an image")
     check_same_images(ids, (), str(path))
     images = tuple(root / "JPEGImages" / f"{name}.jpg" for name in ids)
     masks = tuple(root / "SegmentationClass" / f"{name}.png" for name in ids)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -33,6 +32,7 @@ from vitjax.explaining.inputs import id_seeds
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import Request
 from vitjax.metrics.removal import wanted_ends
+from vitjax.output.terminal import say
 from vitjax.rundir.manifest import versions
 from vitjax.shapes import accumulation_dtype, ceil_div
 
@@ -135,7 +135,7 @@ class Evaluator:
             self.per_device //= 2
             self.halved.append(self.per_device)
             self.programs.clear()
-            print(f"out of device memory: continuing with {self.per_device} images per device", file=sys.stderr)
+            say(f"out of device memory: continuing with {self.per_device} images per device", error=True)
 
     def _evaluate(self, samples: Samples) -> Results:
         self._stop.clear()

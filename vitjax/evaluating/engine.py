@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from vitjax.evaluating.records import table
 from vitjax.evaluating.results import Results
 from vitjax.execution import compilation_cache
 from vitjax.execution.progress import Progress, Silent
+from vitjax.output.terminal import say
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.saved_maps import save_maps
 from vitjax.rundir.store import RunStore
@@ -62,7 +62,7 @@ def run_chunks(
         if process[1] == 1:
             store.remove_partial_files()
         for line in store.remove_damaged(process):
-            print(line, file=sys.stderr)
+            say(line, error=True)
         done = store.finished()
         unfinished = [chunk for chunk in range(process[0], len(job.chunks), process[1]) if chunk not in done]
         if unfinished:
@@ -88,7 +88,15 @@ def _run(
     started = time.perf_counter()
     with (progress or Silent)(total, "images") as on_progress, ThreadPoolExecutor(1) as writer:
         evaluator = Evaluator(job, batch_size=batch_size, devices=devices, on_progress=on_progress)
-        store.log(slot, event="started", chunks=len(unfinished), images=total, **evaluator.environment())
+        passed_over = dict(getattr(job.source, "skipped", {}))
+        store.log(
+            slot,
+            event="started",
+            chunks=len(unfinished),
+            images=total,
+            passed_over=passed_over,
+            **evaluator.environment(),
+        )
         writing: Future[None] | None = None
         loading = _load(job, unfinished, workers, cache)
         with closing(loading):

@@ -6,7 +6,6 @@ the local engine.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from vitjax.errors import ConfigError, RunError
 from vitjax.evaluating.engine import publish
 from vitjax.evaluating.job import Job
 from vitjax.execution.progress import Progress, Silent
+from vitjax.output.terminal import say
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.store import RunStore
 
@@ -82,7 +82,7 @@ def run_on_ray(
     with Slot(store.directory, 0, 1):
         store.remove_partial_files()
         for line in store.remove_damaged():
-            print(line, file=sys.stderr)
+            say(line, error=True)
         done = store.finished()
         unfinished = deque(chunk for chunk in range(len(job.chunks)) if chunk not in done)
         if not unfinished:
@@ -131,7 +131,7 @@ def _run(
                 losses[chunk] = losses.get(chunk, 0) + 1
                 if losses[chunk] == TRIES:
                     raise RunError(f"chunk {chunk}: its worker was lost {TRIES} times; last error: {error}") from error
-                print(f"chunk {chunk}: its worker was lost; a new worker evaluates it again", file=sys.stderr)
+                say(f"chunk {chunk}: its worker was lost; a new worker evaluates it again", error=True)
                 unfinished.appendleft(chunk)
                 actor = new_actor()
             except ray.exceptions.RayTaskError as error:

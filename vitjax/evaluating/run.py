@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +19,7 @@ from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
 from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.output.terminal import say
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -139,7 +139,7 @@ class Run:
             {}
         """
         path = self.directory / "profile.json"
-        measured = json.loads(path.read_text()) if path.exists() else {"methods": {}}
+        measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
         spent: dict[str, list[float]] = {}
         for event in self.store.logged():
             for label, (seconds, images) in event.get("slow_methods", {}).items():
@@ -156,7 +156,7 @@ class Run:
             if source.digest() != self.config["data"]["digest"]:
                 raise RunError("the data differ from those of the run")
         except VitjaxError as error:
-            print(f"the report contains no overlays: {error}", file=sys.stderr)
+            say(f"the report contains no overlays: {error}", error=True)
             return None
         records = self.store.records().select(["image_id", "target"]).to_pydict()
         return Overlays(model, source, self.config, dict(zip(records["image_id"], records["target"], strict=True)))

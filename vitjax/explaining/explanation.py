@@ -13,6 +13,8 @@ from vitjax import maps as map_functions
 from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import Images
 from vitjax.models.model import Model
+from vitjax.output.files import make_folder, write_file
+from vitjax.output.names import FileNames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,23 +186,38 @@ class Explanation:
         top = np.argsort(-probabilities, kind="stable")[:count]
         return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
 
-    def save_arrays(self, directory: str | Path) -> Path:
+    def save_arrays(self, directory: str | Path, *, names: FileNames | None = None) -> Path:
         """Write the raw maps, targets, logits and image ids to `<directory>/<label>.npz` and return its path.
+
+        Args:
+            directory: created if it does not exist.
+            names: the names of the other files in the directory, so that this one is new. A label that is too long for
+                a file name is shortened.
+
+        Raises:
+            OutputError: the file cannot be written.
 
         Example:
             >>> import tempfile
             >>> e.save_arrays(tempfile.mkdtemp()).name
             'transformer_mm.npz'
         """
-        path = Path(directory) / f"{file_stem(self.label)}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            path, maps=self.maps, target=self.target, logits=self.logits, ids=np.asarray(self.images.ids)
-        )
-        return path
+        path = make_folder(Path(directory)) / (names or FileNames()).claim(file_stem(self.label), ".npz")
+        arrays: dict[str, Any] = {
+            "maps": self.maps,
+            "target": self.target,
+            "logits": self.logits,
+            "ids": np.asarray(self.images.ids),
+        }
+        return write_file(path, lambda stream: np.savez_compressed(stream, **arrays))
 
     def save(
-        self, directory: str | Path, *, pdf: bool = False, progress: Callable[[int], None] | None = None
+        self,
+        directory: str | Path,
+        *,
+        pdf: bool = False,
+        progress: Callable[[int], None] | None = None,
+        names: FileNames | None = None,
     ) -> list[Path]:
         """Write the arrays, and for each image a strip (photo | map | overlay) to `<image id>_<label>.png`.
 
@@ -208,9 +225,14 @@ class Explanation:
             directory: created if it does not exist.
             pdf: also write each strip as a vector PDF.
             progress: called with 1 after each strip.
+            names: the names of the other files in the directory, so that these are new: image "x" by "grad_rollout"
+                and image "x_grad" by "rollout" would be one file. A name that is too long is shortened.
 
         Returns:
-            The files written.
+            The files written: the arrays, then those of each image.
+
+        Raises:
+            OutputError: a file cannot be written.
 
         Example:
             >>> import tempfile
@@ -219,11 +241,13 @@ class Explanation:
         """
         from vitjax import plots
 
-        written = [self.save_arrays(directory)]
+        names = FileNames() if names is None else names
+        written = [self.save_arrays(directory, names=names)]
         stem = file_stem(self.label)
         for i, image_id in enumerate(self.images.ids):
             figure = plots.strip(self.images.pixels[i], self.maps[i], signed=self.signed, **self.caption(i))
-            written += plots.save(figure, Path(directory) / f"{image_id}_{stem}.png", pdf=pdf)
+            name = names.claim(f"{image_id}_{stem}", ".png", ".pdf")
+            written += plots.save(figure, Path(directory) / name, pdf=pdf)
             if progress is not None:
                 progress(1)
         return written

@@ -13,6 +13,7 @@ import numpy as np
 from vitjax.errors import ImageError
 from vitjax.images.reading import check_images, load_image, normalise, to_pixels
 from vitjax.models.model import Model, as_list
+from vitjax.output.names import text_of, unique
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Images:
 
 def id_seeds(ids: Sequence[str]) -> np.ndarray:
     """uint32 [b]: the first four bytes of the SHA-256 of each id, little-endian."""
-    digests = [hashlib.sha256(name.encode()).digest()[:4] for name in ids]
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4] for name in ids]
     return np.asarray([int.from_bytes(digest, "little") for digest in digests], np.uint32)
 
 
@@ -65,7 +66,8 @@ def prepare(model: Model, images: Any, *, exif: bool = True, skip_damaged: bool 
             raising. A missing file, or a list in which every image is damaged, raises nonetheless.
 
     Returns:
-        The images. The id of a file is its stem, made unique by a number; that of any other image is "image<index>".
+        The images. The id of a file is its stem as `text_of` writes it, made unique by a number; that of any
+        other image is "image<index>".
 
     Raises:
         ImageError: an image is missing, damaged or too small, a float array has another shape or contains NaN or Inf,
@@ -93,14 +95,14 @@ def prepare(model: Model, images: Any, *, exif: bool = True, skip_damaged: bool 
                 raise
             skipped.append({"file": file, "index": index, "status": "unreadable", "cause": str(error)})
             continue
-        ids.append(Path(source).stem if is_file else f"image{index}")
+        ids.append(text_of(Path(source).stem) if is_file else f"image{index}")
         record = {"file": file, "mode": loaded.mode, "exif_orientation": loaded.exif_orientation}
         records.append({**record, "exif_applied": exif, "size": list(loaded.pixels.shape[:2])})
     if not pixels:
         raise ImageError(f"none of {len(sources)} images can be read; the first: {skipped[0]['cause']}")
     stacked = np.stack(pixels)
     x = np.stack([normalise(image, model.preprocessing) for image in stacked])
-    return Images(x, stacked, _unique(ids), tuple(records), tuple(skipped))
+    return Images(x, stacked, unique(ids), tuple(records), tuple(skipped))
 
 
 def _from_floats(model: Model, x: np.ndarray) -> Images:
@@ -116,14 +118,3 @@ def _from_floats(model: Model, x: np.ndarray) -> Images:
     pixels = np.clip(np.rint(unnormalised * 255), 0, 255).astype(np.uint8)
     ids = tuple(f"image{index}" for index in range(len(x)))
     return Images(x, pixels, ids, tuple({"file": None, "size": list(x.shape[1:3])} for _ in ids))
-
-
-def _unique(names: list[str]) -> tuple[str, ...]:
-    """Number repeated names: equal file names in two folders must not overwrite each other's output."""
-    counts: dict[str, int] = {}
-    unique = []
-    for name in names:
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        unique.append(name if count == 0 else f"{name}_{count + 1}")
-    return tuple(unique)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,28 @@ class LoadedImage:
 
 
 def check_images(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that all files exist.
+    """Check that all files exist and are regular. None is opened, as a FIFO would wait for its writer.
 
     Raises:
-        ImageError: files are missing; states their number and names the first five.
+        ImageError: files are missing; states their number and names the first five. Or a path is of something else.
     """
-    paths = list(paths)
-    missing = [str(path) for path in paths if not Path(path).is_file()]
+    files = [Path(path) for path in paths]
+    modes = [_mode(path) for path in files]
+    for path, mode in zip(files, modes, strict=True):
+        if mode is not None and not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a FIFO, socket or device"
+            raise ImageError(f"{path}: is {kind}, not an image")
+    missing = [str(path) for path, mode in zip(files, modes, strict=True) if mode is None]
     if missing:
         others = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise ImageError(f"{len(missing)} of {len(paths)} images missing: {', '.join(missing[:5])}{others}")
+        raise ImageError(f"{len(missing)} of {len(files)} images missing: {', '.join(missing[:5])}{others}")
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # also of a name that is too long, or contains a zero byte
+        return None
 
 
 def load_image(source: ImageSource, *, exif: bool = False) -> LoadedImage:

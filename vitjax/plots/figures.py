@@ -7,12 +7,13 @@ and matplotlib's layout engines it takes minutes.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vitjax.output.files import make_folder, write_file
 from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
@@ -213,18 +214,21 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
 
     Returns:
         The paths written.
+
+    Raises:
+        OutputError: a file cannot be written; a file of its name is kept.
     """
     import matplotlib
 
     path = Path(path)
     if path.suffix.lower() != ".png":
         path = path.with_name(path.name + ".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = [path]
-    figure.savefig(path, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    make_folder(path.parent)
+    png = partial(figure.savefig, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    written = [write_file(path, png)]
     if pdf:
-        written.append(path.with_suffix(".pdf"))
         with matplotlib.rc_context({"pdf.fonttype": 42}):
             no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
-            figure.savefig(written[-1], format="pdf", dpi=PDF_DPI, metadata=no_metadata)
+            vector = partial(figure.savefig, format="pdf", dpi=PDF_DPI, metadata=no_metadata)
+            written.append(write_file(path.with_suffix(".pdf"), vector))
     return written

@@ -14,6 +14,7 @@ import numpy as np
 
 from vitjax.explaining.explanation import Explanation
 from vitjax.methods import METHODS
+from vitjax.output.files import write_text
 
 
 def write_page(
@@ -36,6 +37,9 @@ def write_page(
 
     Returns:
         `path`.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     first = next(iter(explanations.values()))
     methods = []
@@ -53,15 +57,14 @@ def write_page(
         photo = _embed(first.images.pixels[i])
         rows.append({"id": name, "photo": photo, "cells": cells, **first.caption(i)})
     page = _template().render(title=title, note=note, methods=methods, rows=rows, scores=list(scores))
-    path.write_text(page)
-    return path
+    return write_text(path, page)
 
 
 @cache
 def _template() -> Any:
     import jinja2
 
-    source = resources.files("vitjax.report").joinpath("templates/compare.html").read_text()
+    source = resources.files("vitjax.report").joinpath("templates/compare.html").read_text(encoding="utf-8")
     return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vitjax.data.listing import describe
 from vitjax.report.summary import Summary
 from vitjax.rundir.manifest import versions
 
@@ -58,6 +59,7 @@ def _log_facts(log: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     started = [event for event in log if event.get("event") == "started"]
     devices = dict.fromkeys(f"{e['devices']} x {e['device']}" for e in started if "device" in e and "devices" in e)
     yield "computed on", ", ".join(devices)
+    yield "passed over in the data set", describe(next((e["passed_over"] for e in started if e.get("passed_over")), {}))
     yield "processes", str(len({event.get("slot") for event in started}) or "")
     finished = [event for event in log if event.get("event") == "finished" and event.get("images")]
     seconds = sum(event.get("seconds", 0) for event in finished)

@@ -207,7 +207,7 @@ def _uri(kind: str, data: bytes) -> str:
 def _template() -> jinja2.Template:
     import jinja2
 
-    source = resources.files("vitjax.report").joinpath("templates/report.html").read_text()
+    source = resources.files("vitjax.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vitjax.output import files
 from vitjax.report.latex_table import latex
 from vitjax.report.layout import BEST, SECOND, Cell, blocks, exclusions
 from vitjax.report.statistics import Estimate
@@ -35,9 +34,7 @@ def csv_text(summary: Summary) -> str:
 
     Undefined numbers are empty. `display_factor` is the factor that the other formats apply (100 for percent).
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for (method, name), row in summary.rows.items():
         shown, profile = summary.figures[name], summary.profile.get(method, {})
         difference = row.difference or Estimate(math.nan, math.nan, math.nan, 0)
@@ -65,8 +62,8 @@ def csv_text(summary: Summary) -> str:
             "listed": summary.coverage.listed,
             "partial": summary.mark,
         }
-        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()})
-    return stream.getvalue()
+        lines.append({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()})
+    return files.csv_text(CSV_COLUMNS, lines)
 
 
 def caption(summary: Summary) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitjax.errors import OutputError, RunError
+from vitjax.output.files import write_text
 from vitjax.report.curves import panels
 from vitjax.report.extremes import extremes
 from vitjax.report.facts import run_facts
@@ -78,7 +77,7 @@ def write_report(
     target = run_dir / "report" if out is None else Path(out)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        written = [put(target / name, make(summary).encode()) for name, make in TABLES.items()]
+        written = [write_text(target / name, make(summary)) for name, make in TABLES.items()]
         drawn = _draw(panels(config, indexed, summary, metrics), summary, target)
         html = page(
             summary,
@@ -88,7 +87,7 @@ def write_report(
             curves=drawn[0].read_bytes() if drawn else None,
             pictures=pictures,
         )
-        return [*written, *drawn, put(target / "report.html", html.encode())]
+        return [*written, *drawn, write_text(target / "report.html", html)]
     except OSError as error:
         raise OutputError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from error
 
@@ -106,21 +105,6 @@ def _opened(
     return store.config if config is None else config, table, store.logged()
 
 
-def put(path: Path, data: bytes) -> Path:
-    """Write a file atomically: a temporary file in the same directory is flushed to disk and then renamed to `path`."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp restricts access to the owner
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path
-
-
 def read_profile(run_dir: Path) -> dict[str, Any]:
     """The content of profile.json; {} if the file does not exist.
 
@@ -129,7 +113,7 @@ def read_profile(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / "profile.json"
     try:
-        profile = json.loads(path.read_text())
+        profile = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -150,11 +134,4 @@ def _draw(curve_panels: Sequence[Any], summary: Summary, target: Path) -> list[P
 
     note = f"Means over images; bands: {100 * summary.ci:g} % bootstrap intervals of the means."
     figure = curves(curve_panels, note=f"{summary.mark}. {note}" if summary.mark else note)
-    with tempfile.TemporaryDirectory(prefix=".curves.", dir=target) as scratch:
-        return [put(target / path.name, path.read_bytes()) for path in save(figure, Path(scratch) / "curves", pdf=True)]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return save(figure, target / "curves", pdf=True)

@@ -56,7 +56,7 @@ class Slot:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = path.read_text() or "another process"
+            holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
             raise RunError(
                 f"{self.directory.parent}: {holder} is writing to it as process {path.name}; this process would be "
                 f"{self.name}. Start all processes with the same n and different i (--process i/n)"

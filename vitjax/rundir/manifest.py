@@ -16,6 +16,7 @@ import jax
 
 from vitjax.errors import OutputError
 from vitjax.models.model import Model
+from vitjax.output.files import write_text
 
 PACKAGES = ("vitjax", "jax", "jaxlib", "flax", "numpy", "pillow", "matplotlib")
 
@@ -66,6 +67,9 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
 
     Returns:
         The path of the file.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     manifest = {
         "command": command,
@@ -81,9 +85,7 @@ def write_manifest(directory: Path, command: str, model: Model, options: dict[st
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **more,
     }
-    path = directory / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=1, default=str) + "\n")
-    return path
+    return write_text(directory / "manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
 
 
 def versions() -> dict[str, str | None]:

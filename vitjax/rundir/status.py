@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from vitjax.data.listing import describe
 from vitjax.rundir.schema import STATUSES
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -23,6 +24,7 @@ class Status:
     maps: numbers of constant and of non-finite maps, by (method, status).
     damaged: names of truncated or altered record files.
     processes: the last log entry of each process of the run.
+    passed_over: numbers of entries in the folder of the data set that are no images of it, by suffix or reason.
     """
 
     images: int
@@ -34,6 +36,7 @@ class Status:
     maps: dict[tuple[str, str], int]
     damaged: list[str]
     processes: list[dict[str, Any]]
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -47,6 +50,8 @@ class Status:
         ]
         for status, count in sorted(self.skipped.items()):
             lines.append(f"  {count} {status} ({STATUSES.get(status, status)}): {self.examples[status]}")
+        if self.passed_over:
+            lines.append(f"  passed over in the folder of the data set: {describe(self.passed_over)}")
         for (method, status), count in sorted(self.maps.items()):
             lines.append(f"  {method}: {count} maps {status}")
         lines += [f"  damaged, will be recomputed: {name}" for name in self.damaged]
@@ -60,7 +65,7 @@ def status(store: RunStore) -> Status:
     """The progress of a run. Only reads the run directory, so processes may be writing to it."""
     import pyarrow.parquet as pq
 
-    config = store.config
+    config, log = store.config, store.logged()
     done = store.finished()
     skipped: Counter[str] = Counter()
     maps: Counter[tuple[str, str]] = Counter()
@@ -88,5 +93,6 @@ def status(store: RunStore) -> Status:
         examples=examples,
         maps=dict(maps),
         damaged=[path.name for path in store.damaged()],
-        processes=list({event["slot"]: event for event in store.logged()}.values()),
+        processes=list({event["slot"]: event for event in log}.values()),
+        passed_over=next((event["passed_over"] for event in reversed(log) if event.get("passed_over")), {}),
     )

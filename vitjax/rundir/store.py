@@ -51,7 +51,7 @@ class RunStore:
         """
         path = Path(directory) / "run.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             return cls(Path(directory), content["config"], content.get("opened"))
         except FileNotFoundError:
             raise RunError(f"{directory}: not a run directory (no run.json)") from None
@@ -186,7 +186,7 @@ class RunStore:
         """Append an event and the time to log/<slot>.jsonl. Errors of the file system are ignored."""
         try:
             (self.directory / "log").mkdir(exist_ok=True)
-            with (self.directory / "log" / f"{slot}.jsonl").open("a") as stream:
+            with (self.directory / "log" / f"{slot}.jsonl").open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, default=str) + "\n")
         except OSError:
             return
@@ -195,7 +195,7 @@ class RunStore:
         """The events of all processes, oldest first; lines truncated by a kill are left out."""
         events = []
         for path in sorted((self.directory / "log").glob("*.jsonl")):
-            for line in path.read_text().splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     events.append({"slot": path.stem, **json.loads(line)})
                 except ValueError:

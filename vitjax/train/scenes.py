@@ -21,6 +21,7 @@ from vitjax.images.reading import Preprocessing, normalise
 from vitjax.models.load import BUNDLED, load
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.terminal import say
 from vitjax.shapes import Params
 from vitjax.train.trainer import Batch, TrainConfig, train
 from weights_convert.keys import to_state
@@ -137,7 +138,7 @@ def scenes(
     log.info("trained in %.1f minutes", (time.time() - start) / 60)
     path = out / f"{BUNDLED}.safetensors"
     scores = finish(params, path)
-    print(f"{path}  largest object recognised: {scores['largest']:.2%}")
+    say(f"{path}  largest object recognised: {scores['largest']:.2%}")
 
 
 def finish(params: Params, path: Path) -> dict[str, float]:
@@ -165,7 +166,7 @@ def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
         weights: a file that `scenes` wrote; the bundled weights if not given.
         n: number of scenes.
     """
-    print(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
+    say(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.files import write_text
 from vitjax.shapes import Params
 
 log = logging.getLogger(__name__)
@@ -248,11 +249,11 @@ class _Checkpoints:
         recipe = json.loads(json.dumps(recipe))  # JSON turns tuples into lists, as in the file it is compared with
         out.mkdir(parents=True, exist_ok=True)
         file = out / "recipe.json"
-        if file.exists() and json.loads(file.read_text()) != recipe:
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != recipe:
             raise ConfigError(
                 f"{out}: contains a run of a different recipe (see {file.name}); choose another directory"
             )
-        file.write_text(json.dumps(recipe, indent=1))
+        write_text(file, json.dumps(recipe, indent=1))
         self.log_file = out / "log.jsonl"
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self.manager = ocp.CheckpointManager(out / "checkpoints", options=options)
@@ -286,7 +287,7 @@ class _Checkpoints:
                 state=ocp.args.StandardSave(state), digest=ocp.args.JsonSave({"sha256": digest(state)})
             ),
         )
-        with self.log_file.open("a") as lines:
+        with self.log_file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"step": step, **means}) + "\n")
         log.info("step %d  %s", step, "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
 
