@@ -34,6 +34,11 @@ STILL_FAILING = {
     for name in names
 }
 """Scripts of what is not built yet, and what they wait for."""
+CONTRADICTING = {
+    "attack_18": "counts `aggregate=false` as a fault where it is accepted; FAILURES.md (41) asks that the words true, "
+    "false and none are understood in any case, and its last case, layer=1.5, is refused",
+}
+"""Scripts that contradict the table of failures, with the difference."""
 SECONDS = 120
 
 SCRIPTS = sorted(path for path in CASES.glob("*_*") if path.suffix in (".py", ".sh"))
@@ -41,7 +46,8 @@ SCRIPTS = sorted(path for path in CASES.glob("*_*") if path.suffix in (".py", ".
 
 def parameter(path):
     waits_for = STILL_FAILING.get(path.stem)
-    marks = [pytest.mark.xfail(reason=f"waits for: {waits_for}", strict=True)] if waits_for else []
+    reason = CONTRADICTING.get(path.stem) or (f"waits for: {waits_for}" if waits_for else None)
+    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
     return pytest.param(path, id=path.stem, marks=marks)
 
 

@@ -7,7 +7,9 @@ maps stay float64; half precision and integers become float32.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,22 @@ Map = Float[Array, "height width"]
 PixelMap = Float[Array, "pixel_height pixel_width"]
 Size = tuple[int, int]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 ROUNDING = 4.0
 """A map whose range is at most this many ulps of its largest magnitude is constant up to rounding."""
+
+
+def deliberate_nans(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, outside of jax_debug_nans and jax_debug_infs: NaN states here that a number is undefined."""
+
+    @wraps(function)
+    def unchecked(*arguments: P.args, **options: P.kwargs) -> R:
+        with jax.debug_nans(False), jax.debug_infs(False):
+            return function(*arguments, **options)
+
+    return unchecked
 
 
 def upsample(heatmap: Map, size: Size) -> PixelMap:
@@ -71,12 +87,14 @@ def is_degenerate(heatmap: Float[Array, "*any"]) -> Bool[Array, ""]:
     return ~(jnp.isfinite(heatmap).all() & (heatmap.max() - heatmap.min() > rounding))
 
 
+@deliberate_nans
 @jax.jit
 def are_degenerate(heatmaps: Float[Array, "b height width"]) -> Bool[Array, " b"]:
     """`is_degenerate` of each map of a batch."""
     return jax.vmap(is_degenerate)(heatmaps)
 
 
+@deliberate_nans
 def normalise(heatmap: Map) -> Map:
     """Min-max scaling of one map: (x - min) / (max - min).
 
@@ -94,6 +112,7 @@ def normalise(heatmap: Map) -> Map:
     return jnp.where(jnp.isfinite(low) & jnp.isfinite(high), jnp.where(flat, 0, scaled), jnp.nan)
 
 
+@deliberate_nans
 def to_pixels(heatmap: Map, size: Size) -> PixelMap:
     """The map H that metrics use: upsampled to pixels, then min-max scaled.
 
@@ -110,6 +129,7 @@ def to_pixels(heatmap: Map, size: Size) -> PixelMap:
     return normalise(upsample(heatmap, size))
 
 
+@deliberate_nans
 @partial(jax.jit, static_argnames="size")
 def all_to_pixels(heatmaps: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
     """`to_pixels` of each map of a batch, in the compiled form that `Explanation.pixels` and evaluations share.
@@ -123,6 +143,7 @@ DISPLAY_PERCENTILE = 99.0
 """Overlays of pixel-level maps saturate at this percentile of the map's magnitude."""
 
 
+@deliberate_nans
 def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
     """The map that overlays show; metrics use `to_pixels`.
 

@@ -10,8 +10,10 @@ from sklearn import metrics as sk
 
 from tests.metrics.helpers import GRID, SIZE, case, compiled, mask_of, tie_free
 from vitjax import maps, metrics
+from vitjax.errors import ConfigError
 from vitjax.metrics.masks import mask_on_grid, pooled, share_on_grid
-from vitjax.metrics.segmentation import above_threshold, pooled_mean_iou, pooled_share
+from vitjax.metrics.pooled import pooled_mean_iou, pooled_share
+from vitjax.metrics.segmentation import above_threshold
 
 MASKED = ["pixel_accuracy", "iou", "mean_iou", "average_precision", "f1", "jaccard", "pointing_game"]
 MASKED += ["energy_pointing_game"]
@@ -93,9 +95,12 @@ def test_average_precision_of_a_full_size_map_in_float32():
     assert abs(float(compiled(metrics.average_precision)(heatmap, mask)) - expected) < 2e-7
 
 
-def test_average_precision_outside_the_unit_interval_is_undefined():
-    assert np.isnan(metrics.average_precision(tie_free() * 2, mask_of()))
-    assert np.isnan(metrics.average_precision(tie_free() - 0.1, mask_of()))
+@pytest.mark.parametrize("name", MASKED)
+def test_a_map_outside_the_unit_interval_is_refused_and_undefined_where_values_are_unknown(name):
+    function = getattr(metrics, name)
+    with pytest.raises(ConfigError, match=r"heatmap \[24, 16\]: values from 0 to 2, must be in \[0, 1\]"):
+        function(tie_free() * 2, mask_of())
+    assert np.isnan(jax.jit(function)(tie_free() * 2, mask_of()))
 
 
 def test_pointing_game():

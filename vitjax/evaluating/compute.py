@@ -124,7 +124,7 @@ class Evaluator:
         """
         while True:
             try:
-                with jax.default_matmul_precision(self.model.precision):
+                with self.model.settings():
                     return self._evaluate(samples)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):

@@ -22,12 +22,14 @@ from vitjax.evaluating.records import table
 from vitjax.evaluating.results import Results
 from vitjax.execution import compilation_cache
 from vitjax.execution.progress import Progress, Silent
+from vitjax.maps import deliberate_nans
 from vitjax.output.terminal import say
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.saved_maps import save_maps
 from vitjax.rundir.store import RunStore
 
 
+@deliberate_nans
 def run_chunks(
     job: Job,
     store: RunStore,

@@ -36,7 +36,7 @@ def profile(evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
     methods: dict[str, Any] = {}
     for method in evaluator.job.requests if len(indices) else ():
         if not method.method.slow:
-            with jax.default_matmul_precision(evaluator.model.precision):
+            with evaluator.model.settings():
                 program = compiled(evaluator.model.config, (method,), evaluator.plan)
                 arguments = evaluator.arguments(samples, indices, evaluator.inputs(samples, indices))
                 executable = evaluator.devices.compile(program, *arguments)

@@ -13,13 +13,13 @@ import numpy as np
 from vitjax import maps
 from vitjax.evaluating.job import MetricRequest
 from vitjax.execution.microbatch import microbatched_vmap
-from vitjax.execution.plan import ExecutionPlan, active_plan, planned
+from vitjax.execution.plan import ExecutionPlan, active_plan, plan_for, planned
 from vitjax.explaining.programs import image_key
 from vitjax.explaining.requests import Request
 from vitjax.images.geometry import Preprocessing
 from vitjax.layerwise.probability import probabilities
 from vitjax.metrics.contract import Case
-from vitjax.metrics.removal import ends_of
+from vitjax.metrics.removal import ends_of, wanted_ends
 from vitjax.models.model import Model
 from vitjax.nn.network import Config, features, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
@@ -135,6 +135,20 @@ def metric_columns(
 
     axes = (None, 0, 0, 0, 0, 0, 0, 0, 0, None, 0)
     return jax.jit(planned(plan, microbatched_vmap(one, axes, microbatch_size=plan.forward_microbatch)))
+
+
+def check_metrics(model: Model, metrics: Iterable[MetricRequest], requests: Iterable[Request]) -> None:
+    """Trace the metrics whose options were given, so that options out of range for this model are found at once.
+
+    Raises:
+        ConfigError: an option is out of range, such as a cut that the model does not have.
+    """
+    plan = plan_for(model.config)
+    for metric in metrics:
+        if dict(metric.options) != metric.metric.options:
+            method = next(iter(requests)) if "explainer" in metric.metric.needs else None
+            with model.settings():
+                column_shapes(model, (metric,), method, wanted_ends([(metric.metric, dict(metric.options))]), plan)
 
 
 def column_shapes(

@@ -15,6 +15,7 @@ from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.job import Job, weights_digest
 from vitjax.evaluating.pictures import Overlays
+from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
 from vitjax.models.load import load
@@ -259,6 +260,7 @@ def evaluate(
         min_confidence=min_confidence,
         save_maps=save_maps,
     )
+    check_metrics(model, job.metrics, job.requests)
     process_number = topology(process)
     store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks))
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}

@@ -30,7 +30,7 @@ def worker_count() -> int:
 
 
 def run_in_threads(run: Callable[[T], R], items: Iterable[T], stop: threading.Event | None = None) -> list[R]:
-    """[run(item) for item in items] in worker threads, under the caller's settings of precision.
+    """[run(item) for item in items] in worker threads, under the caller's settings of precision and of JAX's debugger.
 
     Raises: the exception of the first item that fails, or the caller's KeyboardInterrupt, after all calls that have
         begun have ended. `stop` is set first, so that they can end early.
@@ -39,10 +39,11 @@ def run_in_threads(run: Callable[[T], R], items: Iterable[T], stop: threading.Ev
     if worker_count() == 1 or len(items) < 2:
         return [run(item) for item in items]
     precision, wide = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
+    nans, infs = setting("jax_debug_nans"), setting("jax_debug_infs")
 
     def in_thread(item: T) -> R:
         _thread_state.taken = True
-        with jax.default_matmul_precision(precision), jax.enable_x64(wide):
+        with jax.default_matmul_precision(precision), jax.enable_x64(wide), jax.debug_nans(nans), jax.debug_infs(infs):
             return run(item)
 
     futures = [_threads().submit(in_thread, item) for item in items]

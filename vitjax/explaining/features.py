@@ -45,7 +45,7 @@ def stage_features(model: Model, images: Any, *, batch_size: int = 16) -> dict[s
         raise ConfigError(f"stage_features needs a ResNet; {model.name!r} is a transformer")
     program = _compiled_stages(model.config, active_plan(model.config))
     batches = [batch.x[start : start + batch_size] for start in range(0, len(batch), batch_size)]
-    with jax.default_matmul_precision(model.precision):
+    with model.settings():
         results = [jax.device_get(program(model.params, x)) for x in batches]
     by_stage = zip(*results, strict=True)
     return {stage: np.concatenate(parts) for stage, parts in zip(LAYERS, by_stage, strict=True)}

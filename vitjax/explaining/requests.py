@@ -35,6 +35,9 @@ def request(method: str | dict[str, Any], **options: Any) -> Request:
     Raises: UnknownNameError for an unknown method or option, with close matches; ConfigError for an invalid value.
     """
     name, given = name_and_options(method, "method")
+    twice = sorted(given.keys() & options.keys())
+    if twice:
+        raise ConfigError(f"method {name!r}: {twice[0]} is given twice, in {method!r} and as an argument")
     given |= options
     known = find_method(name)
     checked = known.check_options(name, given)
@@ -81,7 +84,8 @@ def _check_ranges(model: Model, wanted: Request) -> None:
             return 0
 
         image = jax.ShapeDtypeStruct((*model.config.image_size, 3), model.dtype)
-        jax.eval_shape(build, model.params, image, jnp.int32(0), jax.random.key(0))
+        with model.settings():
+            jax.eval_shape(build, model.params, image, jnp.int32(0), jax.random.key(0))
 
 
 def passes(requests: Sequence[Request]) -> int:

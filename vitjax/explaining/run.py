@@ -22,6 +22,8 @@ from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Request, check_needs, request
 from vitjax.explaining.targets import resolve_targets
 from vitjax.layerwise.fold import SCORES, LayerTrace
+from vitjax.maps import deliberate_nans
+from vitjax.methods.options import Count, Seed, checked_options
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
@@ -79,6 +81,7 @@ def explain(
     return replace(explanation, label=wanted.label)
 
 
+@deliberate_nans
 def explain_many(
     model: Model,
     images: Any,
@@ -109,8 +112,7 @@ def explain_many(
     requests = tuple(dict.fromkeys(request(method) for method in methods))
     if not requests:
         raise ConfigError("no methods requested")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+    batch_size, seed = _checked(batch_size, seed)
     for wanted in requests:
         check_needs(model, wanted)
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
@@ -134,6 +136,7 @@ def explain_many(
     }
 
 
+@deliberate_nans
 def trace(
     model: Model, images: Any, target: Any = None, *, score: str | None = "logit", batch_size: int = 16
 ) -> LayerTrace:
@@ -160,12 +163,13 @@ def trace(
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
     if score == "probability" and model.config.num_classes == 0:
         raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
+    batch_size, _ = _checked(batch_size)
     batch = prepare(model, images)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
     config = transformer(model.config, "trace", model.name)
     program = compiled_trace(config, score, active_plan(config))
-    with jax.default_matmul_precision(model.precision):
+    with model.settings():
         parts = [
             jax.device_get(program(model.params, batch.x[indices], targets[indices]))
             for indices in batches(np.arange(len(batch)), batch_size)
@@ -188,7 +192,7 @@ def _compute(
     runner, seeds = BatchRunner(model, requests, seed), batch.seeds()
     on_progress = progress or (lambda count: None)
     size, parts = min(batch_size, len(batch)), []
-    with jax.default_matmul_precision(model.precision):
+    with model.settings():
         for indices in batches(np.arange(len(batch)), size):
             results = runner.quick_maps(*(take_padded(array, indices, size) for array in (batch.x, targets, seeds)))
             parts.append(jax.tree.map(partial(_first, count=len(indices)), jax.device_get(results)))
@@ -201,6 +205,12 @@ def _compute(
                 wanted, batch.x, target, seeds, batch_size=slow_size, on_progress=on_progress, divide_images=True
             )
     return logits, target, maps
+
+
+def _checked(batch_size: int, seed: int = 0) -> tuple[int, int]:
+    hints = {"batch_size": Count, "seed": Seed}
+    checked = checked_options("explain", {}.fromkeys(hints), hints, {"batch_size": batch_size, "seed": seed})
+    return checked["batch_size"], checked["seed"]
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:

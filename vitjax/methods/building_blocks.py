@@ -222,14 +222,3 @@ def checked_layer(config: ViTConfig, layer: int | str, option: str) -> int:
     if not 0 <= index < config.depth:
         raise ConfigError(f"{option}={layer}: the model has blocks 0 to {config.depth - 1}")
     return index
-
-
-def checked_ratio(ratio: float) -> float:
-    """`ratio` itself.
-
-    Raises:
-        ConfigError: the ratio is outside [0, 1).
-    """
-    if not 0 <= ratio < 1:
-        raise ConfigError(f"discard_ratio={ratio}: must be in [0, 1)")
-    return ratio

@@ -88,9 +88,10 @@ class Method(NamedTuple):
 
         Raises:
             UnknownNameError: the method has no such option.
-            ConfigError: a value does not have the option's type, or is not among its choices.
+            ConfigError: a value does not have the option's type, is not among its choices, or is outside its range.
         """
-        return checked_options(f"method {name!r}", self.options, get_type_hints(self.definition), options)
+        hints = get_type_hints(self.definition, include_extras=True)
+        return checked_options(f"method {name!r}", self.options, hints, options)
 
     def on(self, config: Config) -> Method:
         """The method for this kind of model: itself on a ViT; on a ResNet `cnn` takes the place of the functions."""

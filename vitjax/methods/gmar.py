@@ -55,7 +55,6 @@ def gmar(
     """
     start = checked_layer(config, start_layer, "start_layer")
     readout = config.readout_weights()
-    identity = alpha * jnp.eye(config.tokens)
     joita2025 = variant == "joita2025"
 
     def summarise(trace: LayerTrace) -> Array:
@@ -64,7 +63,7 @@ def gmar(
         norms = norms if norm == "l1" else jnp.sqrt(norms)
         weights = norms / norms.sum()
         fused = sum_over_heads(weights[:, None, None] * trace.attention)
-        transition = (fused / config.heads if joita2025 else fused) + identity
+        transition = (fused / config.heads if joita2025 else fused) + alpha * jnp.eye(config.tokens, dtype=fused.dtype)
         return row_normalise(transition) if normalize or joita2025 else transition
 
     return Fold(

@@ -7,7 +7,6 @@ from jax import lax
 
 from vitjax.layerwise.fold import Boundary, Fold, Score
 from vitjax.methods.building_blocks import (
-    checked_ratio,
     discard_smallest,
     divide_columns_by_row_sums,
     patch_map,
@@ -15,6 +14,7 @@ from vitjax.methods.building_blocks import (
     sum_over_heads,
 )
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Fraction
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Attention, Row
 
@@ -22,7 +22,7 @@ from vitjax.shapes import Array, Attention, Row
 def grad_rollout(
     config: ViTConfig,
     *,
-    discard_ratio: float = 0.0,
+    discard_ratio: Fraction = 0.0,
     score: Score = "logit",
     variant: Literal["canonical", "vit_explain"] = "canonical",
 ) -> Fold:
@@ -54,13 +54,13 @@ def grad_rollout(
         >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
         (6, 3)
     """
-    ratio = checked_ratio(discard_ratio)
     readout = config.readout_weights()
-    identity = jnp.eye(config.tokens)
 
     def transition_matrix(attention: Attention, gradient: Attention) -> Array:
         fused = jnp.maximum(sum_over_heads(attention * gradient) / config.heads, 0)
-        return (discard_smallest(fused, ratio, keep_first=False) + identity) / 2
+        return (
+            discard_smallest(fused, discard_ratio, keep_first=False) + jnp.eye(config.tokens, dtype=fused.dtype)
+        ) / 2
 
     if variant == "canonical":
         return Fold(

@@ -9,6 +9,7 @@ from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient, score_of
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count
 from vitjax.methods.quadrature import AdaptiveNodes, fixed_nodes
 from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
@@ -23,7 +24,7 @@ def integrated_gradients(
     target: Target,
     *,
     key: Array,
-    steps: int = 50,
+    steps: Count = 50,
     quadrature: Quadrature = "gausslegendre",
     score: Score = "logit",
 ) -> MapReduce:

@@ -10,6 +10,7 @@ from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count, NonNegative, Positive
 from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target, ceil_div
 
@@ -21,12 +22,12 @@ def meaningful_perturbation(
     target: Target,
     *,
     key: Array,
-    steps: int = 200,
-    learning_rate: float = 0.1,
-    area: float = 0.05,
-    smoothness: float = 0.2,
-    cell: int = 8,
-    blur: float = 10.0,
+    steps: Count = 200,
+    learning_rate: Positive = 0.1,
+    area: NonNegative = 0.05,
+    smoothness: NonNegative = 0.2,
+    cell: Count = 8,
+    blur: Positive = 10.0,
     score: Score = "probability",
 ) -> Array:
     """Mask of the smallest region whose blurring removes the class (Fong & Vedaldi 2017, eqs. 3-6).
@@ -61,8 +62,11 @@ def meaningful_perturbation(
     import optax  # here, because it takes half a second to import and no other method needs it
 
     del key
-    if steps < 1 or cell < 1 or not blur > 0:
-        raise ConfigError(f"steps={steps} and cell={cell} must be at least 1, blur={blur} above 0")
+    for option, pixels in (("cell", cell), ("blur", blur)):
+        if pixels > min(config.image_size):
+            raise ConfigError(
+                f"{option}={pixels}: must not exceed the image, {config.image_size} (height, width) pixels"
+            )
     mask_size = tuple(ceil_div(side, cell) for side in config.image_size)
     blurred = gaussian_blur(image, blur)
     optimiser = optax.adam(learning_rate)

@@ -8,6 +8,7 @@ from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import score_of
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
@@ -23,8 +24,8 @@ def occlusion(
     target: Target,
     *,
     key: Array,
-    window: int | None = None,
-    stride: int | None = None,
+    window: Count | None = None,
+    stride: Count | None = None,
     score: Score = "logit",
 ) -> MapReduce:
     """Mean decrease of the score over the occluding windows that cover each pixel (Zeiler & Fergus 2014).

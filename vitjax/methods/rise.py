@@ -1,6 +1,6 @@
 """RISE: random masks weighted by the class's probability in the masked image."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import score_of
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count, Range
 from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target, ceil_div
 
@@ -23,9 +24,9 @@ def rise(
     target: Target,
     *,
     key: Array,
-    n: int = 1000,
-    cells: int = 7,
-    keep: float = 0.5,
+    n: Count = 1000,
+    cells: Count = 7,
+    keep: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
     score: Score = "probability",
 ) -> MapReduce:
     """Mean of random masks weighted by the score of the masked image (Petsiuk et al. 2018, eq. 6).
@@ -55,10 +56,8 @@ def rise(
         >>> maps.shape, bool((maps >= 0).all())
         ((1, 64, 64), True)
     """
-    if n < 1 or cells < 1:
-        raise ConfigError(f"n={n}, cells={cells}: must be at least 1")
-    if not 0 < keep <= 1:
-        raise ConfigError(f"keep={keep}: must be in (0, 1]")
+    if cells > min(config.image_size):
+        raise ConfigError(f"cells={cells}: must not exceed the image, {config.image_size} (height, width) pixels")
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
     def weighted_mask(number: Array) -> Array:
@@ -80,9 +79,9 @@ def random_mask(key: Array, size: tuple[int, int], cells: int, keep: float, dtyp
     """
     grid_key, offset_key = jax.random.split(key)
     cell_size = [ceil_div(side, cells) for side in size]
-    grid = jax.random.bernoulli(grid_key, keep, (cells, cells)).astype(dtype)
+    grid = jax.random.bernoulli(grid_key, jnp.float32(keep), (cells, cells)).astype(dtype)
     upsampled = jax.image.resize(grid, [(cells + 1) * side for side in cell_size], "linear")
-    offset = jax.random.randint(offset_key, (2,), 0, jnp.asarray(cell_size))
+    offset = jax.random.randint(offset_key, (2,), 0, jnp.asarray(cell_size), jnp.int32)
     return lax.dynamic_slice(upsampled, (offset[0], offset[1]), size)
 
 

@@ -8,7 +8,6 @@ from vitjax.layerwise.fold import Boundary, Fold, LayerTrace
 from vitjax.methods.building_blocks import (
     HeadFusion,
     checked_layer,
-    checked_ratio,
     discard_smallest,
     divide_columns_by_row_sums,
     fuse_heads,
@@ -16,6 +15,7 @@ from vitjax.methods.building_blocks import (
     row_normalise,
 )
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Fraction
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Float, Square
 
@@ -27,7 +27,7 @@ def rollout(
     config: ViTConfig,
     *,
     head_fusion: HeadFusion = "mean",
-    discard_ratio: float = 0.0,
+    discard_ratio: Fraction = 0.0,
     start_layer: int = 0,
     per_head: bool = False,
     variant: Literal["canonical", "vit_explain", "first_left"] = "canonical",
@@ -71,13 +71,12 @@ def rollout(
         ((8, 8), True)
     """
     start = checked_layer(config, start_layer, "start_layer")
-    ratio = checked_ratio(discard_ratio)
     readout = config.readout_weights()
-    identity = jnp.eye(config.tokens)
     normalise = divide_columns_by_row_sums if variant == "vit_explain" else row_normalise
 
     def transition_matrix(square: Square) -> Array:
-        return normalise((discard_smallest(square, ratio, keep_first=True) + identity) / 2)
+        identity = jnp.eye(config.tokens, dtype=square.dtype)
+        return normalise((discard_smallest(square, discard_ratio, keep_first=True) + identity) / 2)
 
     def summarise(trace: LayerTrace) -> Array:
         if not per_head:

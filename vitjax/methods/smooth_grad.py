@@ -5,12 +5,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from vitjax.errors import ConfigError
 from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
 from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count, NonNegative
 from vitjax.nn.network import Config
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -22,8 +22,8 @@ def smooth_grad(
     target: Target,
     *,
     key: Array,
-    n: int = 50,
-    stdev: float = 0.15,
+    n: Count = 50,
+    stdev: NonNegative = 0.15,
     aggregate: Literal["mean", "absolute", "squared", "variance"] = "mean",
     score: Score = "logit",
 ) -> MapReduce:
@@ -53,10 +53,6 @@ def smooth_grad(
         >>> maps.shape, bool((maps >= 0).all())
         ((1, 64, 64), True)
     """
-    if n < 1:
-        raise ConfigError(f"n={n}: must be at least 1")
-    if stdev < 0:
-        raise ConfigError(f"stdev={stdev}: must not be negative")
     scale = stdev * (image.max() - image.min())
 
     def gradient_at_noisy_copy(number: Array) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.run import backward_fold, last_attention_gradient
 from vitjax.methods.building_blocks import checked_layer, patch_map, sum_over_heads
 from vitjax.methods.contract import Method
+from vitjax.methods.options import Count
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Row, Square, Target
 
@@ -22,8 +23,8 @@ def tam(
     target: Target,
     *,
     key: Array,
-    start_layer: int = 4,
-    steps: int = 20,
+    start_layer: int | None = None,
+    steps: Count = 20,
     integral: bool = True,
     score: Score = "logit",
 ) -> Array:
@@ -33,8 +34,8 @@ def tam(
     w = E_h[(1/steps Σ_α ∂s(αx)/∂A_{L-1})+][class], α = linspace(0, 1, steps).
 
     Args:
-        start_layer: number of the lowest block in the chain; the authors' scripts use 4 or 0. It is at most L-2, or 0
-            for a model with one block: higher numbers are reduced to that.
+        start_layer: number of the lowest block in the chain, at most L-2, or 0 for a model with one block; the authors'
+            scripts use 4 or 0. None takes 4, or the highest number where that is lower.
         steps: number of points of the integral, at least 1. Both ends are included and the sum is divided by `steps`,
             as in the authors' code.
         integral: False takes the gradient at the image itself instead of the integral.
@@ -47,7 +48,7 @@ def tam(
         Map [h, w] over the patches; values >= 0, rows not normalised.
 
     Raises:
-        ConfigError: `steps` is below 1, or the model has no block `start_layer`.
+        ConfigError: `steps` is below 1, or `start_layer` is above L-2 or no block of the model.
 
     Cost: one forward for the chain, and one forward and the backward of the last block alone per step.
 
@@ -59,9 +60,10 @@ def tam(
         ((1, 8, 8), True)
     """
     del key
-    if steps < 1:
-        raise ConfigError(f"steps={steps}: must be at least 1")
-    start = checked_layer(config, min(start_layer, max(config.depth - 2, 0)), "start_layer")
+    highest = max(config.depth - 2, 0)
+    start = min(4, highest) if start_layer is None else checked_layer(config, start_layer, "start_layer")
+    if start > highest:
+        raise ConfigError(f"start_layer={start_layer}: the chain begins at block {highest} or below")
     readout = config.readout_weights()
     last = config.depth - 1
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.errors import ConfigError
 from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan, planned
 from vitjax.execution.program import Program
@@ -18,6 +17,7 @@ from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
 from vitjax.layerwise.score import score_in, score_of
 from vitjax.methods.contract import Method
+from vitjax.methods.options import NonNegative, Positive
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -33,8 +33,8 @@ def vit_cx(
     *,
     keys: Array,
     on_progress: OnProgress,
-    noise: float = 0.1,
-    distance: float = 0.1,
+    noise: NonNegative = 0.1,
+    distance: Positive = 0.1,
 ) -> np.ndarray:
     """Mean of cluster masks weighted by their causal effect on the class's probability (Xie et al. 2023).
 
@@ -69,8 +69,6 @@ def vit_cx(
         >>> maps.shape, bool((maps >= 0).all())
         ((1, 64, 64), True)
     """
-    if noise < 0 or distance <= 0:
-        raise ConfigError(f"noise={noise} must be >= 0, distance={distance} must be > 0")
     plan = active_plan(config)
     features, effects = _features(config, plan), _effects(config, noise, plan)
     maps = []
@@ -153,7 +151,7 @@ def _features(config: ViTConfig, plan: ExecutionPlan) -> Callable[..., tuple[Arr
 
 
 @lru_cache(maxsize=8)
-def _effects(config: ViTConfig, noise: float, plan: ExecutionPlan) -> Program:
+def _effects(config: ViTConfig, noise: NonNegative, plan: ExecutionPlan) -> Program:
     """Program (params, image, target, key, p(x), masks [N, H, W], mask numbers [N]) -> effects p_i [N]."""
 
     def one(

@@ -7,6 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
+from vitjax.metrics.checks import checks_options, map_with_mask
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import Resolution, ToGrid, is_undefined, map_and_mask, split_mask
 from vitjax.metrics.sorting import descending_with
@@ -15,6 +16,7 @@ from vitjax.shapes import Array, Bool, Float, Scalar
 Kind = Literal["mean_of_two", "foreground"]
 
 
+@checks_options
 def average_precision(heatmap: Float[Array, "height width"], mask: Array, *, kind: Kind = "mean_of_two") -> Scalar:
     """AP = Σ_n (R_n - R_(n-1)) P_n over the distinct scores in descending order.
 
@@ -28,8 +30,7 @@ def average_precision(heatmap: Float[Array, "height width"], mask: Array, *, kin
             (H, is object) of all pixels into one list, which Transformer-Explainability calls mAP.
 
     Returns:
-        Float in [0, 1]; NaN if the map is constant, not finite or outside [0, 1], or if the mask has no object or no
-        background.
+        Float in [0, 1]; NaN if the map is constant or not finite, or if the mask has no object or no background.
 
     Source: Chefer et al. 2021; Salton & McGill 1983. Differs from reference: nothing; in float32 the sum is within
     2e-7 of scikit-learn's float64 sum.
@@ -41,14 +42,14 @@ def average_precision(heatmap: Float[Array, "height width"], mask: Array, *, kin
         >>> round(float(vitjax.metrics.average_precision(heatmap, mask, kind="foreground")), 3)  # (1 + 2/3) / 2
         0.833
     """
+    heatmap, mask = map_with_mask(heatmap, mask)
     regions = split_mask(mask)
     scores, positive, valid = heatmap.reshape(-1), regions.object.reshape(-1), regions.valid.reshape(-1)
     if kind == "mean_of_two":
         scores = jnp.concatenate([1 - scores, scores])
         positive = jnp.concatenate([regions.background.reshape(-1), positive])
         valid = jnp.concatenate([valid, valid])
-    undefined = is_undefined(heatmap, mask) | (heatmap.min() < 0) | (heatmap.max() > 1)
-    return jnp.where(undefined, jnp.nan, _area(scores, positive, valid))
+    return jnp.where(is_undefined(heatmap, mask), jnp.nan, _area(scores, positive, valid))
 
 
 def _area(scores: Float[Array, " n"], positive: Bool[Array, " n"], valid: Bool[Array, " n"]) -> Scalar:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
+from vitjax.metrics.checks import checks_options, one_map
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import Resolution, map_and_mask
 from vitjax.metrics.sorting import ascending
@@ -25,6 +26,7 @@ class Complexity(NamedTuple):
     gini: Array
 
 
+@checks_options
 def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
     """Entropy -Σ p_i log p_i of p = H / Σ H, and Gini index Σ (2i - n - 1) H_(i) / (n Σ H), H_(i) ascending.
 
@@ -44,6 +46,7 @@ def complexity(heatmap: Float[Array, "height width"]) -> Complexity:
         >>> round(float(two_of_four.entropy), 3), float(two_of_four.gini)  # log 2, 1 - 2/4
         (0.693, 0.5)
     """
+    heatmap = one_map(heatmap)
     mass = jnp.sum(heatmap)
     share = heatmap / mass
     coefficients = 2 * jnp.arange(1, heatmap.size + 1, dtype=heatmap.dtype) - heatmap.size - 1

@@ -144,6 +144,9 @@ class Metric(NamedTuple):
 
         Raises:
             UnknownNameError: the metric has no such option.
-            ConfigError: a value does not have the option's type.
+            ConfigError: a value does not have the option's type, is not among its choices, or is outside its range.
         """
-        return checked_options(f"metric {name!r}", self.options, get_type_hints(self.record), options)
+        hints = get_type_hints(self.record, include_extras=True)
+        checked = checked_options(f"metric {name!r}", self.options, hints, options)
+        self.curves(checked)
+        return checked

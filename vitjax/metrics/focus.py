@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from vitjax.maps import is_degenerate
+from vitjax.metrics.checks import checks_options, grid_with_mask
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import ToGrid, pooled, share_on_grid
 from vitjax.shapes import Array, Float
@@ -19,6 +20,7 @@ class Focus(NamedTuple):
     baf: Array
 
 
+@checks_options
 def focus(raw: Float[Array, "h w"], mask: Array, *, mask_to_grid: ToGrid = "nearest", relu: bool = True) -> Focus:
     """FAF = Σ a_ij M_ij / Σ a_ij and BAF = 1 - FAF on the patch grid, with a = relu(raw map).
 
@@ -42,6 +44,7 @@ def focus(raw: Float[Array, "h w"], mask: Array, *, mask_to_grid: ToGrid = "near
         >>> float(focus.faf), float(focus.baf)
         (0.75, 0.25)
     """
+    raw, mask = grid_with_mask(raw, mask)
     share, valid = share_on_grid(mask, (raw.shape[0], raw.shape[1]), mask_to_grid)
     undefined = is_degenerate(raw) | ~(valid & (share > 0)).any() | ~(valid & (share < 1)).any()
     weights = jnp.where(valid, jnp.maximum(raw, 0) if relu else raw, 0)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
+from vitjax.methods.options import Count
 from vitjax.metrics.blur import Padding
+from vitjax.metrics.checks import checks_options
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.removal import Endpoint, Fill, Ties, case_of, curve, nan_if_degenerate
+from vitjax.metrics.removal import Endpoint, Fill, Ties, case_of, check_black, curve, nan_if_degenerate
 from vitjax.shapes import Array, Float, Image, Scalar, ceil_div
 
 Start = Literal["blur", "zeros"]
@@ -19,24 +21,25 @@ Heatmap = Float[Array, "height width"]
 Forward = Callable[[Array], Array]
 
 
+@checks_options
 def deletion(
     heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
     *,
-    step: int = 224,
-    steps: int | None = None,
+    step: Count = 224,
+    steps: Count | None = None,
     fill: Fill = "mean",
     ties: Ties = "random",
     key: Array | None = None,
     black: Any = None,
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Scalar:
     """AUC = (Σ_i s_i - s_0/2 - s_n/2) / n of s_i = p(y | the i · step most relevant pixels are removed).
 
     Args:
-        heatmap: map H at pixel size, [0, 1].
+        heatmap: map at pixel size; only the order of its values matters.
         image: [H, W, 3] normalised.
         forward: images [s, H, W, 3] -> logits [s, k], such as `model.logits`.
         target: y, the explained class.
@@ -53,7 +56,7 @@ def deletion(
         Float in [0, 1], lower is better; NaN if the map is constant or not finite.
 
     Raises:
-        ConfigError: step, steps or chunk is below 1, or fill="black" without `black`.
+        ConfigError: map and image differ in size, step, steps or chunk is below 1, or fill="black" without `black`.
 
     Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are broken at random, equally for all methods.
 
@@ -65,25 +68,25 @@ def deletion(
         >>> round(float(vitjax.metrics.deletion(heatmap, image, forward, target=0, step=1)), 4)  # 1 1/2 1/2 1/2 1/2
         0.5625
     """
-    if fill == "black" and black is None:
-        raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
+    check_black(fill, black)
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_deletion(case, step=step, steps=steps, fill=fill, ties=ties, chunk=chunk)["value"]
 
 
+@checks_options
 def insertion(
     heatmap: Heatmap,
     image: Image,
     forward: Forward,
     target: Any,
     *,
-    step: int = 224,
-    steps: int | None = None,
+    step: Count = 224,
+    steps: Count | None = None,
     start: Start = "blur",
     blur_padding: Padding = "zeros",
     ties: Ties = "random",
     key: Array | None = None,
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Scalar:
     """AUC = (Σ_i s_i - s_0/2 - s_n/2) / n of s_i = p(y | the i · step most relevant pixels are inserted).
 
@@ -99,7 +102,7 @@ def insertion(
         Float in [0, 1], higher is better; NaN if the map is constant or not finite.
 
     Raises:
-        ConfigError: step, steps or chunk is below 1.
+        ConfigError: map and image differ in size, step, steps or chunk is below 1.
 
     Source: Petsiuk et al. 2018, RISE. Differs from reference: ties are broken at random, equally for all methods.
 
@@ -116,11 +119,11 @@ def insertion(
     return _record_insertion(case, step=step, steps=steps, **options)["value"]
 
 
-def step_counts(pixels: int, step: int, steps: int | None) -> tuple[int, ...]:
+def step_counts(pixels: int, step: int, steps: Count | None) -> tuple[int, ...]:
     """Numbers of replaced pixels along a curve: 0, step, 2 · step ... pixels, cut after `steps` steps.
 
     Raises:
-        ConfigError: step or steps is below 1.
+        ConfigError: map and image differ in size, step or steps is below 1.
     """
     if step < 1 or (steps is not None and steps < 1):
         raise ConfigError(f"step={step}, steps={steps}: must be at least 1")
@@ -138,11 +141,11 @@ def _area(case: Case, log_p: Float[Array, " n"]) -> Columns:
 def _record_deletion(
     case: Case,
     *,
-    step: int = 224,
-    steps: int | None = None,
+    step: Count = 224,
+    steps: Count | None = None,
     fill: Fill = "mean",
     ties: Ties = "random",
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Columns:
     counts = step_counts(case.heatmap.size, step, steps)
     return _area(case, curve(case, counts, end=fill, ties=ties, chunk=chunk).target)
@@ -151,12 +154,12 @@ def _record_deletion(
 def _record_insertion(
     case: Case,
     *,
-    step: int = 224,
-    steps: int | None = None,
+    step: Count = 224,
+    steps: Count | None = None,
     start: Start = "blur",
     blur_padding: Padding = "zeros",
     ties: Ties = "random",
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Columns:
     counts = step_counts(case.heatmap.size, step, steps)
     first = _start_image(start, blur_padding)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vitjax.images.mask_values import IGNORE
 from vitjax.maps import is_degenerate, normalise
+from vitjax.metrics.checks import SLACK
 from vitjax.metrics.contract import Case
 from vitjax.shapes import Array, Bool, Float
 
@@ -32,7 +33,7 @@ def split_mask(mask: Array) -> Regions:
 
     Args:
         mask: [H, W] bool (True on the object, every pixel valid) or integers (0 background, IGNORE not valid, any other
-            value object).
+            value object; the plain functions refuse values other than 0, 128 and 255).
     """
     mask = jnp.asarray(mask)
     if mask.dtype == bool:
@@ -42,9 +43,11 @@ def split_mask(mask: Array) -> Regions:
 
 
 def is_undefined(heatmap: Array, mask: Array) -> Bool[Array, ""]:
-    """Whether localisation is undefined: the map is constant or not finite, or the mask lacks object or background."""
+    """Whether localisation is undefined: the map is constant, not finite or outside [0, 1], or the mask lacks object
+    or background. Where values are known, `checks` has already refused a map outside [0, 1]."""
     regions = split_mask(mask)
-    return is_degenerate(heatmap) | ~regions.object.any() | ~regions.background.any()
+    outside = (heatmap.min() < -SLACK) | (heatmap.max() > 1 + SLACK)
+    return is_degenerate(heatmap) | outside | ~regions.object.any() | ~regions.background.any()
 
 
 def share_on_grid(mask: Array, grid: tuple[int, int], how: ToGrid) -> tuple[Float[Array, "h w"], Bool[Array, "h w"]]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.layerwise.probability import log_probabilities
+from vitjax.methods.options import Count, Range
+from vitjax.metrics.checks import checks_options
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.removal import CurveOutputs, Fill, Order, Ties, case_of, curve, nan_if_degenerate
+from vitjax.metrics.removal import CurveOutputs, Fill, Order, Ties, case_of, check_black, curve, nan_if_degenerate
 from vitjax.shapes import Array, Float, Image, Scalar, at_least_float32
 
 LEVELS = tuple(range(0, 101, 5))
 """Percentages of the pixels that are removed."""
-Levels = tuple[float, ...]
+Levels = tuple[Annotated[float, Range(0, 100)], ...]
 Measure = Literal["accuracy", "probability"]
 Heatmap = Float[Array, "height width"]
 Forward = Callable[[Array], Array]
@@ -36,6 +38,7 @@ class PerturbationAuc(NamedTuple):
     negative_label: Array
 
 
+@checks_options
 def perturbation_auc(
     heatmap: Heatmap,
     image: Image,
@@ -48,7 +51,7 @@ def perturbation_auc(
     ties: Ties = "random",
     key: Array | None = None,
     black: Any = None,
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> PerturbationAuc:
     """Area under the curve of top-1 correctness while pixels are removed, by the trapezoidal rule, in percent.
 
@@ -57,7 +60,7 @@ def perturbation_auc(
     perturbation removes the pixels of highest relevance first, negative perturbation those of lowest relevance.
 
     Args:
-        heatmap: map H at pixel size, [0, 1].
+        heatmap: map at pixel size; only the order of its values matters.
         image: [H, W, 3] normalised.
         forward: images [s, H, W, 3] -> logits [s, k], such as `model.logits`.
         label: the true class; -1 if unknown.
@@ -76,7 +79,7 @@ def perturbation_auc(
         Four floats in [0, 100]; NaN if the map is constant or not finite, and for `..._label` if the label is -1.
 
     Raises:
-        ConfigError: invalid levels, chunk below 1, or fill="black" without `black`.
+        ConfigError: map and image differ in size, invalid levels, chunk below 1, or fill="black" without `black`.
 
     Source: Chefer et al. 2021; AUC over 0 to 100 %: Wu et al. 2024 (VTranM). Differs from reference: ties are broken
     at random, equally for all methods; the order that torch.topk gives ties is unspecified.
@@ -90,12 +93,13 @@ def perturbation_auc(
         >>> float(areas.positive), float(areas.negative)
         (25.0, 100.0)
     """
-    _check_black(fill, black)
+    check_black(fill, black)
     case = case_of(heatmap, image, forward, label=label, key=key, black=black)
     columns = _record_auc(case, levels=levels, fill=fill, measure=measure, ties=ties, chunk=chunk)
     return PerturbationAuc(**{name: columns[name] for name in PerturbationAuc._fields})
 
 
+@checks_options
 def aopc(
     heatmap: Heatmap,
     image: Image,
@@ -108,7 +112,7 @@ def aopc(
     ties: Ties = "random",
     key: Array | None = None,
     black: Any = None,
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Scalar:
     """AOPC = mean over levels l of p(y|x) - p(y|x_l), where x_l lacks the l % most relevant pixels.
 
@@ -134,11 +138,12 @@ def aopc(
         >>> round(float(vitjax.metrics.aopc(heatmap, image, forward, target=0, levels=(0, 50))), 3)  # (0 + 1/2) / 2
         0.25
     """
-    _check_black(fill, black)
+    check_black(fill, black)
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_aopc(case, levels=levels, fill=fill, absolute=absolute, ties=ties, chunk=chunk)["value"]
 
 
+@checks_options
 def log_odds(
     heatmap: Heatmap,
     image: Image,
@@ -150,7 +155,7 @@ def log_odds(
     ties: Ties = "random",
     key: Array | None = None,
     black: Any = None,
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Scalar:
     """LOdds = mean over levels l of log(p(y|x_l) / p(y|x)), where x_l lacks the l % most relevant pixels.
 
@@ -173,7 +178,7 @@ def log_odds(
         >>> round(float(vitjax.metrics.log_odds(heatmap, image, forward, target=0, levels=(0, 50))), 3)  # -(log 2) / 2
         -0.347
     """
-    _check_black(fill, black)
+    check_black(fill, black)
     case = case_of(heatmap, image, forward, target=target, key=key, black=black)
     return _record_log_odds(case, levels=levels, fill=fill, ties=ties, chunk=chunk)["value"]
 
@@ -208,7 +213,7 @@ def _record_auc(
     fill: Fill = "mean",
     measure: Measure = "accuracy",
     ties: Ties = "random",
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Columns:
     columns = {}
     orders: tuple[tuple[str, Order], ...] = (("positive", "highest"), ("negative", "lowest"))
@@ -231,7 +236,7 @@ def _record_aopc(
     fill: Fill = "mean",
     absolute: bool = False,
     ties: Ties = "random",
-    chunk: int = 1,
+    chunk: Count = 1,
 ) -> Columns:
     outputs = _levels_curve(case, levels, fill, "highest", ties, chunk)
     drop = jnp.exp(_log_p_of_target(case)) - jnp.exp(outputs.target)
@@ -240,7 +245,7 @@ def _record_aopc(
 
 
 def _record_log_odds(
-    case: Case, *, levels: Levels = LEVELS, fill: Fill = "mean", ties: Ties = "random", chunk: int = 1
+    case: Case, *, levels: Levels = LEVELS, fill: Fill = "mean", ties: Ties = "random", chunk: Count = 1
 ) -> Columns:
     change = _levels_curve(case, levels, fill, "highest", ties, chunk).target - _log_p_of_target(case)
     return nan_if_degenerate(case, {"value": change.mean(), "curve": change})
@@ -249,11 +254,6 @@ def _record_log_odds(
 def _log_p_of_target(case: Case) -> Scalar:
     """Log-probability of the explained class for the unperturbed image."""
     return log_probabilities(at_least_float32(case.logits))[case.target]
-
-
-def _check_black(fill: Fill, black: Any) -> None:
-    if fill == "black" and black is None:
-        raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
 
 
 def _ends(options: Mapping[str, Any]) -> frozenset[str]:

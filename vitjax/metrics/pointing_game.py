@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax.numpy as jnp
 
+from vitjax.maps import upsample
+from vitjax.methods.options import Fraction, Range
+from vitjax.metrics.checks import checks_options, map_with_mask
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.masks import is_undefined, split_mask
 from vitjax.shapes import Array, Float, Scalar
 
+Distance = Annotated[int, Range(0, 10_000)]
+"""In pixels; its square fits an int32."""
+Part = Literal["whole", "positive"]
 
-def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, tolerance: int = 0) -> Scalar:
+
+@checks_options
+def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, tolerance: Distance = 0) -> Scalar:
     """1 if the peak of the map lies on the object, else 0.
 
     Args:
@@ -32,6 +40,7 @@ def pointing_game(heatmap: Float[Array, "height width"], mask: Array, *, toleran
         >>> float(vitjax.metrics.pointing_game(heatmap, mask))
         1.0
     """
+    heatmap, mask = map_with_mask(heatmap, mask)
     regions = split_mask(mask)
     height, width = heatmap.shape
     peak = jnp.argmax(jnp.where(regions.valid, heatmap, -jnp.inf))
@@ -49,19 +58,23 @@ class Energy(NamedTuple):
     f1: Array
 
 
+@checks_options
 def energy_pointing_game(
-    heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None
+    heatmap: Float[Array, "height width"], mask: Array, *, part: Part = "whole", binarise: Fraction | None = None
 ) -> Float[Array, ""]:
     """Share of the map's mass that lies on the object: Σ H·M / Σ H, over the pixels that are not ignored.
 
     Args:
-        heatmap: map H at pixel size, [0, 1].
+        heatmap: map H at pixel size, [0, 1]; for part="positive" the raw map at pixel size, any range.
         mask: M, [H, W] bool, or integers: 0 (background), 128 (ignored), 255 (object).
+        part: "whole" takes the min-max scaled map, as for every other metric. The scaling lifts the zero of a signed
+            map, so that its figure tends to the object's share of the area. "positive" takes max(raw, 0) instead: the
+            share of the positive relevance. Both agree on maps whose lowest value is 0.
         binarise: replace H by [H > binarise · max H], as the code of Transition Attention Maps does with 0.3.
 
     Returns:
-        Float in [0, 1]; an uninformative map scores the object's share of the area on average. NaN if the map is
-        constant or not finite, or if the mask has no object or no background.
+        Float in [0, 1]; an uninformative map scores the object's share of the area on average. NaN if the map, or its
+        positive part, is constant or not finite, or if the mask has no object or no background.
 
     Source: Wang et al. 2020, Score-CAM. Differs from reference: accepts any mask, not only bounding boxes.
 
@@ -70,10 +83,13 @@ def energy_pointing_game(
         >>> float(vitjax.metrics.energy_pointing_game(heatmap, mask))
         0.5
     """
-    return energy_scores(heatmap, mask, binarise=binarise).precision
+    return energy_scores(heatmap, mask, part=part, binarise=binarise).precision
 
 
-def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binarise: float | None = None) -> Energy:
+@checks_options
+def energy_scores(
+    heatmap: Float[Array, "height width"], mask: Array, *, part: Part = "whole", binarise: Fraction | None = None
+) -> Energy:
     """Precision P = Σ H·M / Σ H, recall R = Σ H·M / Σ M and F1 = 2PR / (P + R + 1e-6).
 
     Args: as for `energy_pointing_game`.
@@ -89,6 +105,10 @@ def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binaris
         >>> float(scores.precision), float(scores.recall), round(float(scores.f1), 3)
         (0.5, 1.0, 0.667)
     """
+    heatmap, mask = map_with_mask(heatmap, mask, unit=part == "whole")
+    if part == "positive":
+        heatmap = jnp.maximum(heatmap, 0)
+        heatmap = heatmap / jnp.where(heatmap.max() > 0, heatmap.max(), 1)
     regions = split_mask(mask)
     undefined = is_undefined(heatmap, mask)
     if binarise is not None:
@@ -99,12 +119,13 @@ def energy_scores(heatmap: Float[Array, "height width"], mask: Array, *, binaris
     return Energy(*(jnp.where(undefined, jnp.nan, value) for value in (precision, recall, f1)))
 
 
-def _record_peak(case: Case, *, tolerance: int = 0) -> Columns:
+def _record_peak(case: Case, *, tolerance: Distance = 0) -> Columns:
     return {"value": pointing_game(case.heatmap, case.mask, tolerance=tolerance)}
 
 
-def _record_energy(case: Case, *, binarise: float | None = None) -> Columns:
-    scores = energy_scores(case.heatmap, case.mask, binarise=binarise)
+def _record_energy(case: Case, *, part: Part = "whole", binarise: Fraction | None = None) -> Columns:
+    heatmap = case.heatmap if part == "whole" else upsample(case.raw, (case.mask.shape[0], case.mask.shape[1]))
+    scores = energy_scores(heatmap, case.mask, part=part, binarise=binarise)
     return {"value": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 

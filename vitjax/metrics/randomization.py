@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 
 from vitjax.errors import ConfigError
+from vitjax.methods.options import Seed
+from vitjax.metrics.checks import checks_options, class_number
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.spearman import spearman
 from vitjax.nn.resnet import LAYERS, STATISTICS
@@ -19,13 +21,14 @@ from vitjax.shapes import Array, Params, Scalar, at_least_float32
 HEADS = ("head", "head_dist", "fc")
 
 
+@checks_options
 def randomization(
     explain: Callable[[Params], Array],
     params: Params,
     raw: Array,
     *,
     cuts: tuple[int, ...] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Array:
     """Spearman's correlation of the map with the maps of models whose weights are randomised from the head downwards.
 
@@ -70,6 +73,7 @@ def randomization(
     return lax.map(compare, jnp.asarray(selected))
 
 
+@checks_options
 def random_target(explain: Callable[[Array], Array], raw: Array, target: Array, classes: int, *, key: Array) -> Scalar:
     """Spearman's correlation of the map with the map for another class, drawn uniformly at random.
 
@@ -94,10 +98,11 @@ def random_target(explain: Callable[[Array], Array], raw: Array, target: Array, 
         >>> round(float(vitjax.metrics.random_target(explain, raw, jnp.array(0), 2, key=jax.random.key(0))), 3)
         -1.0
     """
+    target = class_number(target, classes, "target")
     if classes < 2:
         return jnp.asarray(jnp.nan, at_least_float32(raw).dtype)
-    other = (target + jax.random.randint(key, (), 1, classes)) % classes
-    return spearman(at_least_float32(raw), at_least_float32(explain(other.astype(jnp.asarray(target).dtype))))
+    other = (target + jax.random.randint(key, (), 1, classes, jnp.int32)) % classes
+    return spearman(at_least_float32(raw), at_least_float32(explain(other.astype(target.dtype))))
 
 
 def block_count(params: Params) -> int:
@@ -143,7 +148,7 @@ def random_weights(params: Params, seed: int) -> Params:
     return jax.tree.unflatten(tree, drawn)
 
 
-def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: int = 0) -> Columns:
+def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: Seed = 0) -> Columns:
     explain = case.explain
     if explain is None:
         raise ConfigError("randomization computes further explanations, but the case has no explainer")

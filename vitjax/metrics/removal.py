@@ -10,12 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vitjax.errors import ConfigError
+from vitjax.images.mask_values import IGNORE
 from vitjax.layerwise.probability import log_probabilities
 from vitjax.maps import is_degenerate
 from vitjax.metrics.blur import blurred
+from vitjax.metrics.checks import class_number, floats_as_given, one_map
 from vitjax.metrics.contract import Case, Columns, Metric
 from vitjax.shapes import Array, Float, Image, Int, at_least_float32
 
@@ -63,22 +66,41 @@ def case_of(
         key: PRNG key of the image; None takes `jax.random.key(0)`.
         black: [3], a black pixel in normalised space; None if the metric does not use it.
 
+    Raises:
+        ConfigError: map and image differ in size, one of them holds no floats, or a class is none of the model's.
+
     Cost: 1F, for the logits of the image.
     """
-    image = jnp.asarray(image)
+    heatmap, image = one_map(heatmap, unit=False), floats_as_given(image, "image")
+    if image.shape != (*heatmap.shape, 3):
+        raise ConfigError(
+            f"heatmap {list(heatmap.shape)} and image {list(image.shape)}: must be [height, width] and [height, width, "
+            "3]; vitjax.maps.to_pixels upsamples a map"
+        )
+    outputs = forward(image[None])
+    if outputs.ndim != 2 or len(outputs) != 1:
+        raise ConfigError(f"forward: returns {list(outputs.shape)} for one image, must return logits [1, classes]")
+    if black is not None and np.shape(black) != (3,):
+        raise ConfigError(f"black {list(np.shape(black))}: must be [3], a black pixel in normalised space")
     return Case(
         raw=heatmap,
         heatmap=heatmap,
-        mask=jnp.full(heatmap.shape, 128, jnp.uint8),
+        mask=jnp.full(heatmap.shape, IGNORE, jnp.uint8),
         image=image,
-        logits=at_least_float32(forward(image[None])[0]),
-        target=jnp.asarray(target),
-        label=jnp.asarray(label),
+        logits=at_least_float32(outputs[0]),
+        target=class_number(target, outputs.shape[1], "target"),
+        label=class_number(label, outputs.shape[1], "label", unknown=True),
         grid=(heatmap.shape[0], heatmap.shape[1]),
         key=jax.random.key(0) if key is None else key,
-        black=jnp.full(3, jnp.nan) if black is None else jnp.asarray(black),
+        black=np.full(3, np.nan) if black is None else jnp.asarray(black),
         forward=forward,
     )
+
+
+def check_black(fill: Fill, black: Any) -> None:
+    """Raises: ConfigError if curves to black are asked for without the black pixel."""
+    if fill == "black" and black is None:
+        raise ConfigError("fill='black' needs black, the [3] values of a black pixel in normalised space")
 
 
 def endpoint_image(name: str, image: Image, black: Any) -> Image:
@@ -159,8 +181,8 @@ def ranks(case: Case, order: Order = "highest", ties: Ties = "random") -> Int[Ar
 
     def sort() -> Array:
         heatmap = case.heatmap.reshape(-1) * (-1 if order == "highest" else 1)
-        index = jnp.arange(heatmap.size)
-        tie_break = jax.random.bits(case.key_for("ties"), index.shape) if ties == "random" else index
+        index = jnp.arange(heatmap.size, dtype=jnp.int32)
+        tie_break = jax.random.bits(case.key_for("ties"), index.shape, jnp.uint32) if ties == "random" else index
         *_, sorted_pixels = lax.sort((heatmap, tie_break, index), num_keys=2)
         return jnp.zeros_like(index).at[sorted_pixels].set(index, unique_indices=True).reshape(case.heatmap.shape)
 

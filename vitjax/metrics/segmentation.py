@@ -7,18 +7,20 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
+from vitjax.methods.options import Fraction
 from vitjax.metrics.above_mean import above_mean
+from vitjax.metrics.checks import checks_options, map_with_mask
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic, mean
 from vitjax.metrics.masks import Resolution, ToGrid, is_undefined, map_and_mask, split_mask
+from vitjax.metrics.pooled import pooled_mean_iou, pooled_share
 from vitjax.shapes import Array, Bool, Float, Scalar
 
-Threshold = Literal["mean"] | float
+Threshold = Literal["mean"] | Fraction
 Average = Literal["pixels", "rows"]
 Heatmap = Float[Array, "height width"]
 Mask = Array
-"""[H, W]: bool, True on the object, or integers: 0 background, 128 ignored, any other value object."""
+"""[H, W]: bool, True on the object, or integers: 0 background, 128 ignored, 255 object."""
 
 
 class Counts(NamedTuple):
@@ -58,6 +60,7 @@ def above_threshold(heatmap: Heatmap, threshold: Threshold) -> Bool[Array, "heig
     return above_mean(heatmap) if threshold == "mean" else heatmap > threshold
 
 
+@checks_options
 def counts(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Counts:
     """The four pixel counts of one image, exact.
 
@@ -74,12 +77,14 @@ def counts(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Co
         >>> [int(count) for count in vitjax.metrics.counts(heatmap, mask)]
         [2, 0, 1, 3]
     """
+    heatmap, mask = map_with_mask(heatmap, mask)
     hit, regions = above_threshold(heatmap, threshold), split_mask(mask)
     parts = (regions.object & hit, regions.object & ~hit, regions.background & hit, regions.background & ~hit)
     undefined = is_undefined(heatmap, mask)
     return Counts(*(jnp.where(undefined, jnp.nan, part.sum().astype(heatmap.dtype)) for part in parts))
 
 
+@checks_options
 def pixel_accuracy(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """Share of valid pixels where [H > t] = M.
 
@@ -104,6 +109,7 @@ def pixel_accuracy(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean
     return pixels.correct / pixels.counted
 
 
+@checks_options
 def iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """|{H > t} ∩ M| / |{H > t} ∪ M| of one image.
 
@@ -123,11 +129,11 @@ def iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scala
     return pixels.object_hit / pixels.object_union
 
 
+@checks_options
 def mean_iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """(IoU of the object + IoU of the background) / 2 of ONE image.
 
-    For a data set, tables do not average this number. They show `pooled_mean_iou`, computed from the counts summed
-    over all images, as published.
+    Tables of a data set show `pooled_mean_iou` instead, of the counts summed over all images, as published.
 
     Args: as for `pixel_accuracy`.
 
@@ -145,6 +151,7 @@ def mean_iou(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> 
     return (pixels.object_hit / pixels.object_union + pixels.background_left / pixels.background_union) / 2
 
 
+@checks_options
 def f1(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean", average: Average = "pixels") -> Scalar:
     """F1 = 2 TP / (2 TP + FP + FN) of the object in [H > t].
 
@@ -167,13 +174,15 @@ def f1(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean", average: 
     pixels = counts(heatmap, mask, threshold=threshold)
     if average == "pixels":
         return 2 * pixels.object_hit / (2 * pixels.object_hit + pixels.object_missed + pixels.background_hit)
+    heatmap, mask = map_with_mask(heatmap, mask)
     hit, regions = above_threshold(heatmap, threshold), split_mask(mask)
     numerator = 2 * (regions.object & hit).sum(axis=1)
     denominator = numerator + (regions.valid & (regions.object ^ hit)).sum(axis=1)
-    row_f1 = numerator.astype(heatmap.dtype) / jnp.maximum(denominator, 1)
-    return jnp.where(is_undefined(heatmap, mask), jnp.nan, row_f1.sum() / regions.valid.any(axis=1).sum())
+    total = (numerator.astype(heatmap.dtype) / jnp.maximum(denominator, 1)).sum()
+    return jnp.where(is_undefined(heatmap, mask), jnp.nan, total / regions.valid.any(axis=1).sum())
 
 
+@checks_options
 def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> Scalar:
     """Jaccard index TP / (TP + FP + FN) of the object in [H > t], another name for `iou`.
 
@@ -190,18 +199,6 @@ def jaccard(heatmap: Heatmap, mask: Mask, *, threshold: Threshold = "mean") -> S
         0.667
     """
     return iou(heatmap, mask, threshold=threshold)
-
-
-def pooled_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Σ part / Σ whole, summed over images (the last axis) in float64."""
-    return np.asarray(part, np.float64).sum(axis=-1) / np.asarray(whole, np.float64).sum(axis=-1)
-
-
-def pooled_mean_iou(
-    object_hit: np.ndarray, object_union: np.ndarray, background_left: np.ndarray, background_union: np.ndarray
-) -> np.ndarray:
-    """(Σ∩ / Σ∪ of the object + Σ∩ / Σ∪ of the background) / 2, summed over images (the last axis) in float64."""
-    return (pooled_share(object_hit, object_union) + pooled_share(background_left, background_union)) / 2
 
 
 def _counts_of(case: Case, threshold: Threshold, resolution: Resolution, mask_to_grid: ToGrid) -> Counts:

@@ -10,12 +10,15 @@ from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.maps import is_degenerate
+from vitjax.methods.options import Count, Positive
+from vitjax.metrics.checks import checks_options, floats, floats_as_given, same_shape
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.shapes import Array, Image, Scalar, at_least_float32
 
 
+@checks_options
 def sensitivity(
-    explain: Callable[[Array], Array], image: Image, raw: Array, *, n: int = 10, radius: float = 0.02, key: Array
+    explain: Callable[[Array], Array], image: Image, raw: Array, *, n: Count = 10, radius: Positive = 0.02, key: Array
 ) -> Scalar:
     """Max-sensitivity: max over n draws of ‖Φ(x + δ) - Φ(x)‖ / ‖Φ(x)‖ with δ ~ U(-radius, radius) at each value.
 
@@ -32,7 +35,7 @@ def sensitivity(
         Float >= 0, lower is better; NaN if Φ(x) is constant or not finite, or if a Φ(x + δ) is not finite.
 
     Raises:
-        ConfigError: n below 1, or radius not above 0.
+        ConfigError: n below 1, radius not above 0, or maps of different shapes.
 
     Source: Yeh et al. 2019. Differs from reference: nothing; radius and n are Captum's defaults.
 
@@ -44,20 +47,20 @@ def sensitivity(
         >>> float(vitjax.metrics.sensitivity(explain, jnp.zeros((2, 2, 3)), raw, key=jax.random.key(0)))
         0.0
     """
-    if n < 1 or radius <= 0:
-        raise ConfigError(f"n={n}, radius={radius}: n must be at least 1 and radius above 0")
-    norm = jnp.sqrt(jnp.sum(jnp.square(at_least_float32(raw))))
+    raw, image = floats(raw, "raw"), floats_as_given(image, "image")
+    norm = jnp.sqrt(jnp.sum(jnp.square(raw)))
 
     def change(draw: Array) -> Array:
         noise = jax.random.uniform(jax.random.fold_in(key, draw), image.shape, jnp.float32, -radius, radius)
-        perturbed = explain(image + noise.astype(image.dtype))
-        return jnp.sqrt(jnp.sum(jnp.square(at_least_float32(perturbed) - at_least_float32(raw))))
+        perturbed = at_least_float32(explain(image + noise.astype(image.dtype)))
+        same_shape(perturbed, raw, "explain(image) and raw")
+        return jnp.sqrt(jnp.sum(jnp.square(perturbed - raw)))
 
     largest = lax.map(change, jnp.arange(n)).max()
     return jnp.where(is_degenerate(raw) | ~jnp.isfinite(largest), jnp.nan, largest / norm)
 
 
-def _record(case: Case, *, n: int = 10, radius: float = 0.02) -> Columns:
+def _record(case: Case, *, n: Count = 10, radius: Positive = 0.02) -> Columns:
     explain, params, target = case.explain, case.params, case.target
     if explain is None:
         raise ConfigError("sensitivity computes further explanations, but the case has no explainer")

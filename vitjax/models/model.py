@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -52,6 +53,16 @@ class Model:
     def dtype(self) -> Any:
         """Dtype of the forward pass."""
         return params_dtype(self.params)
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """JAX's settings for programs of this model: its precision, and 64-bit types only if its parameters have them.
+
+        So constants and random numbers of a float32 model are the same with and without JAX_ENABLE_X64.
+        """
+        wide = self.dtype == np.float64
+        with jax.default_matmul_precision(self.precision), jax.enable_x64(wide):
+            yield
 
     def preprocess(self, images: Any, *, exif: bool = False) -> np.ndarray:
         """Model input from images, by timm's transform for evaluation.

@@ -105,11 +105,12 @@ def legrad(run: ModelRun, pool: str, layers: int | None, variant: str) -> np.nda
     return run.patches(np.sum(sums, axis=0))
 
 
-def tam(run: ModelRun, start_layer: int, steps: int, integral: bool, score: str) -> np.ndarray:
+def tam(run: ModelRun, start_layer: int | None, steps: int, integral: bool, score: str) -> np.ndarray:
     """States of a Markov chain over the layers, times the last layer's gradient integrated along the path to 0."""
     a = run.traces[score].attention.mean(1)
     states = run.pool_queries(a[-1])
-    for layer in range(run.config.depth - 2, min(start_layer, run.config.depth - 2) - 1, -1):
+    highest = run.config.depth - 2
+    for layer in range(highest, (min(4, highest) if start_layer is None else start_layer) - 1, -1):
         states = states + states @ a[layer]
     alphas = np.linspace(0, 1, steps) if integral else [1.0]
     gradient = np.mean([run.trace(alpha * run.image, score).attention_grad[-1] for alpha in alphas], axis=0)
