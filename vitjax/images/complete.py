@@ -171,8 +171,11 @@ def _check_png(data: bytes, name: str) -> None:
     while position + 8 <= len(data) and kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
         body_end = position + 8 + length
-        if hole and kind == b"IDAT" and data[body_end : body_end + 4] != struct.pack(
-            ">I", zlib.crc32(memoryview(data)[position + 4 : body_end])
+        if (
+            hole
+            and kind == b"IDAT"
+            and data[body_end : body_end + 4]
+            != struct.pack(">I", zlib.crc32(memoryview(data)[position + 4 : body_end]))
         ):
             raise _ends_early(name, "the checksum of the PNG's data does not match")
         position = body_end + 4
@@ -221,5 +224,3 @@ def _check_rows(image: Image.Image, bottom_up: bool, name: str) -> None:
     stop = int(np.flatnonzero(cut)[-1]) + 1
     if stop < width and min(cut[:stop].mean(), before[stop:].mean()) > 0.95:
         raise _ends_early(name, f"zero bytes from the middle of row {last} on")
-
-

@@ -202,7 +202,9 @@ def _from_array(array: np.ndarray) -> Image.Image:
         if array.dtype == np.uint8 and array.ndim == 3 and array.shape[0] in (1, 3, 4):
             advice = "; its channels come first: pass array.transpose(1, 2, 0)"
         elif array.dtype != np.uint8:
-            advice = "; convert pixels of 0..255 by astype(np.uint8), or pass normalised floats as one array [b, H, W, 3]"
+            advice = (
+                "; convert pixels of 0..255 by astype(np.uint8), or pass normalised floats as one array [b, H, W, 3]"
+            )
         raise ImageError(f"an image array must be uint8 [h, w, 3], not {array.dtype} {list(array.shape)}{advice}")
     if not array.size:
         raise ImageError(f"an image array of shape {list(array.shape)} has no pixels")
