@@ -67,7 +67,7 @@ class SquashedImages(Wrapped):
 
     def read(self, index: int) -> Raw:
         raw = self.base.read(index)
-        return raw._replace(ignore=-1) if self.void_is_object else raw
+        return raw._replace(ignore=-1, values=None) if self.void_is_object else raw
 
     def digest(self) -> str:
         return digest_of(self.base.digest(), "whole picture", self.void_is_object)

@@ -34,7 +34,7 @@ def check(samples, source, chunk):
         expected = decode(source, index, SMALL)
         np.testing.assert_array_equal(samples.pixels[position], expected.pixels)
         np.testing.assert_array_equal(samples.masks[position], 128 if expected.mask is None else expected.mask)
-        fields = (samples.status, samples.cause, samples.mask_state, samples.mode, samples.size)
+        fields = (samples.status, samples.cause, samples.mask_state, samples.mode, samples.size, samples.notes)
         assert tuple(field[position] for field in fields) == expected[2:]
 
 

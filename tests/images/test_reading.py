@@ -119,7 +119,7 @@ def test_exif_orientation(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(upright).save(path, exif=exif)
-    ignored, applied = load_image(path), load_image(path, exif=True)
+    ignored, applied = load_image(path), load_image(path, exif="apply")
     assert ignored.exif_orientation == applied.exif_orientation == orientation
     np.testing.assert_array_equal(ignored.pixels, upright)
     turned = {
@@ -142,7 +142,7 @@ def test_exif_of_a_jpeg_is_ignored_as_in_timm(tmp_path):
     Image.fromarray(photo()).save(path, exif=exif)
     np.testing.assert_array_equal(preprocess(path, DEIT), timm_transform(path, DEIT))
     upright = Image.open(path).convert("RGB").transpose(Image.Transpose.ROTATE_270)
-    np.testing.assert_array_equal(preprocess(path, DEIT, exif=True), timm_transform(upright, DEIT))
+    np.testing.assert_array_equal(preprocess(path, DEIT, exif="apply"), timm_transform(upright, DEIT))
 
 
 def test_all_kinds_of_sources_give_the_same_pixels(tmp_path):

@@ -17,6 +17,7 @@ Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
 ImageFiles = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
 Metrics = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC")]
+ExifOption = Annotated[str, tyro.conf.arg(metavar="apply|ignore")]
 RunDirectory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 

@@ -52,7 +52,7 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
     """
     method = _import_method(reference) if isinstance(reference, str) else reference
     model = _tiny_model()
-    images = prepare(model, np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32))
+    images = prepare(model, np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32), normalised=True)
     level = method.level_of(method.options)
     expected = CONFIG.grid if level == "token" else CONFIG.image_size
     methods.register(NAME, method)

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse_target
+from vitjax.cli.arguments import (
+    ExifOption,
+    Methods,
+    Metrics,
+    Out,
+    ProgressBar,
+    RunDirectory,
+    method_requests,
+    parse_target,
+)
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 
@@ -21,6 +30,8 @@ def evaluate(
     metrics: Metrics = ("localisation",),
     target: str | None = None,
     masks: Path | None = None,
+    mask_ignore: int | None = None,
+    exif: ExifOption = "ignore",
     limit: int | None = None,
     only_correct: bool = False,
     min_confidence: float = 0.0,
@@ -55,6 +66,10 @@ def evaluate(
         target: the class to explain: "label", "top2", a class number or a class name; the predicted class if not
             given.
         masks: directory of masks <image name>.png that replace the masks of the data set.
+        mask_ignore: value of ignored mask pixels, such as 255 in masks of VOC; -1 if none is ignored. If not given, the
+            data set says it, and masks of uncertain meaning get a status.
+        exif: "ignore" takes pictures as stored, as timm and published evaluations do; "apply" turns them, and masks of
+            their shape with them, by their EXIF orientation, as `vitjax explain` does.
         limit: use only the first LIMIT images.
         only_correct: leave out images whose predicted class differs from their label.
         min_confidence: leave out images whose predicted class has a lower probability, 0 to below 1.
@@ -98,10 +113,13 @@ def evaluate(
         "chunk_size": chunk_size,
         "save_maps": save_maps,
     }
+    reading: dict[str, Any] = {"exif": exif, "mask_ignore": mask_ignore}
     if dry_run:
         from vitjax.evaluating.profile import estimate
 
-        cost = estimate(Job.of(loaded, source_of(loaded, data, masks=masks), **settings), batch_size=batch_size)
+        cost = estimate(
+            Job.of(loaded, source_of(loaded, data, masks=masks, **reading), **settings), batch_size=batch_size
+        )
         say(
             f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
             f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
@@ -113,6 +131,7 @@ def evaluate(
         data,
         out=out,
         masks=masks,
+        **reading,
         batch_size=batch_size,
         process=process,
         workers=workers,
@@ -123,7 +142,7 @@ def evaluate(
         **settings,
     )
     execution = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
-    write_manifest(out, "evaluate", loaded, {"data": data, **settings, **execution})
+    write_manifest(out, "evaluate", loaded, {"data": data, **reading, **settings, **execution})
     say(run.status())
     if run.finished and report:
         _print_report(run.report())

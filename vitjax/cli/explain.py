@@ -19,6 +19,7 @@ from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.requests import check_needs, passes, request
 from vitjax.explaining.run import explain_many, trace
 from vitjax.explaining.targets import resolve_targets
+from vitjax.images.picture import Exif, check_exif
 from vitjax.methods import METHODS
 from vitjax.models.families import CNNS
 from vitjax.models.load import load
@@ -60,12 +61,12 @@ class CommandResult:
 
         config = self.model.config
         for i, image_id in enumerate(self.images.ids):
-            photo, x = self.images.pixels[i], self.images.x[i : i + 1]
+            photo, image = self.images.pixels[i], self.images.take([i])
             if isinstance(config, ViTConfig):
-                attention = np.asarray(trace(self.model, x, score=None).attention[0])
+                attention = np.asarray(trace(self.model, image, score=None).attention[0])
                 sheet, kind = plots.attention_sheet(photo, attention, config.prefix, config.grid), "attention"
             else:
-                maps = {stage: outputs[0] for stage, outputs in stage_features(self.model, x).items()}
+                maps = {stage: outputs[0] for stage, outputs in stage_features(self.model, image).items()}
                 sheet, kind = plots.feature_sheet(photo, maps), "features"
             name = self.names.claim(f"{image_id}_{kind}", ".png", ".pdf")
             self.files.setdefault(kind, []).extend(plots.save(sheet, self.out / name, pdf=pdf))
@@ -135,6 +136,7 @@ def explain_images(
     seed: int,
     overwrite: bool,
     progress: Progress,
+    exif: Exif = "apply",
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> CommandResult:
@@ -148,6 +150,7 @@ def explain_images(
         methods, target, batch_size, seed: as for `vitjax.explain_many`.
         overwrite: whether `out` may contain files.
         progress: progress bar.
+        exif: "apply" or "ignore" the EXIF orientation of the pictures.
         cnn: name of a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam". It gets the images in its own
             preprocessing, and the same target; without a target, it explains the class that it predicts itself.
         cnn_weights: weights of the ResNet, as for `vitjax.load`.
@@ -166,6 +169,7 @@ def explain_images(
     if slow:
         costs = ", ".join(f"{wanted.label} ({wanted.method.cost} per image)" for wanted in slow)
         say(f"slow: {costs}", error=True)
+    check_exif(exif)
     with output_directory(out, overwrite=overwrite):
         if cnn is not None and cnn not in CNNS:
             raise unknown_name("CNN", cnn, CNNS)
@@ -173,7 +177,9 @@ def explain_images(
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
         for wanted in requests:
             check_needs(loaded, wanted)
-        images = prepare(loaded, list(files), skip_damaged=True)
+        images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
+        for line in images.remarks():
+            say(line, error=True)
         for record in images.skipped:
             say(f"skipped: {record['cause']}", error=True)
         resolve_targets(loaded, target, len(images))
@@ -184,11 +190,11 @@ def explain_images(
             explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
             explanations, cnn_explanation = explain(loaded, images, methods), None
             if loaded_cnn is not None:
-                cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources])
+                cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources], exif=exif)
                 grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]
                 cnn_explanation = replace(grad_cam, label=f"{cnn} grad_cam")
                 explanations = {**explanations, cnn_explanation.label: cnn_explanation}
-    options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype}
+    options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype, "exif": exif}
     return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
 
 

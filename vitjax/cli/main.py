@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli.arguments import ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
+from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
 from vitjax.errors import VitjaxError
 from vitjax.output.terminal import accept_all_characters, say
 
@@ -27,6 +27,7 @@ def explain(
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
+    exif: ExifOption = "apply",
     pdf: bool = False,
     sheets: bool = False,
     overwrite: bool = False,
@@ -44,12 +45,13 @@ def explain(
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images in one device call.
         seed: seed of methods that draw random numbers.
+        exif: "apply" turns photos upright by their EXIF orientation; "ignore" takes them as stored, as evaluations do.
         pdf: also write vector PDFs.
         sheets: also write one figure per image with the attention of every layer and head, or with the feature maps of
             a ResNet.
         overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
-    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite)
+    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, exif)
     with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
         for explanation in run.explanations.values():
             run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
@@ -68,6 +70,7 @@ def compare(
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
+    exif: ExifOption = "apply",
     pdf: bool = False,
     overwrite: bool = False,
     cnn: str | None = None,
@@ -84,7 +87,7 @@ def compare(
     from vitjax.report.compare_page import write_page
 
     run = _explain_all(
-        images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, cnn, cnn_weights
+        images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, exif, cnn, cnn_weights
     )
     say("drawing", error=True)
     plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
@@ -227,6 +230,7 @@ def _explain_all(
     batch_size: int,
     seed: int,
     overwrite: bool,
+    exif: str,
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> CommandResult:
@@ -243,6 +247,7 @@ def _explain_all(
         batch_size=batch_size,
         seed=seed,
         overwrite=overwrite,
+        exif=exif,  # type: ignore[arg-type]
         progress=ProgressBar,
         cnn=cnn,
         cnn_weights=cnn_weights,

@@ -74,7 +74,7 @@ class Arrays:
         return self.masks is not None
 
     def read(self, index: int) -> Raw:
-        return Raw(self.pixels[index], None if self.masks is None else self.masks[index])
+        return Raw(self.pixels[index], None if self.masks is None else self.masks[index], IGNORE)
 
     def digest(self) -> str:
         return self._digest
@@ -126,6 +126,7 @@ class Arrays:
             mask_state=states,
             mode=("RGB",) * count,
             size=(f"{height} x {width}",) * count,
+            notes=("",) * count,
         )
 
 

@@ -10,7 +10,7 @@ from vitjax.data.decode import Decoded
 from vitjax.data.source import Samples, Source
 from vitjax.images.mask_values import IGNORE
 
-Notes = tuple[str, str, str, str, str]  # status, cause, mask_state, mode, size
+Notes = tuple[str, str, str, str, str, str]  # status, cause, mask_state, mode, size, notes
 
 
 class Batch:
@@ -21,7 +21,7 @@ class Batch:
         self.chunk = tuple(int(index) for index in chunk)
         self.pixels = np.zeros((len(chunk), *size, 3), np.uint8)
         self.masks = np.full((len(chunk), *size), IGNORE, np.uint8)
-        self.notes: list[Notes] = [("", "", "", "", "")] * len(chunk)
+        self.notes: list[Notes] = [("", "", "", "", "", "")] * len(chunk)
 
     def put(self, position: int, decoded: Decoded) -> None:
         """Store the image at `position` in the chunk."""
@@ -32,7 +32,7 @@ class Batch:
 
     def samples(self) -> Samples:
         """The chunk, once all its images are stored."""
-        status, cause, mask_state, mode, size = zip(*self.notes, strict=True) if self.notes else ((),) * 5
+        status, cause, mask_state, mode, size, notes = zip(*self.notes, strict=True) if self.notes else ((),) * 6
         return Samples(
             index=np.asarray(self.chunk, np.int64),
             ids=tuple(self.source.ids[index] for index in self.chunk),
@@ -44,4 +44,5 @@ class Batch:
             mask_state=mask_state,
             mode=mode,
             size=size,
+            notes=notes,
         )

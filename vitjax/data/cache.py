@@ -22,7 +22,7 @@ from vitjax.errors import OutputError
 from vitjax.images.geometry import Preprocessing
 from vitjax.images.mask_values import IGNORE, OBJECT
 
-FORMAT = 1  # version of the file format and of the output of `decode`: increment when either changes
+FORMAT = 2  # version of the file format and of the output of `decode`: increment when either changes
 _OPTIONS = "group_size:1,uncompressed"  # keeps reading faster than decoding; photographs hardly compress anyway
 
 
@@ -129,7 +129,9 @@ class Cache:
 
 
 def _pack(samples: Samples) -> list[bytes]:
-    notes = zip(samples.status, samples.cause, samples.mask_state, samples.mode, samples.size, strict=True)
+    notes = zip(
+        samples.status, samples.cause, samples.mask_state, samples.mode, samples.size, samples.notes, strict=True
+    )
     entries = [(note[2] != "none", *note) for note in notes]
     facts = {"index": samples.index.tolist(), "ids": samples.ids, "rows": entries}
     records = [json.dumps(facts).encode()]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile
 
-from vitjax.data.source import OK, Raw, Source
+from vitjax.data.masks import MaskSizeError, MaskValuesError, read_mask
+from vitjax.data.source import OK, Source
 from vitjax.errors import ConfigError, ImageError
 from vitjax.images.geometry import Preprocessing, geometry
-from vitjax.images.mask_values import IGNORE, OBJECT
-from vitjax.images.reading import MAX_PIXELS, load_image, to_pixels
+from vitjax.images.mask_values import OBJECT
+from vitjax.images.picture import read_picture
 
 
 class Decoded(NamedTuple):
@@ -31,6 +30,7 @@ class Decoded(NamedTuple):
     mask_state: str = "none"
     mode: str = ""
     size: str = ""
+    notes: str = ""
 
 
 def effective(source: Source, preprocessing: Preprocessing) -> Preprocessing:
@@ -49,8 +49,8 @@ def effective(source: Source, preprocessing: Preprocessing) -> Preprocessing:
 def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
     """Read and decode one image and its mask.
 
-    EXIF orientation is ignored, as in timm. A mask of another size is scaled to the image if both have the same aspect
-    ratio.
+    EXIF orientation is ignored, as in timm, unless the source says otherwise. A mask of another size is scaled to the
+    image if both have the same aspect ratio.
 
     Args:
         source: the data set.
@@ -63,6 +63,7 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
         - "missing": the file was removed after the source was opened.
         - "unreadable", "mask_unreadable": the file is damaged, empty, not an image, too large or too small.
         - "mask_size": the mask's aspect ratio differs from the image's.
+        - "mask_values": the mask's values are not those that the source declares, or have no certain meaning.
 
     Raises:
         ImageError: `source.read` failed with anything other than an ImageError; names source and index.
@@ -77,33 +78,23 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
     except Exception as cause:
         raise ImageError(f"{_name(source, index)}: reading failed: {type(cause).__name__}: {cause}") from cause
     try:
-        loaded = load_image(raw.image)
+        picture = read_picture(raw.image, raw.exif, preprocessing)
+        pixels = picture.pixels(preprocessing)
     except ImageError as cause:
         return _unusable(*_status_and_cause("unreadable", cause, raw.image, source, index), preprocessing)
-    height, width = loaded.pixels.shape[:2]
-    facts = {"mode": loaded.mode, "size": f"{height} x {width}"}
-    try:
-        pixels = to_pixels(loaded.pixels, preprocessing)
-    except ImageError as cause:
-        reason = _status_and_cause("unreadable", cause, loaded.pixels, source, index, loaded.name)
-        return _unusable(*reason, preprocessing, **facts)
+    height, width = picture.size
+    facts = {"mode": picture.mode, "size": f"{height} x {width}"}
     if raw.mask is None:
-        return Decoded(pixels, None, **facts)
+        return Decoded(pixels, None, **facts, notes=" ".join(picture.notes))
     try:
-        mask = _read_mask(raw)
+        mask, notes = read_mask(raw, picture, "mask bytes")
+    except (MaskSizeError, MaskValuesError) as cause:
+        status = "mask_size" if isinstance(cause, MaskSizeError) else "mask_values"
+        return _unusable(*_status_and_cause(status, cause, raw.mask, source, index), preprocessing, **facts)
     except ImageError as cause:
         return _unusable(*_status_and_cause("mask_unreadable", cause, raw.mask, source, index), preprocessing, **facts)
-    if mask.shape != (height, width):
-        if not _same_aspect(mask.shape, (height, width)):
-            name = raw.mask if isinstance(raw.mask, Path) else f"{_name(source, index)}: mask"
-            mask_height, mask_width = mask.shape
-            cause_text = f"{name}: {mask_height} x {mask_width} does not fit the image of {height} x {width}"
-            if loaded.exif_orientation > 4:
-                cause_text += " (the image's EXIF orientation is ignored, as in timm)"
-            return _unusable("mask_size", cause_text, preprocessing, **facts)
-        mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
     mask = geometry(width, height, preprocessing).mask(mask)
-    return Decoded(pixels, mask, mask_state=_mask_state(mask), **facts)
+    return Decoded(pixels, mask, mask_state=_mask_state(mask), **facts, notes=" ".join((*picture.notes, *notes)))
 
 
 def _unusable(status: str, cause: str, preprocessing: Preprocessing, mode: str = "", size: str = "") -> Decoded:
@@ -111,53 +102,16 @@ def _unusable(status: str, cause: str, preprocessing: Preprocessing, mode: str =
 
 
 def _status_and_cause(
-    status: str, cause: ImageError, stored: Path | bytes | np.ndarray, source: Source, index: int, name: str = ""
+    status: str, cause: ImageError, stored: Path | bytes | np.ndarray, source: Source, index: int
 ) -> tuple[str, str]:
     """(status, cause in one line). Errors of files name the file; for bytes and arrays the image's name is added."""
     if isinstance(stored, Path):
         return (status if stored.exists() else "missing"), str(cause)
-    shown_name = name if name and not name.startswith("image ") else _name(source, index)
-    return status, f"{shown_name}: {str(cause).partition(': ')[2] or cause}"
+    return status, f"{_name(source, index)}: {str(cause).partition(': ')[2] or cause}"
 
 
 def _name(source: Source, index: int) -> str:
     return f"{source.name}: image {index} ({source.ids[index]})"
-
-
-def _read_mask(raw: Raw) -> np.ndarray:
-    """The mask as uint8 [h, w] with values 0, IGNORE and OBJECT."""
-    assert raw.mask is not None
-    values = raw.mask if isinstance(raw.mask, np.ndarray) else _mask_values(raw.mask)
-    if values.ndim != 2:
-        raise ImageError(f"mask array: shape is {list(values.shape)}, not [h, w]")
-    if values.dtype == bool:
-        return np.where(values, OBJECT, 0).astype(np.uint8)
-    out = np.where(values != 0, OBJECT, 0).astype(np.uint8)
-    out[values == raw.ignore] = IGNORE
-    return out
-
-
-def _mask_values(stored: Path | bytes) -> np.ndarray:
-    """Pixel values [h, w] of a mask file: the palette index or the grey value; 255 for any other colour."""
-    try:
-        with Image.open(stored if isinstance(stored, Path) else io.BytesIO(stored)) as image:
-            if image.width * image.height > MAX_PIXELS or ImageFile.LOAD_TRUNCATED_IMAGES:
-                raise ImageError("refused")
-            values, bands = np.asarray(image), image.getbands()
-    except Exception as cause:
-        load_image(stored)  # raises the same error message as for an image
-        raise ImageError(f"{stored if isinstance(stored, Path) else 'mask bytes'}: damaged: {cause}") from cause
-    if values.ndim == 2:
-        return values
-    colours = values[..., : len(bands) - ("A" in bands)]
-    grey = (colours == colours[..., :1]).all(-1)
-    return np.where(grey, colours[..., 0], np.where(colours.any(-1), OBJECT, 0))
-
-
-def _same_aspect(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether the smaller shape can result from scaling the larger one and rounding its sides to pixels."""
-    small, large = sorted((one, other), key=lambda shape: shape[0] * shape[1])
-    return abs(small[0] * large[1] - small[1] * large[0]) <= (large[0] + large[1]) / 2
 
 
 def _mask_state(mask: np.ndarray) -> str:

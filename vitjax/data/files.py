@@ -21,7 +21,7 @@ class Files:
     name, ids, labels, resize: as in `Source`.
     root: folder that file names in the digest are relative to.
     images, masks: one path per id; None for an image without a mask.
-    ignore: value of mask pixels that are ignored.
+    ignore, values: of masks, as in `Raw`.
     skipped: numbers of entries of the folder that were passed over, by suffix or reason.
     """
 
@@ -31,16 +31,17 @@ class Files:
     labels: tuple[int, ...]
     images: tuple[Path, ...]
     masks: tuple[Path | None, ...]
-    ignore: int = 128
+    ignore: int | None = None
     resize: str = "timm"
     skipped: Mapping[str, int] = field(default_factory=dict)
+    values: int | None = None
 
     @property
     def has_masks(self) -> bool:
         return any(mask is not None for mask in self.masks)
 
     def read(self, index: int) -> Raw:
-        return Raw(self.images[index], self.masks[index], self.ignore)
+        return Raw(self.images[index], self.masks[index], self.ignore, self.values)
 
     def digest(self) -> str:
         """SHA-256 (hex) of ids, labels, and names and sizes of the files. Cost: one `stat` per file."""

@@ -44,7 +44,7 @@ class ImagenetSegmentation:
             mask = np.asarray(self._file[cell[0, 0]]).T
         except (OSError, KeyError, ValueError, RuntimeError) as cause:
             raise ImageError(f"{self.path}: image {index} ({self.ids[index]}) cannot be read: {cause}") from cause
-        return Raw(np.ascontiguousarray(image, np.uint8), np.where(mask > 0, 255, 0).astype(np.uint8))
+        return Raw(np.ascontiguousarray(image, np.uint8), np.where(mask > 0, 255, 0).astype(np.uint8), ignore=-1)
 
     def digest(self) -> str:
         return digest_of(self.ids, self.path.name, self.path.stat().st_size)

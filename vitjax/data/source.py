@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from vitjax.images.picture import Exif
+
 NO_LABEL = -1
 OK = "ok"
 
@@ -19,14 +21,20 @@ class Raw(NamedTuple):
     """An image as it is stored, and its object mask if it has one.
 
     image: a path, encoded bytes, or an array uint8 [h, w, 3].
-    mask: a path of a PNG, encoded bytes, or an array [h, w], of the image's size. Values: 0 background, `ignore`
-        ignored, any other value object. The values of a palette PNG are its palette indices.
-    ignore: value of ignored mask pixels.
+    mask: a path, encoded bytes, or an array [h, w], of the image's size. Values: 0 background, `ignore` ignored, any
+        other value object. The values of a palette PNG are its palette indices.
+    ignore: value of ignored mask pixels, as the data set's description states it: 255 in VOC, 1000 in ImageNet-S, where
+        class = red + 256 green; -1 if no pixels are ignored. None if it is unknown: then 128 is ignored in masks of 0,
+        128 and 255, no value is ignored in masks of class numbers, and masks of uncertain meaning get a status.
+    values: if known, the number of values of a mask, 0 to values - 1; others than these and `ignore` get a status.
+    exif: whether the EXIF orientation of the image is applied to it and its mask.
     """
 
     image: Path | bytes | np.ndarray
     mask: Path | bytes | np.ndarray | None = None
-    ignore: int = 128
+    ignore: int | None = None
+    values: int | None = None
+    exif: Exif = "ignore"
 
 
 class Source(Protocol):
@@ -75,12 +83,13 @@ class Samples:
     pixels: uint8 [n, H, W, 3], resized and cropped.
     masks: uint8 [n, H, W], resized and cropped like the image: 0 background, 128 ignored, 255 object. All 128 for an
         image without a mask.
-    status: "ok", "missing", "unreadable", "mask_unreadable" or "mask_size".
+    status: "ok", "missing", "unreadable", "mask_unreadable", "mask_size" or "mask_values".
     cause: one line; "" if the status is "ok".
     mask_state: "object", "none", "all_background" or "all_foreground", of the pixels that are not ignored, after the
         crop.
     mode: colour mode of the stored image.
     size: "h x w" of the stored image.
+    notes: what was done to read the image and its mask: names of `vitjax.images.picture.NOTES`, separated by spaces.
     """
 
     index: np.ndarray
@@ -93,6 +102,7 @@ class Samples:
     mask_state: tuple[str, ...]
     mode: tuple[str, ...]
     size: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,7 +12,7 @@ from vitjax.errors import ImageError
 from vitjax.images.reading import check_images
 from vitjax.output.names import LONGEST
 
-BORDER = 255  # values of SegmentationClass: 0 background, 1..20 classes, 255 the void line around objects
+BORDER, CLASSES = 255, 20  # values of SegmentationClass: 0 background, 1..20 classes, 255 the void line around objects
 
 
 def open_voc(folder: Path, image_list: str = "val") -> Files:
@@ -47,4 +47,13 @@ def open_voc(folder: Path, image_list: str = "val") -> Files:
     masks = tuple(root / "SegmentationClass" / f"{name}.png" for name in ids)
     check_images(images)
     check_images(masks)
-    return Files(f"voc:{folder}:{image_list}", root, ids, (NO_LABEL,) * len(ids), images, masks, ignore=BORDER)
+    return Files(
+        f"voc:{folder}:{image_list}",
+        root,
+        ids,
+        (NO_LABEL,) * len(ids),
+        images,
+        masks,
+        ignore=BORDER,
+        values=CLASSES + 1,
+    )

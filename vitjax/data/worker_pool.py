@@ -270,5 +270,5 @@ class _Pool:
 
 
 def _notes(note: Sequence[str]) -> Notes:
-    status, cause, mask_state, mode, size = note
-    return status, cause, mask_state, mode, size
+    status, cause, mask_state, mode, size, notes = note
+    return status, cause, mask_state, mode, size, notes

@@ -166,6 +166,8 @@ class Job:
                 "digest": self.source.digest(),
                 "resize": self.source.resize,
                 "masks": self.source.has_masks,
+                "exif": getattr(self.source, "exif", "ignore"),
+                "mask_ignore": getattr(self.source, "mask_ignore", None),
             },
             "count": self.count,
             "chunk_size": self.chunk_size,

@@ -53,7 +53,10 @@ def as_images(samples: Samples, model: Model) -> Images:
     """The usable images of a chunk, in the form that `explain` takes."""
     indices = [index for index, status in enumerate(samples.status) if status == OK]
     pixels = samples.pixels[indices]
-    sources = tuple({"file": None, "mode": samples.mode[index], "size": samples.size[index]} for index in indices)
+    sources = tuple(
+        {"file": None, "mode": samples.mode[index], "size": samples.size[index], "notes": samples.notes[index].split()}
+        for index in indices
+    )
     return Images(
         normalise(pixels, model.preprocessing) if indices else np.zeros((0, *pixels.shape[1:]), np.float32),
         pixels,

@@ -42,6 +42,7 @@ def table(job: Job, samples: Samples, results: Results) -> pa.Table:
         "mask_state": per_image(samples.mask_state),
         "mode": per_image(samples.mode),
         "size": per_image(samples.size),
+        "notes": per_image(samples.notes),
     }
     arrays = {name: pa.array(values[name], type=pa.type_for_alias(kind)) for name, kind in BASE.items()}
     for name, column in results.columns.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 
 from vitjax.data.open import open_data
+from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
@@ -18,6 +19,7 @@ from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
+from vitjax.images.picture import Exif
 from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.output.terminal import say
@@ -168,8 +170,9 @@ class Run:
         opened = self.store.opened
         if not opened:
             raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
+        options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
         model = load(opened["model"], opened["weights"], dtype=opened["dtype"])
-        return model, source_of(model, opened["data"], masks=opened["masks"])
+        return model, source_of(model, opened["data"], masks=opened["masks"], **options)
 
 
 def evaluate(
@@ -181,6 +184,8 @@ def evaluate(
     *,
     target: Any = None,
     masks: str | Path | None = None,
+    mask_ignore: int | None = None,
+    exif: Exif = "ignore",
     limit: int | None = None,
     only_correct: bool = False,
     min_confidence: float = 0.0,
@@ -206,6 +211,8 @@ def evaluate(
         out: the run directory, which all processes of the run share.
         target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.
         masks: directory of masks <image name>.png that replace the data set's own.
+        mask_ignore: value of ignored mask pixels, -1 if none is; None leaves it to the data set, see `Raw`.
+        exif: "apply" turns pictures and their masks by the EXIF orientation; "ignore" takes them as stored, as timm.
         limit: use only the first `limit` images.
         only_correct: exclude images that the model classifies incorrectly.
         min_confidence: exclude images whose predicted class has a lower probability; in [0, 1).
@@ -246,7 +253,7 @@ def evaluate(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine={engine!r} is not one of {', '.join(ENGINES)}")
-    source = source_of(model, data, masks=masks)
+    source = source_of(model, data, masks=masks, exif=exif, mask_ignore=mask_ignore)
     job = Job.of(
         model,
         source,
@@ -262,7 +269,7 @@ def evaluate(
     )
     check_metrics(model, job.metrics, job.requests)
     process_number = topology(process)
-    store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks))
+    store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks, exif, mask_ignore))
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     options["cache"] = None if cache is None else Path(cache)
     if engine == "ray":
@@ -274,7 +281,13 @@ def evaluate(
     return Run(out, model, source)
 
 
-def how_to_reopen(model: Model, data: str | Path | Source, masks: str | Path | None) -> dict[str, Any] | None:
+def how_to_reopen(
+    model: Model,
+    data: str | Path | Source,
+    masks: str | Path | None,
+    exif: Exif = "ignore",
+    mask_ignore: int | None = None,
+) -> dict[str, Any] | None:
     """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
     if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
         return None
@@ -284,17 +297,27 @@ def how_to_reopen(model: Model, data: str | Path | Source, masks: str | Path | N
         "dtype": str(model.dtype),
         "data": str(data),
         "masks": None if masks is None else str(masks),
+        "exif": exif,
+        "mask_ignore": mask_ignore,
     }
 
 
-def source_of(model: Model, data: str | Path | Source, *, masks: str | Path | None = None) -> Source:
-    """Open a data set and check its labels against the model's classes; a `Source` is returned unchanged.
+def source_of(
+    model: Model,
+    data: str | Path | Source,
+    *,
+    masks: str | Path | None = None,
+    exif: Exif = "ignore",
+    mask_ignore: int | None = None,
+) -> Source:
+    """Open a data set and check its labels against the classes of the model. `exif`, `mask_ignore`: as in `read_as`.
 
     Raises:
         ConfigError, ImageError, LabelError: as `vitjax.data.open.open_data`.
     """
     if not isinstance(data, (str, Path)):
-        return data
+        return read_as(data, exif, mask_ignore)
     spec = str(data)
     classes = model.config.num_classes or None
-    return open_data(spec, model.labels, num_classes=classes, masks=None if masks is None else Path(masks))
+    source = open_data(spec, model.labels, num_classes=classes, masks=None if masks is None else Path(masks))
+    return read_as(source, exif, mask_ignore)

@@ -20,13 +20,16 @@ from vitjax.nn.resnet import LAYERS, ResNetConfig
 from vitjax.shapes import Array, Image, Params, at_least_float32
 
 
-def stage_features(model: Model, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
+def stage_features(
+    model: Model, images: Any, *, batch_size: int = 16, normalised: bool = False
+) -> dict[str, np.ndarray]:
     """Outputs of the four stages of a ResNet, after the last ReLU of each.
 
     Args:
         model: a ResNet.
         images: as for `vitjax.explain`.
         batch_size: images in one device call.
+        normalised: as for `vitjax.explain`.
 
     Returns:
         Feature maps [b, h, w, c] by name, "layer1" to "layer4", float32 or the model's dtype if that is wider.
@@ -39,7 +42,7 @@ def stage_features(model: Model, images: Any, *, batch_size: int = 16) -> dict[s
 
     Example: `stage_features(vitjax.load("resnet50"), "cat.jpg")["layer4"]`
     """
-    batch = prepare(model, images)
+    batch = prepare(model, images, normalised=normalised)
     model = model.at_size(batch.x.shape[1:3])
     if not isinstance(model.config, ResNetConfig):
         raise ConfigError(f"stage_features needs a ResNet; {model.name!r} is a transformer")

@@ -17,10 +17,11 @@ from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
 from vitjax.explaining.explanation import Explanation
-from vitjax.explaining.inputs import Images, prepare
+from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Request, check_needs, request
 from vitjax.explaining.targets import resolve_targets
+from vitjax.images.picture import Exif
 from vitjax.layerwise.fold import SCORES, LayerTrace
 from vitjax.maps import deliberate_nans
 from vitjax.methods.options import Count, Seed, checked_options
@@ -36,6 +37,8 @@ def explain(
     *,
     batch_size: int = 16,
     seed: int = 0,
+    exif: Exif = "apply",
+    normalised: bool = False,
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Explanation:
@@ -51,6 +54,9 @@ def explain(
             list with one of these for each image.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
+        exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
+        normalised: floats are normalised whatever their range. Without it, those that look like pixels of 0..1 or
+            0..255 are an error.
         progress: called after each batch with the number of its images: once for all quick methods together, and once
             for each slow method.
 
@@ -75,6 +81,8 @@ def explain(
         target,
         batch_size=batch_size,
         seed=seed,
+        exif=exif,
+        normalised=normalised,
         progress=progress,
     )
     (explanation,) = explanations.values()
@@ -90,6 +98,8 @@ def explain_many(
     *,
     batch_size: int = 16,
     seed: int = 0,
+    exif: Exif = "apply",
+    normalised: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Explanation]:
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
@@ -116,7 +126,7 @@ def explain_many(
     for wanted in requests:
         check_needs(model, wanted)
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
-    batch = prepare(model, images)
+    batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
     logits, target, maps = _compute(model, batch, targets, requests, batch_size, seed, progress)
@@ -138,7 +148,14 @@ def explain_many(
 
 @deliberate_nans
 def trace(
-    model: Model, images: Any, target: Any = None, *, score: str | None = "logit", batch_size: int = 16
+    model: Model,
+    images: Any,
+    target: Any = None,
+    *,
+    score: str | None = "logit",
+    batch_size: int = 16,
+    exif: Exif = "apply",
+    normalised: bool = False,
 ) -> LayerTrace:
     """Activations and gradients of every layer, stacked: arrays lead with [b, l].
 
@@ -164,7 +181,7 @@ def trace(
     if score == "probability" and model.config.num_classes == 0:
         raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
     batch_size, _ = _checked(batch_size)
-    batch = prepare(model, images)
+    batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
     config = transformer(model.config, "trace", model.name)
@@ -176,6 +193,14 @@ def trace(
         ]
     stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return stacked._replace(params=model.params["blocks"])
+
+
+def _read(model: Model, images: Any, exif: Exif, normalised: bool) -> Images:
+    """`prepare`, and a warning of what the user may not expect; a caller that passes `Images` has seen its remarks."""
+    batch = prepare(model, images, exif=exif, normalised=normalised)
+    if batch is not images:
+        say(batch)
+    return batch
 
 
 def _compute(

@@ -15,7 +15,7 @@ import numpy as np
 from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
-from vitjax.images.reading import Preprocessing, preprocess
+from vitjax.images.reading import Exif, Preprocessing, preprocess
 from vitjax.models.class_names import Labels
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.positions import resample_positions
@@ -64,12 +64,12 @@ class Model:
         with jax.default_matmul_precision(self.precision), jax.enable_x64(wide):
             yield
 
-    def preprocess(self, images: Any, *, exif: bool = False) -> np.ndarray:
+    def preprocess(self, images: Any, *, exif: Exif = "ignore") -> np.ndarray:
         """Model input from images, by timm's transform for evaluation.
 
         Args:
             images: path, PIL image or uint8 array [H, W, 3]; or a list of these or an array [b, H, W, 3].
-            exif: first rotate the image according to its EXIF orientation, which timm does not do.
+            exif: "apply" first turns the image upright by its EXIF orientation, which timm ignores.
 
         Returns:
             float32 [b, H, W, 3], normalised.

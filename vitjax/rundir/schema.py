@@ -27,6 +27,7 @@ BASE = {
     "mask_state": "string",  # "object", "none", "all_background", "all_foreground"
     "mode": "string",  # colour mode of the stored image
     "size": "string",  # "h x w" of the stored image
+    "notes": "string",  # what was done to read it, names in vitjax.images.picture.NOTES, separated by spaces
 }
 """The columns before the metrics, with their types. Metric columns are called "<metric label>.<column>" and are float64
 or list<float64>; undefined values are NaN."""
@@ -39,6 +40,7 @@ STATUSES = {
     "unreadable": "the image cannot be decoded",
     "mask_unreadable": "the mask cannot be decoded",
     "mask_size": "the mask's aspect ratio differs from the image's",
+    "mask_values": "the mask's values are not those that the source declares, or have no certain meaning",
     "not_correct": "excluded by only_correct",
     "low_confidence": "excluded by min_confidence",
 }

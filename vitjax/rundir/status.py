@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitjax.data.listing import describe
+from vitjax.rundir import picture_notes
 from vitjax.rundir.schema import STATUSES
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -21,6 +22,7 @@ class Status:
     evaluated: number of images that at least one method was evaluated on.
     skipped: numbers of the other images of finished chunks, by status.
     examples: id and cause of the first skipped image, by status.
+    pictures: numbers of pictures by what was done to read them, see `vitjax.images.picture.NOTES`.
     maps: numbers of constant and of non-finite maps, by (method, status).
     damaged: names of truncated or altered record files.
     processes: the last log entry of each process of the run.
@@ -33,6 +35,7 @@ class Status:
     evaluated: int
     skipped: dict[str, int]
     examples: dict[str, str]
+    pictures: dict[str, int]
     maps: dict[tuple[str, str], int]
     damaged: list[str]
     processes: list[dict[str, Any]]
@@ -52,6 +55,7 @@ class Status:
             lines.append(f"  {count} {status} ({STATUSES.get(status, status)}): {self.examples[status]}")
         if self.passed_over:
             lines.append(f"  passed over in the folder of the data set: {describe(self.passed_over)}")
+        lines += [f"  {line}" for line in picture_notes.lines(Counter(self.pictures), self.images - self.left)]
         for (method, status), count in sorted(self.maps.items()):
             lines.append(f"  {method}: {count} maps {status}")
         lines += [f"  damaged, will be recomputed: {name}" for name in self.damaged]
@@ -68,12 +72,16 @@ def status(store: RunStore) -> Status:
     config, log = store.config, store.logged()
     done = store.finished()
     skipped: Counter[str] = Counter()
+    pictures: Counter[str] = Counter()
     maps: Counter[tuple[str, str]] = Counter()
     examples: dict[str, str] = {}
     evaluated = 0
     methods = len(config["methods"])
     for path in done.values():
-        records = pq.read_table(path, columns=["image_id", "method", "status", "cause"]).to_pylist()
+        wanted = ["index", "image_id", "method", "status", "cause", "notes"]
+        table = pq.read_table(path, columns=[name for name in wanted if name in pq.read_schema(path).names])
+        pictures.update(picture_notes.count_notes(table))
+        records = table.to_pylist()
         for start in range(0, len(records), methods):
             of_image = records[start : start + methods]
             statuses = {record["status"] for record in of_image}
@@ -91,6 +99,7 @@ def status(store: RunStore) -> Status:
         evaluated=evaluated,
         skipped=dict(skipped),
         examples=examples,
+        pictures=dict(pictures),
         maps=dict(maps),
         damaged=[path.name for path in store.damaged()],
         processes=list({event["slot"]: event for event in log}.values()),

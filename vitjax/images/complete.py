@@ -1,0 +1,226 @@
+"""Decode an image file, and notice where its data end before the image does.
+
+Pillow and the libraries under it fill what is missing without a word: with grey after an early end-of-image marker of a
+JPEG, with whatever zero bytes decode to after an interrupted download into a file of full size. Nothing here costs a
+second pass over the pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from vitjax.errors import ImageError
+
+_HOLE = bytes(512)
+"""Compressed data contain no such run of zero bytes, except for the rare case that a check excludes."""
+_TAIL = 64
+"""Zero bytes at the end of compressed data that no encoder writes."""
+_ONES = b"\xff\x00"
+"""A data byte of ones within a JPEG's entropy-coded data, which is also what pads its last byte."""
+_LOOKAHEAD = 12
+"""Such bytes that complete data need at most: the decoder's bit buffer holds 8."""
+
+
+def load(image: Image.Image, data: bytes, name: str) -> None:
+    """Decode an open image in place.
+
+    Args:
+        image: an image that `Image.open` made of `data`.
+        data: the file's content.
+        name: name of the image in error messages.
+
+    Raises:
+        ImageError: the data end early, or zero bytes take the place of data. Other damage raises Pillow's exceptions.
+    """
+    if image.format in ("JPEG", "MPO"):
+        _load_jpeg(image, data, name)
+        return
+    if image.format == "PNG":
+        _check_png(data, name)
+    elif image.format == "WEBP":
+        _check_webp(data, image.width * image.height, name)
+    elif image.format in ("AVIF", "HEIF") and data.endswith(bytes(_TAIL)):
+        raise _ends_early(name, "zero bytes up to the end of the file")
+    raw = image.format in ("BMP", "DIB", "PPM")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        raw = image.tag_v2.get(259, 1) == 1
+        if not raw:
+            _check_strips(image.tag_v2, data, name)
+    bottom_up = image.format in ("BMP", "DIB") and image.tile and image.tile[0][3][-1] == -1  # type: ignore[index]
+    image.load()
+    if raw:
+        _check_rows(image, bool(bottom_up), name)
+
+
+def _ends_early(name: str, detail: str) -> ImageError:
+    return ImageError(f"{name}: truncated or damaged: {detail}")
+
+
+def _load_jpeg(image: Image.Image, data: bytes, name: str) -> None:
+    """Decode a JPEG without its end-of-image marker: what is missing then makes the decoder wait for more.
+
+    With the marker, libjpeg fills the rest. Without it, complete data need only the few bytes that the decoder reads
+    ahead, after which it has all rows, or, of a JPEG in several scans, takes every further byte for filling.
+    """
+    scan = data.find(b"\xff\xda", _header_end(data))
+    end = data.find(b"\xff\xd9", scan)
+    if scan < 0 or end < 0:
+        raise _ends_early(name, "the JPEG has no end-of-image marker")
+    hole = data.find(_HOLE, scan, end)
+    if hole >= 0 and not _zeros_are_flat(data, hole):
+        raise _ends_early(name, "zero bytes in place of the JPEG's data")
+    image.load_prepare()  # type: ignore[attr-defined]
+    ((codec, extents, _, arguments),) = image.tile  # type: ignore[attr-defined]
+    decoder = Image._getdecoder(image.mode, codec, arguments, image.decoderconfig)  # type: ignore[attr-defined]
+    decoder.setimage(image.im, extents)
+    try:
+        used, error = decoder.decode(data[:end])
+        rest, waiting = data[used:end] if used >= 0 else b"", 0
+        for _ in range(_LOOKAHEAD):
+            if used < 0:
+                break
+            rest += _ONES
+            used, error = decoder.decode(rest)
+            rest = rest[used:] if used >= 0 else b""
+            waiting = waiting + 1 if rest else 0
+        if used >= 0:
+            if waiting or not _scans_are_complete(data, scan, end):
+                raise _ends_early(name, "the JPEG's data end before the image does")
+            used, error = decoder.decode(data[end : end + 2])
+    finally:
+        decoder.cleanup()
+    if error < 0 or used >= 0:
+        raise _ends_early(name, "the JPEG cannot be decoded")
+    image.tile = []  # type: ignore[attr-defined]
+    image.load_end()  # type: ignore[attr-defined]
+    image.fp = None  # type: ignore[attr-defined]
+
+
+def _segments(data: bytes, start: int = 2) -> list[tuple[int, int, int]]:
+    """(marker, start, end) of the marker segments from `start` on, up to and including the start of a scan."""
+    found = []
+    position = start
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if 0xD0 <= marker <= 0xD9:
+            position += 2
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        found.append((marker, position + 4, position + 2 + length))
+        position += 2 + max(length, 2)
+        if marker == 0xDA:
+            break
+    return found
+
+
+def _header_end(data: bytes) -> int:
+    """Position of the first scan; a thumbnail in the metadata has markers of its own."""
+    segments = _segments(data)
+    return segments[-1][1] - 4 if segments and segments[-1][0] == 0xDA else 0
+
+
+def _zeros_are_flat(data: bytes, hole: int) -> bool:
+    """Whether zero bits at this position code a flat area: the first codes of the scan's tables then mean "no change".
+
+    Encoders that adapt the tables to the picture give "no change" the first code, which consists of zeros.
+    """
+    scan = data.rfind(b"\xff\xda", 0, hole)
+    first_symbol: dict[tuple[int, int], int] = {}
+    tables = data.find(b"\xff\xc4", 2, scan)
+    while tables >= 0:
+        position, end = tables + 4, tables + 2 + int.from_bytes(data[tables + 2 : tables + 4], "big")
+        while position + 17 < end:
+            first_symbol[divmod(data[position], 16)] = data[position + 17]
+            position += 17 + sum(data[position + 1 : position + 17])
+        tables = data.find(b"\xff\xc4", end, scan)
+    count = data[scan + 4]
+    used = data[scan + 6 : scan + 5 + 2 * count : 2]
+    first, last, bits = data[scan + 5 + 2 * count : scan + 8 + 2 * count]
+    symbols = [first_symbol.get((0, ids >> 4), -1) for ids in used] if first == 0 and bits < 16 else []
+    for ids in used if last else ():
+        run, size = divmod(first_symbol.get((1, ids & 15), -1), 16)
+        symbols.append(0 if size == 0 and run < 15 else -1)
+    return not any(symbols)
+
+
+def _scans_are_complete(data: bytes, scan: int, end: int) -> bool:
+    """Whether the scans of a progressive JPEG refine every coefficient that they began to the last bit."""
+    low_bit: dict[tuple[int, int], int] = {}
+    while 0 <= scan < end:
+        count = data[scan + 4]
+        components = data[scan + 5 : scan + 5 + 2 * count : 2]
+        first, last, bits = data[scan + 5 + 2 * count : scan + 8 + 2 * count]
+        for component in components:
+            for coefficient in range(first, last + 1):
+                low_bit[component, coefficient] = bits & 15
+        scan = data.find(b"\xff\xda", scan + 2, end)
+    return not any(low_bit.values())
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """The chunks of a PNG must reach its end. Checksums are compared only if the data contain a hole."""
+    hole = data.find(_HOLE) >= 0
+    position, kind = 8, b""
+    while position + 8 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        body_end = position + 8 + length
+        if (
+            hole
+            and kind == b"IDAT"
+            and data[body_end : body_end + 4]
+            != struct.pack(">I", zlib.crc32(memoryview(data)[position + 4 : body_end]))
+        ):
+            raise _ends_early(name, "the checksum of the PNG's data does not match")
+        position = body_end + 4
+    if kind != b"IEND":
+        raise _ends_early(name, "the PNG has no end chunk")
+
+
+def _check_webp(data: bytes, area: int, name: str) -> None:
+    """Runs of zero bytes must be short. An arithmetic coder writes 0.16 of them at most per 16 x 16 flat pixels."""
+    limit = bytes(_TAIL + area // 1024)
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        body = position + 8
+        if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF") and data.find(limit, body, body + length) >= 0:
+            raise _ends_early(name, "zero bytes in place of the WebP's data")
+        position = body + length + length % 2
+
+
+def _check_strips(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes, name: str) -> None:
+    """Compressed strips or tiles lie in the file and do not end in zero bytes."""
+    for offsets, counts in ((273, 279), (324, 325)):
+        for start, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
+            if start + count > len(data):
+                raise _ends_early(name, "the TIFF's strips reach beyond the end of the file")
+            if count >= 8 and not data[max(start, start + count - 160) : start + count].strip(b"\0"):
+                raise _ends_early(name, "zero bytes in place of the TIFF's data")
+
+
+def _check_rows(image: Image.Image, bottom_up: bool, name: str) -> None:
+    """Uncompressed pixels: zeros from the middle of a row on, where the row before has colours up to its end.
+
+    A black area of a picture has no such step of one row, from edge to edge of the picture.
+    """
+    width, height = image.size
+    edge = 0 if bottom_up else height - 1
+    if image.crop((0, edge, width, edge + 1)).getbbox() is not None:
+        return
+    values = np.asarray(image)
+    rows = values[::-1] if bottom_up else values
+    filled = rows.reshape(height, -1).any(1)
+    last = int(np.flatnonzero(filled)[-1]) if filled.any() else 0
+    if last < 1:
+        return
+    before, cut = (row.reshape(width, -1).any(1) for row in (rows[last - 1], rows[last]))
+    stop = int(np.flatnonzero(cut)[-1]) + 1
+    if stop < width and min(cut[:stop].mean(), before[stop:].mean()) > 0.95:
+        raise _ends_early(name, f"zero bytes from the middle of row {last} on")
