@@ -28,7 +28,7 @@ def locate(source: str | Path) -> tuple[Path, str]:
     Raises:
         WeightsError: the source is no existing file or directory and no hub id, or cannot be downloaded.
     """
-    path = Path(source).expanduser()
+    path = _expanded(source)
     if path.is_dir():
         return path, "orbax"
     if path.is_file():
@@ -79,3 +79,11 @@ def read_source(
         config, params = params_of(read_state(path), config, str(source), known)
         shas = digests(params)
     return config, params, {"source": str(source), "format": kind, "sha256": digest(shas)}
+
+
+def _expanded(source: str | Path) -> Path:
+    path = Path(source)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise WeightsError(f"{source}: this user has no home directory that ~ could stand for") from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vitjax.plots.backend import import_matplotlib
 from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Box = tuple[float, float, float, float]
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty white page and the axes that covers it: x to the right, y downwards, inches."""
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -159,6 +161,7 @@ def write(
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of one line of text [inches]."""
+    import_matplotlib()
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
