@@ -31,7 +31,7 @@ def locate(source: str | Path) -> tuple[Path, str]:
     Raises:
         WeightsError: the source is no existing file or directory and no hub id, or cannot be downloaded.
     """
-    path = Path(source).expanduser()
+    path = _expanded(source)
     if path.is_dir():
         return path, "orbax"
     if path.is_file():
@@ -97,3 +97,11 @@ def read_source(
         record["read"] = "; ".join(notes)
         print(f"{source}: {record['read']}", file=sys.stderr)
     return config, params, record
+
+
+def _expanded(source: str | Path) -> Path:
+    path = Path(source)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise WeightsError(f"{source}: this user has no home directory that ~ could stand for") from None

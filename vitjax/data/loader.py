@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +23,35 @@ ChunkPlan = Sequence[tuple[int, ...]]
 
 
 def default_workers() -> int:
-    """The default number of worker processes of `load_chunks` on this machine: 0 below 8 cores.
+    """The default number of worker processes of `load_chunks`: 0 below 8 cores, and for a script without a main guard.
 
     Threads share one interpreter and keep about four cores busy with decoding. A worker process takes one to four
     seconds to start and 200 MB of memory.
     """
     cores = _cores()
-    return 0 if cores < 8 else min(cores - 2, 16)
+    if cores < 8:
+        return 0
+    script = _unguarded_script()
+    if script is not None:
+        print(
+            f"decoding in threads: worker processes would run {script} again, which has no "
+            "`if __name__ == '__main__':`",
+            file=sys.stderr,
+        )
+        return 0
+    return min(cores - 2, 16)
+
+
+def _unguarded_script() -> str | None:
+    """The script that runs, if worker processes, which import it, would run it again."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None:  # interactive, or python -m
+        return None
+    try:
+        return None if b"__main__" in Path(path).read_bytes() else str(path)
+    except OSError:
+        return None
 
 
 def load_chunks(

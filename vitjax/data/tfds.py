@@ -72,7 +72,7 @@ def open_tfds(dataset: str, split: str, classes: Classes) -> Tfds:
     Cost: when first opened, one pass over the records for labels and names.
     """
     name = f"tfds:{dataset}:{split}"
-    data_dir = os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
+    data_dir = os.environ.get("TFDS_DATA_DIR") or str(_home("TFDS_DATA_DIR") / "tensorflow_datasets")
     records = _records(dataset, split, data_dir)
     info = records.dataset_info
     count = len(records)
@@ -152,7 +152,7 @@ def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitjax" / "tfds"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home("XDG_CACHE_HOME") / ".cache") / "vitjax" / "tfds"
 
 
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
@@ -205,3 +205,15 @@ def _stamp(info: Any, split: str) -> str:
     """Digest of version and sizes of the split's records."""
     shards = info.splits[split]
     return digest_of(info.full_name, split, shards.num_examples, shards.num_bytes, list(shards.shard_lengths or ()))
+
+
+def _home(variable: str) -> Path:
+    """The user's home directory.
+
+    Raises:
+        ConfigError: there is none, as for a user without an entry in a container; names the variable that helps.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ConfigError(f"this user has no home directory: set {variable}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,7 +121,7 @@ def _run(
         images_per_second=round(total / seconds, 3),
         batch_halved_to=evaluator.halved,
         slow_methods=evaluator.seconds,
-        peak_host_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_host_mib=host_peak(),
         peak_device_mib=device_peak(evaluator),
     )
 
@@ -140,6 +139,15 @@ def publish(job: Job, store: RunStore, chunk: int, samples: Samples, results: Re
 
 def _write_profile(store: RunStore, chunk: int, path: Path, measured: dict[str, Any]) -> None:
     store.publish(chunk, path, lambda stream: stream.write((json.dumps(measured, indent=1) + "\n").encode()))
+
+
+def host_peak() -> float | None:
+    """The peak memory of this process [MiB], or None where the system does not report it (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def device_peak(evaluator: Evaluator) -> float | None:

@@ -20,11 +20,11 @@ def enable() -> None:
     """
     if os.environ.get("VITJAX_COMPILATION_CACHE") == "0" or getattr(jax.config, CONFIGURED) is not None:
         return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = root / "vitjax" / "xla"
     try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        directory = root / "vitjax" / "xla"
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: neither HOME nor an entry of the user in the password database
         return
     jax.config.update(CONFIGURED, str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

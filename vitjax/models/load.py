@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError, unknown_name
+from vitjax.execution.backend import check_backend
 from vitjax.images.reading import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import CNNS, ZOO, Entry, known_configs
@@ -61,7 +62,7 @@ def load(
 
     Raises:
         UnknownNameError: no model has this name; the message lists close matches.
-        ConfigError: invalid dtype or image size.
+        ConfigError: invalid dtype or image size, or JAX cannot use the platform that JAX_PLATFORMS names.
         WeightsError: the checkpoint is missing, damaged, unsafe, not finite or of another architecture.
 
     Cost: reads and hashes the file; no forward.
@@ -72,6 +73,7 @@ def load(
         >>> model.config.depth, model.label(0)
         (6, 'striped disc')
     """
+    check_backend()
     if name not in names():
         raise unknown_name("model", name, names())
     _check_dtype(dtype)
@@ -126,6 +128,7 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
     from weights_convert.tensors import state_of_torch
 
     module = unwrapped(module)
+    check_backend()
     config = config_of(module)
     module_dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
     dtype = dtype or (module_dtype if module_dtype in DTYPES else "float32")

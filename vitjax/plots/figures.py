@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vitjax.output.files import make_folder, write_file
+from vitjax.plots.backend import import_matplotlib
 from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ Box = tuple[float, float, float, float]
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty white page and the axes that covers it: x to the right, y downwards, inches."""
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -160,6 +162,7 @@ def write(
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of one line of text [inches]."""
+    import_matplotlib()
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from vitjax.plots.backend import import_matplotlib
+
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
@@ -50,6 +52,7 @@ def blue_red() -> np.ndarray:
 @lru_cache(maxsize=8)
 def scheme(name: str) -> Colormap:
     """A colour map by name, "blue_red" or one of matplotlib's, with NaN drawn in grey."""
+    import_matplotlib()
     import matplotlib
     from matplotlib.colors import ListedColormap
 

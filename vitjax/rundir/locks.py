@@ -5,12 +5,16 @@ The locks are kernel locks (flock), which the kernel releases when a process is 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from pathlib import Path
 
 from vitjax.errors import RunError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: everything but evaluations works there
+    fcntl = None  # type: ignore[assignment]
 
 
 class Slot:
@@ -30,6 +34,8 @@ class Slot:
         Raises:
             RunError: another process holds this lock, or one for another `count`.
         """
+        if fcntl is None:
+            raise RunError("an evaluation needs the file locks of Linux or macOS; on Windows, run it under WSL")
         self.directory.mkdir(exist_ok=True)
         guard = os.open(self.directory / "guard", os.O_RDWR | os.O_CREAT)
         try:

@@ -1,0 +1,138 @@
+"""Environments that lack something: no home directory, platform, backend, locale, lock or writable directory."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitjax.data import loader
+
+ONE = "import vitjax, numpy as np; model = vitjax.load('vitjax_scenes'); image = np.eye(64, dtype=np.uint8)[..., None]"
+ONE += ".repeat(3, 2) * 255; "
+
+
+def run(*arguments, cwd=None, before=(), **environment):
+    """(exit code, standard output and error) of Python with these arguments."""
+    inherited = {name: value for name, value in os.environ.items() if environment.get(name, "") is not None}
+    process = subprocess.run(
+        [*before, sys.executable, "-W", "ignore", *map(str, arguments)],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **{k: v for k, v in environment.items() if v}},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return process.returncode, process.stdout + process.stderr
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def nobody():
+    """The command that runs another as a user without an entry in the password database."""
+    command = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("user namespaces are not available")
+    return command
+
+
+def test_a_user_without_a_home_directory_can_explain(nobody):
+    code, output = run("-c", ONE + "print(vitjax.explain(model, image).overlay(0).size)", before=nobody, HOME=None)
+    assert code == 0 and "(64, 64)" in output, output
+
+
+def test_the_cache_of_a_user_without_a_home_directory_is_off(monkeypatch):
+    from vitjax.execution import compilation_cache
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compilation_cache.Path, "home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    compilation_cache.enable.__wrapped__()
+
+
+def test_a_platform_that_jax_lacks_is_an_error_of_one_line(picture, tmp_path):
+    absent = "tpu" if os.path.exists("/dev/nvidia0") else "cuda"
+    code, output = run("-m", "vitjax", "explain", picture, "-o", tmp_path / "out", JAX_PLATFORMS=absent)
+    assert code == 1 and "Traceback" not in output, output
+    assert output.splitlines()[-1].startswith(f"vitjax: error: JAX cannot use the platform '{absent}'")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["module://absent.backend", "nonsense"])
+def test_pictures_need_no_display_backend(backend):
+    code = (
+        "from vitjax.plots.overlay import scheme; from vitjax.plots.backend import import_matplotlib; scheme('viridis')"
+    )
+    code += "; import matplotlib, os; print(os.environ['MPLBACKEND'])"
+    assert run("-c", code, MPLBACKEND=backend) == (0, backend + "\n")
+
+
+def test_a_display_backend_that_is_there_is_kept():
+    code = "from vitjax.plots.overlay import scheme; scheme('viridis'); import matplotlib; print(matplotlib.rcParams['backend'])"
+    assert run("-c", code, MPLBACKEND="svg") == (0, "svg\n")
+
+
+def test_without_file_locks_everything_but_evaluations_works(tmp_path):
+    code = "import sys; sys.modules['fcntl'] = sys.modules['resource'] = None; " + ONE
+    status, output = run("-c", code + "print(vitjax.explain(model, image).maps.shape)")
+    assert status == 0 and "(1, 8, 8)" in output, output
+    out = str(tmp_path / "run")
+    status, output = run(
+        "-c", code + f"vitjax.evaluate(model, 'scenes:2', ['rollout'], ['iou'], {out!r}, profile=False)"
+    )
+    assert output.splitlines()[-1].startswith("vitjax.errors.RunError: an evaluation needs the file locks"), output
+
+
+def test_a_script_without_a_main_guard_decodes_in_threads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loader, "_cores", lambda: 32)
+    main = sys.modules["__main__"]
+    for text, workers in (("evaluate()\n", 0), ("if __name__ == '__main__':\n    evaluate()\n", 16)):
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        monkeypatch.setattr(main, "__file__", str(script), raising=False)
+        monkeypatch.setattr(main, "__spec__", None)
+        assert loader.default_workers() == workers
+        assert (f"decoding in threads: worker processes would run {script} again" in capsys.readouterr().err) == (
+            not workers
+        )
+    monkeypatch.delattr(main, "__file__")
+    assert loader.default_workers() == 16  # interactive
+
+
+@pytest.mark.slow
+def test_every_command_runs_without_home_locale_and_writable_directory(nobody, picture, tmp_path):
+    tmp_path.chmod(0o777)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "my_methods.py").write_text("import vitjax\nmine = vitjax.METHODS['rollout']\n")
+    vitjax = ("-m", "vitjax")
+    commands = [
+        (*vitjax, "--help"),
+        (*vitjax, "methods"),
+        (*vitjax, "models"),
+        (*vitjax, "metrics"),
+        (*vitjax, "explain", picture, "-o", tmp_path / "explain"),
+        (*vitjax, "compare", picture, "-o", tmp_path / "compare", "--methods", "rollout", "random"),
+        (*vitjax, "demo", "-o", tmp_path / "demo", "--scenes", 1, "--scored", 2),
+        (*vitjax, "evaluate", "--data", "scenes:2", "--methods", "rollout", "--metrics", "iou", "-o", tmp_path / "run"),
+        (*vitjax, "status", tmp_path / "run"),
+        (*vitjax, "report", tmp_path / "run"),
+        (*vitjax, "check-method", "my_methods:mine"),
+    ]
+    for directory in (picture.parent, tmp_path, *list(tmp_path.parents)[:3]):
+        directory.chmod(directory.stat().st_mode | 0o055)
+    for command in commands:
+        cwd = tmp_path / "own" if "check-method" in command else "/"
+        code, output = run(*command, cwd=cwd, before=nobody, HOME=None, XDG_CACHE_HOME=None, LC_ALL="C")
+        assert code == 0 and "Traceback" not in output, f"{command}: {output[-1500:]}"
