@@ -173,13 +173,18 @@ def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple
     """
     return [
         *(f"missing: {key} {list(needed[key])}" for key in needed if key not in found),
-        *(f"extra: {key} {list(found[key])}" for key in found if key not in needed),
+        *(f"extra: {printable(key)} {list(found[key])}" for key in found if key not in needed),
         *(
             f"misshaped: {key} is {list(found[key])}, needs {list(needed[key])}"
             for key in needed
             if key in found and tuple(found[key]) != tuple(needed[key])
         ),
     ]
+
+
+def printable(key: str) -> str:
+    """A key of a file for a message: as it is, or escaped if it contains characters that control a terminal."""
+    return key if key.isprintable() else repr(key)
 
 
 def _read_parameter(state: Mapping[str, np.ndarray], source: Source, layer: str) -> np.ndarray:

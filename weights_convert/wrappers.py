@@ -8,7 +8,7 @@ from typing import Any
 
 from vitjax.errors import WeightsError
 from weights_convert import huggingface
-from weights_convert.keys import State
+from weights_convert.keys import State, printable
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher")
 """Keys of averaged weights, which are those that a training script evaluates and timm's loader prefers."""
@@ -109,4 +109,4 @@ def without_unused(state: State) -> tuple[State, list[str]]:
     if not unused:
         return state, []
     plain = {key: array for key, array in state.items() if key not in unused}
-    return plain, [f"left {', '.join(unused)} aside, which only pretraining uses"]
+    return plain, [f"left {', '.join(map(printable, unused))} aside, which only pretraining uses"]

@@ -104,6 +104,13 @@ def test_mask_token_of_pretraining_is_left_aside(module, state, path):
     assert model.weights["read"] == "left mask_token aside, which only pretraining uses"
 
 
+def test_names_of_tensors_cannot_control_the_terminal(state, path):
+    torch.save({**state, "a\x1b[2J": torch.ones(1), "\x1b.mask_token": torch.ones(1)}, path)
+    with pytest.raises(WeightsError) as caught:
+        vitjax.load(ARCH, weights=path)
+    assert r"extra: 'a\x1b[2J' [1]" in str(caught.value) and "\x1b" not in str(caught.value)
+
+
 def test_live_module_is_taken_out_of_its_wrappers(module):
     wrapped = torch.compile(torch.nn.DataParallel(module))
     assert vitjax.from_timm(wrapped).weights["sha256"] == sha(module)
