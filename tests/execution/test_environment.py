@@ -63,7 +63,7 @@ def test_the_cache_of_a_user_without_a_home_directory_is_off(monkeypatch):
 
 
 def test_a_platform_that_jax_lacks_is_an_error_of_one_line(picture, tmp_path):
-    absent = "tpu" if os.path.exists("/dev/nvidia0") else "cuda"
+    absent = "tpu" if Path("/dev/nvidia0").exists() else "cuda"
     code, output = run("-m", "vitjax", "explain", picture, "-o", tmp_path / "out", JAX_PLATFORMS=absent)
     assert code == 1 and "Traceback" not in output, output
     assert output.splitlines()[-1].startswith(f"vitjax: error: JAX cannot use the platform '{absent}'")
@@ -80,7 +80,8 @@ def test_pictures_need_no_display_backend(backend):
 
 
 def test_a_display_backend_that_is_there_is_kept():
-    code = "from vitjax.plots.overlay import scheme; scheme('viridis'); import matplotlib; print(matplotlib.rcParams['backend'])"
+    code = "from vitjax.plots.overlay import scheme; scheme('viridis'); "
+    code += "import matplotlib; print(matplotlib.rcParams['backend'])"
     assert run("-c", code, MPLBACKEND="svg") == (0, "svg\n")
 
 

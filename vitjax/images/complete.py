@@ -50,7 +50,8 @@ def load(image: Image.Image, data: bytes, name: str) -> None:
         raw = image.tag_v2.get(259, 1) == 1
         if not raw:
             _check_strips(image.tag_v2, data, name)
-    bottom_up = image.format in ("BMP", "DIB") and image.tile and image.tile[0][3][-1] == -1  # type: ignore[index]
+    tiles = getattr(image, "tile", ())  # Pillow sets it for files only
+    bottom_up = image.format in ("BMP", "DIB") and tiles and tiles[0][3][-1] == -1
     image.load()
     if raw:
         _check_rows(image, bool(bottom_up), name)
