@@ -10,8 +10,8 @@ import vitjax
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("errors", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert", "models", "layerwise"),
-    *("methods", "metrics", "data", "plots", "explaining", "verifying"),
+    *("errors", "storage", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert", "models"),
+    *("layerwise", "methods", "metrics", "data", "plots", "explaining", "verifying"),
     *("rundir", "report", "evaluating", "train", "cli"),
 )
 """A module may import from its own package and from what stands before it."""
@@ -106,7 +106,7 @@ def test_every_package_says_what_lives_there():
 
 def test_the_root_holds_what_all_share():
     found = {path.stem for path in (ROOT / "vitjax").glob("*.py")}
-    assert found == {"__init__", "__main__", "errors", "shapes", "maps"}
+    assert found == {"__init__", "__main__", "errors", "storage", "shapes", "maps"}
     assert (ROOT / "vitjax" / "py.typed").exists()
 
 

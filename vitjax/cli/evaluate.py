@@ -43,6 +43,10 @@ def evaluate(
 
     Rerunning the command resumes the run. It is an error if settings, weights or data have changed since.
 
+    Exit codes: 0 all chunks of this process are finished; 1 an error, of one line; 2 invalid arguments; 3 chunks are
+    left open, because the storage did not give images: rerun the command; 130, 143, 129 ended by Ctrl-C, SIGTERM,
+    SIGHUP after the batch under way: rerun the command.
+
     Args:
         out: the run directory, shared by all processes of the run.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
@@ -80,12 +84,16 @@ def evaluate(
 
     from vitjax.evaluating.job import Job
     from vitjax.evaluating.run import evaluate as run_evaluation
-    from vitjax.evaluating.run import source_of
+    from vitjax.evaluating.run import execution_options, source_of
+    from vitjax.evaluating.topology import topology
+    from vitjax.execution.stopping import keep_handlers
     from vitjax.models.load import load
     from vitjax.rundir.manifest import write_manifest
 
+    execution_options(batch_size, workers, cache)
     if distributed:
         jax.distributed.initialize()
+        keep_handlers()
     loaded = replace(load(model, weights, dtype=dtype), precision=precision)
     settings: dict[str, Any] = {
         "methods": method_requests(methods, model),
@@ -128,6 +136,10 @@ def evaluate(
     if run.finished and report:
         _print_report(run.report())
     print(out)
+    number, count = (0, 1) if engine == "ray" else topology(process)
+    if left := len(set(range(number, run.chunks, count)) - set(run.store.finished())):
+        print(f"vitjax: {left} chunks are left open; the same command evaluates them and nothing else", file=sys.stderr)
+        raise SystemExit(3)
 
 
 def report(

@@ -26,6 +26,7 @@ from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.rundir.manifest import model_record, output_directory, write_manifest
+from vitjax.storage import writing
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, A
                 "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in top),
             }
         )
-    with path.open("w", newline="") as stream:
+    with writing(path), path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
-from vitjax.data.source import OK, Raw, Source
+from vitjax.data.source import OK, UNAVAILABLE, Raw, Source
 from vitjax.errors import ConfigError, ImageError
 from vitjax.images.geometry import Preprocessing, geometry
 from vitjax.images.mask_values import IGNORE, OBJECT
 from vitjax.images.reading import MAX_PIXELS, load_image, to_pixels
+from vitjax.storage import folder_is_away, storage_error
 
 
 class Decoded(NamedTuple):
@@ -63,6 +64,7 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
         - "missing": the file was removed after the source was opened.
         - "unreadable", "mask_unreadable": the file is damaged, empty, not an image, too large or too small.
         - "mask_size": the mask's aspect ratio differs from the image's.
+        - "unavailable": the storage or the memory failed, which says nothing about the image.
 
     Raises:
         ImageError: `source.read` failed with anything other than an ImageError; names source and index.
@@ -71,10 +73,21 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
     """
     preprocessing = effective(source, preprocessing)
     try:
+        return _decode(source, index, preprocessing)
+    except MemoryError:
+        return _unusable(UNAVAILABLE, f"{_name(source, index)}: out of memory", preprocessing)
+
+
+def _decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
+    try:
         raw = source.read(index)
-    except ImageError as cause:
-        return _unusable("unreadable", str(cause), preprocessing)
+    except MemoryError:
+        raise
     except Exception as cause:
+        if (failed := storage_error(cause)) is not None:
+            return _unusable(UNAVAILABLE, _storage_failed(_name(source, index), failed), preprocessing)
+        if isinstance(cause, ImageError):
+            return _unusable("unreadable", str(cause), preprocessing)
         raise ImageError(f"{_name(source, index)}: reading failed: {type(cause).__name__}: {cause}") from cause
     try:
         loaded = load_image(raw.image)
@@ -114,10 +127,26 @@ def _status_and_cause(
     status: str, cause: ImageError, stored: Path | bytes | np.ndarray, source: Source, index: int, name: str = ""
 ) -> tuple[str, str]:
     """(status, cause in one line). Errors of files name the file; for bytes and arrays the image's name is added."""
+    failed = storage_error(cause)
     if isinstance(stored, Path):
-        return (status if stored.exists() else "missing"), str(cause)
+        try:
+            exists = stored.exists()
+        except OSError as error:
+            failed, exists = error, True
+        if failed is not None:
+            return UNAVAILABLE, _storage_failed(str(stored), failed)
+        if not exists and folder_is_away(stored):
+            return UNAVAILABLE, f"{stored}: its folder is missing or empty"
+        return (status if exists else "missing"), str(cause)
+    if failed is not None:
+        return UNAVAILABLE, _storage_failed(_name(source, index), failed)
     shown_name = name if name and not name.startswith("image ") else _name(source, index)
     return status, f"{shown_name}: {str(cause).partition(': ')[2] or cause}"
+
+
+def _storage_failed(name: str, error: BaseException) -> str:
+    reason = "out of memory" if isinstance(error, MemoryError) else getattr(error, "strerror", None) or str(error)
+    return f"{name}: {reason}"
 
 
 def _name(source: Source, index: int) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from vitjax.data.checks import unique_ids
 from vitjax.data.files import find_images, mask_stems
 from vitjax.errors import ConfigError, ImageError, OutputError, VitjaxError, WeightsError
 from vitjax.images.reading import load_image
+from vitjax.storage import write_whole, writing
 
 # uint8 image [h, w, 3] -> (scores float [n], masks float [n, h, w] in 0..1), one entry per detected instance.
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -192,25 +192,14 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
                 key = differing[0]
                 raise ConfigError(f"{out}: its masks were written with {key}={before.get(key)}, not {settings[key]}")
             return
-        _replace(settings_file, json.dumps(settings).encode())
+        write_whole(settings_file, lambda stream: stream.write(json.dumps(settings).encode()))
     except (OSError, ValueError) as cause:
         raise OutputError(f"{out}: cannot be used as a folder of masks: {cause}") from cause
 
 
 def _save(path: Path, mask: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(mask).save(temporary, "PNG")
-        temporary.replace(path)
-    except OSError as cause:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {cause}") from cause
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with writing(path):
+        write_whole(path, lambda stream: Image.fromarray(mask).save(stream, "PNG"))
 
 
 def _command_line(arguments: Sequence[str] | None = None) -> None:

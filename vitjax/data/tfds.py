@@ -15,6 +15,7 @@ from vitjax.data.checks import Classes, digest_of
 from vitjax.data.source import NO_LABEL, Raw
 from vitjax.errors import ConfigError, ImageError, LabelError, VitjaxError
 from vitjax.models.class_names import Labels
+from vitjax.storage import write_whole
 
 _NAME_FIELDS = ("file_name", "image/filename")
 _SQUASHED = ("cifar",)  # in 32 x 32 images, a crop would cut off parts of the objects
@@ -27,6 +28,7 @@ class Tfds:
     name, ids, labels, resize, has_masks: as in `Source`.
     dataset, split, data_dir: as in tfds.
     stamp: digest of version and sizes of the records.
+    files: the files of the data set, of all its splits.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Tfds:
     stamp: str
     resize: str = "timm"
     has_masks: bool = False
+    files: tuple[Path, ...] = ()
     _records: Any = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,6 +50,9 @@ class Tfds:
         if self._records is None:
             self._records = _records(self.dataset, self.split, self.data_dir)
         return Raw(self._records[index]["image"])
+
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return self.files
 
     def digest(self) -> str:
         return digest_of(self.stamp, self.ids, self.labels, self.resize)
@@ -88,6 +94,7 @@ def open_tfds(dataset: str, split: str, classes: Classes) -> Tfds:
         labels=_class_numbers(stored, info, classes, name),
         stamp=stamp,
         resize="squash" if dataset.startswith(_SQUASHED) else "timm",
+        files=tuple(sorted(path for path in Path(info.data_dir).glob("*") if path.is_file())),
     )
 
 
@@ -155,11 +162,9 @@ def _cache_folder() -> Path:
 
 
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, lambda stream: stream.write(json.dumps(content).encode()))
     except OSError:  # the cache only saves time
         return
 

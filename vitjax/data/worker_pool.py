@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from vitjax.data.batch import Batch, Notes
-from vitjax.data.decode import Decoded, decode, effective
+from vitjax.data.decode import Decoded, effective
+from vitjax.data.retries import decode_with_retries
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ImageError, VitjaxError
 from vitjax.images.geometry import Preprocessing
@@ -54,6 +55,7 @@ class _StartWorker:
         _table_entry[:] = os.getpid(), _IDLE
         # Ctrl-C interrupts every process of the terminal, but the parent process is to stop the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as above: Slurm sends it to every process of a step
         # Workers do not compute with JAX; if a source does, it must not allocate the accelerator's memory.
         os.environ["JAX_PLATFORMS"] = "cpu"
         if "jax" in sys.modules:
@@ -89,7 +91,7 @@ class _DecodePiece:
             for index in self.plan[number][start:stop]:
                 if _table_entry is not None:
                     _table_entry[1] = index
-                images.append(decode(self.source, index, self.preprocessing))
+                images.append(decode_with_retries(self.source, index, self.preprocessing))
         except BaseException as cause:  # includes SystemExit, which must reach the parent as well
             message = str(cause) if isinstance(cause, VitjaxError) else f"{type(cause).__name__}: {cause}"
             return piece, f"{message}"

@@ -12,6 +12,7 @@ import numpy as np
 from vitjax import maps as map_functions
 from vitjax.explaining.inputs import Images
 from vitjax.models.model import Model
+from vitjax.storage import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,10 +174,11 @@ class Explanation:
             'transformer_mm.npz'
         """
         path = Path(directory) / f"{file_stem(self.label)}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            path, maps=self.maps, target=self.target, logits=self.logits, ids=np.asarray(self.images.ids)
-        )
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(
+                path, maps=self.maps, target=self.target, logits=self.logits, ids=np.asarray(self.images.ids)
+            )
         return path
 
     def save(

@@ -12,6 +12,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.execution import compilation_cache
+from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.execution.plan import active_plan
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
@@ -109,8 +110,8 @@ def explain_many(
     requests = tuple(dict.fromkeys(request(method) for method in methods))
     if not requests:
         raise ConfigError("no methods requested")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+    check_whole_number("batch_size", batch_size, 1)
+    check_seed(seed)
     for wanted in requests:
         check_needs(model, wanted)
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)

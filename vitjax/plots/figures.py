@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vitjax.plots.overlay import scheme
+from vitjax.storage import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -213,18 +214,22 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
 
     Returns:
         The paths written.
+
+    Raises:
+        OutputError: a file cannot be written.
     """
     import matplotlib
 
     path = Path(path)
     if path.suffix.lower() != ".png":
         path = path.with_name(path.name + ".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = [path]
-    figure.savefig(path, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", dpi=PNG_DPI, metadata={"Software": None})
     if pdf:
         written.append(path.with_suffix(".pdf"))
-        with matplotlib.rc_context({"pdf.fonttype": 42}):
+        with writing(written[-1]), matplotlib.rc_context({"pdf.fonttype": 42}):
             no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
             figure.savefig(written[-1], format="pdf", dpi=PDF_DPI, metadata=no_metadata)
     return written

@@ -14,6 +14,7 @@ import numpy as np
 
 from vitjax.explaining.explanation import Explanation
 from vitjax.methods import METHODS
+from vitjax.storage import writing
 
 
 def write_page(
@@ -53,7 +54,8 @@ def write_page(
         photo = _embed(first.images.pixels[i])
         rows.append({"id": name, "photo": photo, "cells": cells, **first.caption(i)})
     page = _template().render(title=title, note=note, methods=methods, rows=rows, scores=list(scores))
-    path.write_text(page)
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
     return path
 
 

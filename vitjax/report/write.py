@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from vitjax.report.records import Records
 from vitjax.report.statistics import RESAMPLES
 from vitjax.report.summary import Summary, method_labels, summarise
 from vitjax.report.tables import csv_text, latex, markdown, text
+from vitjax.storage import check_local, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +76,7 @@ def write_report(
         config, indexed, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
     )
     target = run_dir / "report" if out is None else Path(out)
+    check_local(target, "report directory")
     try:
         target.mkdir(parents=True, exist_ok=True)
         written = [put(target / name, make(summary).encode()) for name, make in TABLES.items()]
@@ -108,16 +109,7 @@ def _opened(
 
 def put(path: Path, data: bytes) -> Path:
     """Write a file atomically: a temporary file in the same directory is flushed to disk and then renamed to `path`."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp restricts access to the owner
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_whole(path, lambda stream: stream.write(data))
     return path
 
 
@@ -152,9 +144,3 @@ def _draw(curve_panels: Sequence[Any], summary: Summary, target: Path) -> list[P
     figure = curves(curve_panels, note=f"{summary.mark}. {note}" if summary.mark else note)
     with tempfile.TemporaryDirectory(prefix=".curves.", dir=target) as scratch:
         return [put(target / path.name, path.read_bytes()) for path in save(figure, Path(scratch) / "curves", pdf=True)]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
