@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vitjax.cli.arguments import Methods, Metrics, Out, ProgressBar, RunDirectory, method_requests, parse_target
 from vitjax.methods.options import parse
+
+if TYPE_CHECKING:
+    from vitjax.evaluating.run import Run
 
 
 def evaluate(
@@ -136,10 +139,7 @@ def evaluate(
     if run.finished and report:
         _print_report(run.report())
     print(out)
-    number, count = (0, 1) if engine == "ray" else topology(process)
-    if left := len(set(range(number, run.chunks, count)) - set(run.store.finished())):
-        print(f"vitjax: {left} chunks are left open; the same command evaluates them and nothing else", file=sys.stderr)
-        raise SystemExit(3)
+    _fail_if_chunks_are_open(run, (0, 1) if engine == "ray" else topology(process))
 
 
 def report(
@@ -203,6 +203,18 @@ def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
     for name, metric in METRICS.items():
         families.setdefault(metric.family, []).append({"metric": name})
     return [request for text in texts for request in families.get(text) or [parse(text, "metric")]]
+
+
+def _fail_if_chunks_are_open(run: Run, process: tuple[int, int]) -> None:
+    """Exit with code 3 if chunks of this process are not finished."""
+    number, count = process
+    left = set(range(number, run.chunks, count)) - set(run.store.finished())
+    if left:
+        print(
+            f"vitjax: {len(left)} chunks are left open; the same command evaluates them and nothing else",
+            file=sys.stderr,
+        )
+        raise SystemExit(3)
 
 
 def _print_report(paths: list[Path]) -> None:
