@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "with an evaluation",
                 file=sys.stderr,
             )
-            raise SystemExit(signals.exit_code) from None
+            signals.end()
 
 
 def _run(arguments: list[str] | None) -> None:

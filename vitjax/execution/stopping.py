@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-GRACE_S = {"SIGTERM": 20.0, "SIGHUP": 20.0, "SIGINT": 1.5}
+GRACE_S = {"SIGTERM": 20.0, "SIGHUP": 20.0, "SIGINT": 1.3}
 """Time for what is under way to end. Slurm and Kubernetes kill 30 s after SIGTERM; Ctrl-C is waited for."""
 
 
@@ -66,6 +68,13 @@ class SignalsEndThis:
             signal.signal(number, handler)
         self._writer.close()
 
+    def end(self) -> NoReturn:
+        """End the process now that its files are closed: the interpreter's own end can take seconds."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.exit_code)
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
@@ -101,7 +110,7 @@ def keep_handlers() -> None:
 _active: SignalsEndThis | None = None
 
 
-def _end(first: signal.Signals, why: str) -> None:
+def _end(first: signal.Signals, why: str) -> NoReturn:
     message = f"\nvitjax: ended at once by {first.name} ({why}); finished chunks and files are kept\n"
     os.write(2, message.encode())
     os._exit(128 + first)
