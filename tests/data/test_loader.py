@@ -6,6 +6,7 @@ import pytest
 
 from tests.data.pictures import SMALL, numbered, pixels
 from vitjax.data import decode as decode_module
+from vitjax.data import retries
 from vitjax.data.decode import decode
 from vitjax.data.loader import default_workers, load_chunks
 from vitjax.data.source import Raw
@@ -122,4 +123,4 @@ def test_default_workers(monkeypatch):
 
 def test_loader_uses_the_tested_decode():
     """The loader calls the function that the tests of `decode` test."""
-    assert load_chunks.__globals__["decode"] is decode_module.decode
+    assert retries.decode is decode_module.decode

@@ -12,6 +12,7 @@ import numpy as np
 
 from vitjax import plots
 from vitjax.data.scenes import TEST_SEED, Scene, Scenes
+from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.explanation import Explanation, comparison
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.run import explain_many
@@ -39,8 +40,12 @@ def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool)
         The table of scores as text, and the paths of grid.png and index.html.
 
     Raises:
+        ConfigError: a number is out of range.
         OutputError: `out` cannot be written, or is not empty.
     """
+    check_whole_number("scenes", scenes, 1)
+    check_whole_number("scored", scored, 0)
+    check_seed(seed)
     out = open_directory(out, overwrite=overwrite)
     model = load("vitjax_scenes")
     two_object_scenes = Scenes(max(scenes, scored), seed=TEST_SEED, objects=2)

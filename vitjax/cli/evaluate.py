@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -19,6 +19,9 @@ from vitjax.cli.arguments import (
 )
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
+
+if TYPE_CHECKING:
+    from vitjax.evaluating.run import Run
 
 
 def evaluate(
@@ -53,6 +56,10 @@ def evaluate(
     """Score methods over a data set: resumable, on all devices, by any number of processes. Writes a report at the end.
 
     Rerunning the command resumes the run. It is an error if settings, weights or data have changed since.
+
+    Exit codes: 0 all chunks of this process are finished; 1 an error, of one line; 2 invalid arguments; 3 chunks are
+    left open, because the storage did not give images: rerun the command; 130, 143, 129 ended by Ctrl-C, SIGTERM,
+    SIGHUP after the batch under way: rerun the command.
 
     Args:
         out: the run directory, shared by all processes of the run.
@@ -95,12 +102,16 @@ def evaluate(
 
     from vitjax.evaluating.job import Job
     from vitjax.evaluating.run import evaluate as run_evaluation
-    from vitjax.evaluating.run import source_of
+    from vitjax.evaluating.run import execution_options, source_of
+    from vitjax.evaluating.topology import topology
+    from vitjax.execution.stopping import keep_handlers
     from vitjax.models.load import load
     from vitjax.rundir.manifest import write_manifest
 
+    execution_options(batch_size, workers, cache)
     if distributed:
         jax.distributed.initialize()
+        keep_handlers()
     loaded = replace(load(model, weights, dtype=dtype), precision=precision)
     settings: dict[str, Any] = {
         "methods": method_requests(methods, model),
@@ -147,6 +158,7 @@ def evaluate(
     if run.finished and report:
         _print_report(run.report())
     say(out)
+    _fail_if_chunks_are_open(run, (0, 1) if engine == "ray" else topology(process))
 
 
 def report(
@@ -210,6 +222,18 @@ def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
     for name, metric in METRICS.items():
         families.setdefault(metric.family, []).append({"metric": name})
     return [request for text in texts for request in families.get(text) or [parse(text, "metric")]]
+
+
+def _fail_if_chunks_are_open(run: Run, process: tuple[int, int]) -> None:
+    """Exit with code 3 if chunks of this process are not finished."""
+    number, count = process
+    left = set(range(number, run.chunks, count)) - set(run.store.finished())
+    if left:
+        say(
+            f"vitjax: {len(left)} chunks are left open; the same command evaluates them and nothing else",
+            error=True,
+        )
+        raise SystemExit(3)
 
 
 def _print_report(paths: list[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ import tyro
 from vitjax.cli import evaluate as cli_evaluation
 from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
 from vitjax.errors import VitjaxError
+from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
 
 if TYPE_CHECKING:
@@ -202,21 +205,54 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 success; 1 failure, with one line on stderr or a failed check; 2 invalid arguments; 130 interrupted.
+    Exit codes: 0 success; 1 failure, with one line on stderr or a failed check; 2 invalid arguments; 3 an evaluation
+    left chunks open; 128 + n ended by signal n: 130 SIGINT (Ctrl-C), 143 SIGTERM, 129 SIGHUP.
 
     Args:
-        arguments: without the program's name; `sys.argv[1:]` if None.
+        arguments: without the program's name; None takes `sys.argv[1:]`, and signals then end this process.
     """
     accept_all_characters()
+    if arguments is not None:
+        _run(arguments)
+        return
+    with SignalsEndThis() as signals:
+        try:
+            _run(arguments)
+        except BaseException:  # a library may have made another exception of the signal's
+            if signals.received is None:
+                raise
+            say(
+                f"vitjax: stopped by {signals.received.name}; what is finished is kept, and the same command goes on "
+                "with an evaluation",
+                error=True,
+            )
+            signals.end()
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="vitjax", description="Explain Vision Transformers.", args=arguments
         )
     except VitjaxError as error:
-        say(f"vitjax: error: {error}", error=True)
+        raise SystemExit(_failed(str(error))) from None
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(_failed(f"{where}{error.strerror or error}")) from None
+    except MemoryError:
+        raise SystemExit(_failed("out of memory; try a smaller --batch-size or --chunk-size")) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _failed(message: str) -> int:
+    say(f"vitjax: error: {message}", error=True)
+    return 1
 
 
 def _explain_all(

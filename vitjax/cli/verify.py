@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError
+from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.requests import request
 from vitjax.models.families import CNNS
 from vitjax.models.load import BUNDLED, load
@@ -46,6 +47,8 @@ def verify_against_timm(
     from weights_convert import check
     from weights_convert.load import read_state
 
+    check_whole_number("images", images, 1)
+    check_seed(seed)
     if name in CNNS:
         raise ConfigError(f"verify needs a transformer, whose blocks it compares; {name!r} is a ResNet")
     if name == BUNDLED:

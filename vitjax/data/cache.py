@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-import secrets
 import struct
+import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 
 from vitjax.data.batch import Batch
 from vitjax.data.checks import digest_of
+from vitjax.data.contents import State, file_digest, files_of, state
 from vitjax.data.decode import Decoded
-from vitjax.data.source import OK, Samples, Source
+from vitjax.data.source import OK, UNAVAILABLE, Samples, Source
 from vitjax.errors import OutputError
 from vitjax.images.geometry import Preprocessing
 from vitjax.images.mask_values import IGNORE, OBJECT
+from vitjax.storage import check_local, temporary_beside
 
 FORMAT = 2  # version of the file format and of the output of `decode`: increment when either changes
 _OPTIONS = "group_size:1,uncompressed"  # keeps reading faster than decoding; photographs hardly compress anyway
@@ -31,12 +34,13 @@ class Cache:
     """One array_record file per chunk, in a folder named by a digest of the source's content and the preprocessing.
 
     A file is written under a temporary name and then renamed, so it is complete or absent. Truncated and altered files
-    are ignored. Records of a file: a JSON object that describes the chunk, then pixels and mask of each usable image.
-    A CRC-32 precedes every record.
+    are ignored, and so are those whose images have changed since (`vitjax.data.contents`). Records of a file: a JSON
+    object that describes the chunk, then pixels and mask of each usable image. A CRC-32 precedes every record.
     """
 
     folder: Path
     size: tuple[int, int]
+    opened: int  # time [ns]
 
     @classmethod
     def at(cls, root: Path, source: Source, preprocessing: Preprocessing) -> Cache:
@@ -52,6 +56,7 @@ class Cache:
 
         Cost: one call of the source's `digest`.
         """
+        check_local(root, "cache")
         # mean and std are left out: normalisation runs later, on the device.
         how = [preprocessing.size, preprocessing.crop_pct, preprocessing.crop_mode, preprocessing.interpolation]
         fill = preprocessing.mean if preprocessing.crop_mode == "border" else None
@@ -61,7 +66,7 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise OutputError(f"{folder}: the cache folder cannot be created: {cause.strerror or cause}") from cause
-        return cls(folder, preprocessing.size)
+        return cls(folder, preprocessing.size, time.time_ns())
 
     def path(self, chunk: Sequence[int]) -> Path:
         return self.folder / f"{digest_of([int(index) for index in chunk])[:32]}.array_record"
@@ -83,28 +88,32 @@ class Cache:
         except (OSError, ValueError, RuntimeError, IndexError, KeyError, TypeError, struct.error):
             return None
 
-    def write(self, samples: Samples) -> None:
-        """Write a chunk, unless one of its image files is missing: the file may exist in a later run.
+    def write(self, source: Source, samples: Samples) -> None:
+        """Write a chunk, unless one of its image files is missing, unavailable or being written.
 
         Raises:
             OutputError: the file cannot be written.
         """
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        if "missing" in samples.status:
+        if {"missing", UNAVAILABLE} & set(samples.status):
             return
+        files = _files(source, samples.index.tolist())
+        if any(max(each.state.modified, each.state.changed) > self.opened for each in files.values()):
+            return  # a file was written while the chunk was decoded, perhaps after it was read
         path = self.path(samples.index.tolist())
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        temporary = temporary_beside(path)
         try:
             writer = ArrayRecordWriter(str(temporary), _OPTIONS)
             try:
-                for record in _pack(samples):
+                for record in _pack(samples, files):
                     writer.write(struct.pack("<I", zlib.crc32(record)) + record)
             finally:
                 writer.close()
             temporary.replace(path)
         except (OSError, ValueError, RuntimeError) as cause:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise OutputError(f"{path}: the cache file cannot be written: {cause}") from cause
 
     def _unpack(self, source: Source, chunk: Sequence[int], records: Sequence[bytes]) -> Samples:
@@ -112,6 +121,8 @@ class Cache:
         facts: dict[str, Any] = json.loads(bytes(contents[0]))
         if facts["index"] != list(chunk) or facts["ids"] != [source.ids[index] for index in chunk]:
             raise ValueError("the file belongs to another chunk")
+        if not _unchanged(source, chunk, facts["files"]):
+            raise ValueError("the images have changed")
         batch = Batch(source, chunk, self.size)
         image_records = iter(contents[1:])
         height, width = self.size
@@ -128,12 +139,33 @@ class Cache:
         return batch.samples()
 
 
-def _pack(samples: Samples) -> list[bytes]:
+class _File(NamedTuple):
+    state: State
+    digest: str  # of all bytes
+
+
+def _files(source: Source, chunk: Sequence[int]) -> dict[str, _File]:
+    """The files of a chunk's images, by path, as they are now."""
+    return {path: _File(state(path), file_digest(path)) for path in files_of(source, chunk)}
+
+
+def _unchanged(source: Source, chunk: Sequence[int], then: dict[str, Any]) -> bool:
+    """Whether the files of a chunk's images are those that were decoded: equal in size and times, or in their bytes."""
+    paths = files_of(source, chunk)
+    if paths != list(then):
+        return False
+    return all(
+        state(path) == State(*state_then) or (digest and file_digest(path) == digest)
+        for path, (state_then, digest) in then.items()
+    )
+
+
+def _pack(samples: Samples, files: dict[str, _File]) -> list[bytes]:
     notes = zip(
         samples.status, samples.cause, samples.mask_state, samples.mode, samples.size, samples.notes, strict=True
     )
     entries = [(note[2] != "none", *note) for note in notes]
-    facts = {"index": samples.index.tolist(), "ids": samples.ids, "rows": entries}
+    facts = {"index": samples.index.tolist(), "ids": samples.ids, "rows": entries, "files": files}
     records = [json.dumps(facts).encode()]
     for position, (has_mask, status, *_) in enumerate(entries):
         if status == OK:

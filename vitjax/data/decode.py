@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vitjax.data.masks import MaskSizeError, MaskValuesError, read_mask
-from vitjax.data.source import OK, Source
+from vitjax.data.source import OK, UNAVAILABLE, Source
 from vitjax.errors import ConfigError, ImageError
 from vitjax.images.geometry import Preprocessing, geometry
 from vitjax.images.mask_values import OBJECT
 from vitjax.images.picture import read_picture
+from vitjax.storage import folder_is_away, storage_error
 
 
 class Decoded(NamedTuple):
@@ -64,6 +65,7 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
         - "unreadable", "mask_unreadable": the file is damaged, empty, not an image, too large or too small.
         - "mask_size": the mask's aspect ratio differs from the image's.
         - "mask_values": the mask's values are not those that the source declares, or have no certain meaning.
+        - "unavailable": the storage or the memory failed, which says nothing about the image.
 
     Raises:
         ImageError: `source.read` failed with anything other than an ImageError; names source and index.
@@ -72,10 +74,21 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
     """
     preprocessing = effective(source, preprocessing)
     try:
+        return _decode(source, index, preprocessing)
+    except MemoryError:
+        return _unusable(UNAVAILABLE, f"{_name(source, index)}: out of memory", preprocessing)
+
+
+def _decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
+    try:
         raw = source.read(index)
-    except ImageError as cause:
-        return _unusable("unreadable", str(cause), preprocessing)
+    except MemoryError:
+        raise
     except Exception as cause:
+        if (failed := storage_error(cause)) is not None:
+            return _unusable(UNAVAILABLE, _storage_failed(_name(source, index), failed), preprocessing)
+        if isinstance(cause, ImageError):
+            return _unusable("unreadable", str(cause), preprocessing)
         raise ImageError(f"{_name(source, index)}: reading failed: {type(cause).__name__}: {cause}") from cause
     try:
         picture = read_picture(raw.image, raw.exif, preprocessing)
@@ -105,9 +118,25 @@ def _status_and_cause(
     status: str, cause: ImageError, stored: Path | bytes | np.ndarray, source: Source, index: int
 ) -> tuple[str, str]:
     """(status, cause in one line). Errors of files name the file; for bytes and arrays the image's name is added."""
+    failed = storage_error(cause)
     if isinstance(stored, Path):
-        return (status if stored.exists() else "missing"), str(cause)
+        try:
+            exists = stored.exists()
+        except OSError as error:
+            failed, exists = error, True
+        if failed is not None:
+            return UNAVAILABLE, _storage_failed(str(stored), failed)
+        if not exists and folder_is_away(stored):
+            return UNAVAILABLE, f"{stored}: its folder is missing or empty"
+        return (status if exists else "missing"), str(cause)
+    if failed is not None:
+        return UNAVAILABLE, _storage_failed(_name(source, index), failed)
     return status, f"{_name(source, index)}: {str(cause).partition(': ')[2] or cause}"
+
+
+def _storage_failed(name: str, error: BaseException) -> str:
+    reason = "out of memory" if isinstance(error, MemoryError) else getattr(error, "strerror", None) or str(error)
+    return f"{name}: {reason}"
 
 
 def _name(source: Source, index: int) -> str:

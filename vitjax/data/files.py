@@ -43,6 +43,10 @@ class Files:
     def read(self, index: int) -> Raw:
         return Raw(self.images[index], self.masks[index], self.ignore, self.values)
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        mask = self.masks[index]
+        return (self.images[index],) if mask is None else (self.images[index], mask)
+
     def digest(self) -> str:
         """SHA-256 (hex) of ids, labels, and names and sizes of the files. Cost: one `stat` per file."""
         return digest_of(

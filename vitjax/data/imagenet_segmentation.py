@@ -46,6 +46,9 @@ class ImagenetSegmentation:
             raise ImageError(f"{self.path}: image {index} ({self.ids[index]}) cannot be read: {cause}") from cause
         return Raw(np.ascontiguousarray(image, np.uint8), np.where(mask > 0, 255, 0).astype(np.uint8), ignore=-1)
 
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return (self.path,)
+
     def digest(self) -> str:
         return digest_of(self.ids, self.path.name, self.path.stat().st_size)
 

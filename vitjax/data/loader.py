@@ -13,7 +13,8 @@ from pathlib import Path
 from vitjax.data.arrays import Arrays
 from vitjax.data.batch import Batch
 from vitjax.data.cache import Cache
-from vitjax.data.decode import decode, effective
+from vitjax.data.decode import effective
+from vitjax.data.retries import decode_with_retries
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ConfigError
 from vitjax.images.geometry import Preprocessing
@@ -75,7 +76,8 @@ def load_chunks(
         cache: folder for decoded chunks. A second run reads them and decodes nothing.
 
     Yields:
-        One `Samples` per chunk. Unusable images have a status and do not affect the others. Close the iterator to stop
+        One `Samples` per chunk. Unusable images have a status and do not affect the others; an image that the storage
+        does not give, after several tries, has the status UNAVAILABLE. Close the iterator to stop
         early: its threads and processes then end.
 
     Raises:
@@ -119,7 +121,7 @@ def _load_in_threads(
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
 
     def decode_into(batch: Batch, position: int) -> None:
-        batch.put(position, decode(source, batch.chunk[position], preprocessing))
+        batch.put(position, decode_with_retries(source, batch.chunk[position], preprocessing))
 
     def submit(chunk: tuple[int, ...]) -> None:
         batch = Batch(source, chunk, size)
@@ -172,7 +174,7 @@ def _load_with_cache(
             if not cached:
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(store.write, samples)
+                writing = writer.submit(store.write, source, samples)
             yield samples
         if writing is not None:
             writing.result()

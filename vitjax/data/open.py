@@ -12,6 +12,7 @@ from vitjax.data.source import Source
 from vitjax.errors import ConfigError
 from vitjax.models.class_names import Labels
 from vitjax.output.terminal import say
+from vitjax.storage import check_local
 
 Opener = Callable[[str, Classes], Source]
 
@@ -96,6 +97,7 @@ def open_data(
         raise ConfigError(f"unknown data {spec!r}; valid forms are {forms}")
     if not rest:
         raise ConfigError(f"data {spec!r} is incomplete; the form is {KINDS[kind][0]}")
+    check_local(rest, f"data {kind}:")
     source = KINDS[kind][1](rest, Classes(labels, num_classes))
     if masks is not None:
         source = overlay_masks(source, Path(masks))

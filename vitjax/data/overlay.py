@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitjax.data.checks import digest_of
+from vitjax.data.contents import files_of
 from vitjax.data.files import Files, fit_masks, mask_stems
 from vitjax.data.source import Raw, Source
 from vitjax.errors import ImageError
@@ -41,6 +42,14 @@ class MaskFolder:
 
     def read(self, index: int) -> Raw:
         return Raw(self.base.read(index).image, self.masks[index])
+
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        if isinstance(self.base, Files):
+            of_base: tuple[Path, ...] = (self.base.images[index],)  # its masks are replaced
+        else:
+            of_base = tuple(map(Path, files_of(self.base, [index])))
+        mask = self.masks[index]
+        return of_base if mask is None else (*of_base, mask)
 
     def digest(self) -> str:
         sizes = [

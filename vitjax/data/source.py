@@ -15,6 +15,8 @@ from vitjax.images.picture import Exif
 
 NO_LABEL = -1
 OK = "ok"
+UNAVAILABLE = "unavailable"
+"""The storage or the memory failed, again and again: nothing is known of the image, and its chunk stays open."""
 
 
 class Raw(NamedTuple):
@@ -70,7 +72,11 @@ class Source(Protocol):
         """
 
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that results depend on: ids, labels, names and sizes of the files."""
+        """SHA-256 (hex) of everything that results depend on: ids, labels, names and sizes of the files.
+
+        A source that reads files may also have a method `files_of(index) -> tuple[Path, ...]` with the files that an
+        image is read from. Run and cache then notice other bytes in files of equal names and sizes.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +89,8 @@ class Samples:
     pixels: uint8 [n, H, W, 3], resized and cropped.
     masks: uint8 [n, H, W], resized and cropped like the image: 0 background, 128 ignored, 255 object. All 128 for an
         image without a mask.
-    status: "ok", "missing", "unreadable", "mask_unreadable", "mask_size" or "mask_values".
+    status: "ok", "missing", "unreadable", "mask_unreadable", "mask_size", "mask_values", or UNAVAILABLE, which is never
+        recorded.
     cause: one line; "" if the status is "ok".
     mask_state: "object", "none", "all_background" or "all_foreground", of the pixels that are not ignored, after the
         crop.

@@ -28,6 +28,7 @@ class Tfds:
     name, ids, labels, resize, has_masks: as in `Source`.
     dataset, split, data_dir: as in tfds.
     stamp: digest of version and sizes of the records.
+    files: the files of the data set, of all its splits.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Tfds:
     stamp: str
     resize: str = "timm"
     has_masks: bool = False
+    files: tuple[Path, ...] = ()
     _records: Any = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -48,6 +50,9 @@ class Tfds:
         if self._records is None:
             self._records = _records(self.dataset, self.split, self.data_dir)
         return Raw(self._records[index]["image"])
+
+    def files_of(self, index: int) -> tuple[Path, ...]:
+        return self.files
 
     def digest(self) -> str:
         return digest_of(self.stamp, self.ids, self.labels, self.resize)
@@ -89,6 +94,7 @@ def open_tfds(dataset: str, split: str, classes: Classes) -> Tfds:
         labels=_class_numbers(stored, info, classes, name),
         stamp=stamp,
         resize="squash" if dataset.startswith(_SQUASHED) else "timm",
+        files=tuple(sorted(path for path in Path(info.data_dir).glob("*") if path.is_file())),
     )
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from vitjax.data.batch import Batch, Notes
-from vitjax.data.decode import Decoded, decode, effective
+from vitjax.data.decode import Decoded, effective
+from vitjax.data.retries import decode_with_retries
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ImageError, VitjaxError
 from vitjax.images.geometry import Preprocessing
@@ -54,6 +55,7 @@ class _StartWorker:
         _table_entry[:] = os.getpid(), _IDLE
         # Ctrl-C interrupts every process of the terminal, but the parent process is to stop the workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as above: Slurm sends it to every process of a step
         # Workers do not compute with JAX; if a source does, it must not allocate the accelerator's memory.
         os.environ["JAX_PLATFORMS"] = "cpu"
         if "jax" in sys.modules:
@@ -70,7 +72,7 @@ _table_entry: np.ndarray | None = None
 def _exit_with_parent(parent: int) -> None:
     """End this process when its parent has ended: a parent that is killed cannot stop its workers."""
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(0.25)
     os._exit(1)
 
 
@@ -89,7 +91,7 @@ class _DecodePiece:
             for index in self.plan[number][start:stop]:
                 if _table_entry is not None:
                     _table_entry[1] = index
-                images.append(decode(self.source, index, self.preprocessing))
+                images.append(decode_with_retries(self.source, index, self.preprocessing))
         except BaseException as cause:  # includes SystemExit, which must reach the parent as well
             message = str(cause) if isinstance(cause, VitjaxError) else f"{type(cause).__name__}: {cause}"
             return piece, f"{message}"
@@ -126,11 +128,13 @@ def load_in_processes(
         np.memmap(table.path, np.int64, "w+", shape=(workers, 2))[:] = 0, _IDLE
         pool = _Pool(source, plan, pieces, table, ahead)
         pool.start(_DecodePiece(source, preprocessing, plan), size)
+        patience_s = 0.3  # for workers that are stopped before the end: their work is not needed
         try:
             for _ in plan:
                 yield pool.next()
+            patience_s = 20.0
         finally:
-            pool.stop()
+            pool.stop(patience_s)
 
 
 def _split(plan: Sequence[tuple[int, ...]]) -> list[Piece]:
@@ -195,20 +199,20 @@ class _Pool:
             self._free_places.release()
             return item
 
-    def stop(self) -> None:
-        """End the worker processes and the thread."""
+    def stop(self, patience_s: float) -> None:
+        """End the worker processes and the thread; kill the processes that have not ended after `patience_s`."""
         self._stopping.set()
         self._free_places.release()
         # grain joins its workers and waits forever for one that has disappeared, hence the timeout.
         closing = threading.Thread(target=self._iterator.close, daemon=True)
         closing.start()
-        closing.join(timeout=20)
+        closing.join(timeout=patience_s)
         pids = set(self._workers[:, 0].tolist())
         for process in multiprocessing.active_children():
             if process.pid in pids:
                 process.kill()
                 process.join()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=min(patience_s, 5.0))
 
     def _assemble(self, size: tuple[int, int]) -> None:
         try:

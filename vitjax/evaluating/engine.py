@@ -13,8 +13,9 @@ from typing import Any
 import jax
 
 from vitjax.data.loader import default_workers, load_chunks
-from vitjax.data.source import Samples
+from vitjax.data.source import UNAVAILABLE, Samples
 from vitjax.evaluating.compute import Evaluator
+from vitjax.evaluating.identity import chunks_to_ask_again, digests
 from vitjax.evaluating.job import Job
 from vitjax.evaluating.profile import profile
 from vitjax.evaluating.records import table
@@ -23,6 +24,7 @@ from vitjax.execution import compilation_cache
 from vitjax.execution.progress import Progress, Silent
 from vitjax.maps import deliberate_nans
 from vitjax.output.terminal import say
+from vitjax.rundir.contents_file import DIGESTS
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.saved_maps import save_maps
 from vitjax.rundir.store import RunStore
@@ -58,17 +60,45 @@ def run_chunks(
         RunError: another process holds the lock of this one, the disk is full, or one image per device exceeds the
             device's memory. Completed chunks are preserved.
         ImageError: a loader worker died. Completed chunks are preserved.
+        OutputError: a file of the run cannot be written.
+
+    A chunk with an image that the storage does not give, after several tries, is left open, and a line on stderr says
+    so.
     """
     with Slot(store.directory, *process) as slot:
-        if process[1] == 1:
+        if process[1] == 1 and slot.locked:
             store.remove_partial_files()
         for line in store.remove_damaged(process):
             say(line, error=True)
-        done = store.finished()
-        unfinished = [chunk for chunk in range(process[0], len(job.chunks), process[1]) if chunk not in done]
+        unfinished = chunks_to_evaluate(job, store, process)
         if unfinished:
             profiles = profiled and process[0] == 0
             _run(job, store, slot.name, unfinished, batch_size, devices, workers, cache, progress, profiles)
+
+
+def chunks_to_evaluate(job: Job, store: RunStore, process: tuple[int, int] = (0, 1)) -> list[int]:
+    """The chunks of process (i, n) that are not finished, and those of which a missing image is back."""
+    number, count = process
+    own = range(number, len(job.chunks), count)
+    done = {chunk: path for chunk, path in store.finished().items() if chunk in own}
+    again = chunks_to_ask_again(job.source, done)
+    for chunk, image in again.items():
+        say(f"chunk {chunk}: an image that was missing is back ({image}); it is evaluated again", error=True)
+    return [chunk for chunk in own if chunk not in done or chunk in again]
+
+
+def is_open(store: RunStore, chunk: int, samples: Samples) -> bool:
+    """Whether a chunk must be left open because the storage did not give an image; if so, prints a line."""
+    if UNAVAILABLE not in samples.status:
+        return False
+    first = samples.cause[samples.status.index(UNAVAILABLE)]
+    say(
+        f"chunk {chunk} is left open: {samples.status.count(UNAVAILABLE)} of {len(samples)} images could not be read, "
+        f"the first is {first}; the same command evaluates it when the storage is back",
+        error=True,
+    )
+    store.log("open", event="left open", chunk=chunk, cause=first)
+    return True
 
 
 def _run(
@@ -102,6 +132,9 @@ def _run(
         loading = _load(job, unfinished, workers, cache)
         with closing(loading):
             for chunk, samples in zip(unfinished, loading, strict=True):
+                if is_open(store, chunk, samples):
+                    on_progress(len(samples))
+                    continue
                 if profiled and not profile_file.exists():
                     _write_profile(store, chunk, profile_file, profile(evaluator, samples))
                 results = evaluator.chunk(samples)
@@ -134,7 +167,11 @@ def publish(job: Job, store: RunStore, chunk: int, samples: Samples, results: Re
     """
     if job.save_maps:
         save_maps(store, chunk, samples.ids, results.maps, job.save_maps)
-    store.write(chunk, table(job, samples, results))
+    records = table(job, samples, results)
+    digests_of_files = digests(store, job.source, samples.index.tolist(), chunk)
+    if digests_of_files:
+        records = records.replace_schema_metadata({DIGESTS: json.dumps(digests_of_files)})
+    store.write(chunk, records)
 
 
 def _write_profile(store: RunStore, chunk: int, path: Path, measured: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 
 from vitjax.data.source import NO_LABEL, Source
 from vitjax.errors import ConfigError, LabelError
+from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.requests import Request, check_needs, request
 from vitjax.explaining.targets import resolve_targets
 from vitjax.methods.options import label_of, name_and_options
@@ -106,15 +108,15 @@ class Job:
             check_needs(model, requested)
         if not len(source.ids):
             raise ConfigError(f"{source.name}: contains no images")
-        if chunk_size < 1 or (limit is not None and limit < 1):
-            raise ConfigError(f"chunk_size={chunk_size}, limit={limit}: both must be at least 1")
-        if not 0 <= min_confidence < 1:
+        chunk_size, seed = check_whole_number("chunk_size", chunk_size, 1), check_seed(seed)
+        limit = len(source.ids) if limit is None else check_whole_number("limit", limit, 1)
+        if not isinstance(min_confidence, Real) or not 0 <= min_confidence < 1:
             raise ConfigError(f"min_confidence={min_confidence} must be a probability in [0, 1)")
         if save_maps not in (None, *SAVE_MAPS):
             raise ConfigError(f"save_maps={save_maps!r} must be None or one of {', '.join(SAVE_MAPS)}")
         if isinstance(target, (list, tuple, np.ndarray)):
             raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2' or a class")
-        count = min(len(source.ids), limit or len(source.ids))
+        count = min(len(source.ids), limit)
         job = cls(
             model=model,
             source=source,

@@ -15,10 +15,12 @@ import jax
 import numpy as np
 
 from vitjax.errors import ConfigError, RunError
-from vitjax.evaluating.engine import publish
+from vitjax.evaluating.engine import chunks_to_evaluate, is_open, publish
 from vitjax.evaluating.job import Job
 from vitjax.execution.progress import Progress, Silent
+from vitjax.execution.stopping import keep_handlers
 from vitjax.output.terminal import say
+from vitjax.rundir.contents_file import read_contents
 from vitjax.rundir.locks import Slot
 from vitjax.rundir.store import RunStore
 
@@ -34,6 +36,7 @@ class ChunkActor:
 
         self.job, self.cache = job, None if cache is None else Path(cache)
         self.store = RunStore.open(Path(directory))
+        self.store.contents = read_contents(self.store)
         self.evaluator = Evaluator(job, batch_size=batch_size)
         self.store.log("ray", event="started", **self.evaluator.environment())
 
@@ -43,7 +46,8 @@ class ChunkActor:
 
         plan = [self.job.chunks[chunk]]
         for samples in load_chunks(self.job.source, self.job.model.preprocessing, plan, workers=0, cache=self.cache):
-            publish(self.job, self.store, chunk, samples, self.evaluator.chunk(samples))
+            if not is_open(self.store, chunk, samples):
+                publish(self.job, self.store, chunk, samples, self.evaluator.chunk(samples))
         return len(plan[0])
 
 
@@ -79,17 +83,18 @@ def run_on_ray(
     except ImportError:
         raise ConfigError("--engine ray needs Ray: pip install 'vitjax[ray]'") from None
 
-    with Slot(store.directory, 0, 1):
-        store.remove_partial_files()
+    with Slot(store.directory, 0, 1) as slot:
+        if slot.locked:
+            store.remove_partial_files()
         for line in store.remove_damaged():
             say(line, error=True)
-        done = store.finished()
-        unfinished = deque(chunk for chunk in range(len(job.chunks)) if chunk not in done)
+        unfinished = deque(chunks_to_evaluate(job, store))
         if not unfinished:
             return
         started = not ray.is_initialized()
         if started:
             ray.init(log_to_driver=False, include_dashboard=False)
+        keep_handlers()
         try:
             _run(ray, job, store, unfinished, batch_size, cache, progress, actors)
         finally:

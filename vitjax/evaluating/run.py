@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 
-from vitjax.data.open import open_data
-from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
+from vitjax.evaluating.identity import changed_files, check_files
 from vitjax.evaluating.job import Job, weights_digest
+from vitjax.evaluating.opening import how_to_reopen, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
+from vitjax.execution.arguments import check_whole_number
 from vitjax.execution.progress import Progress
 from vitjax.images.picture import Exif
 from vitjax.models.load import load
@@ -26,6 +27,7 @@ from vitjax.output.terminal import say
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
+from vitjax.storage import check_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,6 +160,8 @@ class Run:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
                 raise RunError("the data differ from those of the run")
+            if changed := changed_files(self.store):
+                raise RunError(f"{len(changed)} files of the data have changed since the run: {changed[0]}")
         except VitjaxError as error:
             say(f"the report contains no overlays: {error}", error=True)
             return None
@@ -253,6 +257,7 @@ def evaluate(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine={engine!r} is not one of {', '.join(ENGINES)}")
+    options = execution_options(batch_size, workers, cache)
     source = source_of(model, data, masks=masks, exif=exif, mask_ignore=mask_ignore)
     job = Job.of(
         model,
@@ -268,56 +273,31 @@ def evaluate(
         save_maps=save_maps,
     )
     check_metrics(model, job.metrics, job.requests)
-    process_number = topology(process)
-    store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks, exif, mask_ignore))
-    options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
-    options["cache"] = None if cache is None else Path(cache)
+    if engine == "ray" and (process is not None or devices is not None):
+        raise ConfigError("engine='ray' divides the run itself: process and devices must be None")
+    process_number = (0, 1) if engine == "ray" else topology(process)
+    store = RunStore.create(Path(out), job.config, how_to_reopen(model, data, masks, exif, mask_ignore), changed_files)
+    check_files(store, source, job.count)
     if engine == "ray":
         from vitjax.evaluating.ray_engine import run_on_ray
 
-        run_on_ray(job, store, **options)
+        run_on_ray(job, store, progress=progress, **options)
     else:
-        run_chunks(job, store, process=process_number, devices=devices, profiled=profile, **options)
+        run_chunks(job, store, process=process_number, devices=devices, profiled=profile, progress=progress, **options)
     return Run(out, model, source)
 
 
-def how_to_reopen(
-    model: Model,
-    data: str | Path | Source,
-    masks: str | Path | None,
-    exif: Exif = "ignore",
-    mask_ignore: int | None = None,
-) -> dict[str, Any] | None:
-    """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
-    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
-        return None
-    return {
-        "model": model.name,
-        "weights": model.weights["source"],
-        "dtype": str(model.dtype),
-        "data": str(data),
-        "masks": None if masks is None else str(masks),
-        "exif": exif,
-        "mask_ignore": mask_ignore,
-    }
-
-
-def source_of(
-    model: Model,
-    data: str | Path | Source,
-    *,
-    masks: str | Path | None = None,
-    exif: Exif = "ignore",
-    mask_ignore: int | None = None,
-) -> Source:
-    """Open a data set and check its labels against the classes of the model. `exif`, `mask_ignore`: as in `read_as`.
+def execution_options(batch_size: int, workers: int | None, cache: str | Path | None) -> dict[str, Any]:
+    """The options of an engine that records do not depend on, checked.
 
     Raises:
-        ConfigError, ImageError, LabelError: as `vitjax.data.open.open_data`.
+        ConfigError: a number is out of range.
+        OutputError: the cache is the address of an object store.
     """
-    if not isinstance(data, (str, Path)):
-        return read_as(data, exif, mask_ignore)
-    spec = str(data)
-    classes = model.config.num_classes or None
-    source = open_data(spec, model.labels, num_classes=classes, masks=None if masks is None else Path(masks))
-    return read_as(source, exif, mask_ignore)
+    if cache is not None:
+        check_local(cache, "cache")
+    return {
+        "batch_size": check_whole_number("batch_size", batch_size, 1),
+        "workers": None if workers is None else check_whole_number("workers", workers, 0),
+        "cache": None if cache is None else Path(cache),
+    }

@@ -17,6 +17,7 @@ from vitjax.report.records import Records
 from vitjax.report.statistics import RESAMPLES
 from vitjax.report.summary import Summary, method_labels, summarise
 from vitjax.report.tables import csv_text, latex, markdown, text
+from vitjax.storage import check_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +76,7 @@ def write_report(
         config, indexed, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
     )
     target = run_dir / "report" if out is None else Path(out)
+    check_local(target, "report directory")
     try:
         target.mkdir(parents=True, exist_ok=True)
         written = [write_text(target / name, make(summary)) for name, make in TABLES.items()]

@@ -17,6 +17,7 @@ import jax
 from vitjax.errors import OutputError
 from vitjax.models.model import Model
 from vitjax.output.files import write_text
+from vitjax.storage import check_local, temporary_beside
 
 PACKAGES = ("vitjax", "jax", "jaxlib", "flax", "numpy", "pillow", "matplotlib")
 
@@ -29,16 +30,17 @@ def open_directory(path: Path, *, overwrite: bool) -> Path:
         overwrite: also accept a directory that is not empty.
 
     Raises:
-        OutputError: the path is a file, is not empty, or cannot be written.
+        OutputError: the path is a file, is not empty, cannot be written, or is the address of an object store.
     """
+    check_local(path, "output directory")
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path}: is a file, not a directory")
         if path.exists() and any(path.iterdir()) and not overwrite:
             raise OutputError(f"{path}: exists and is not empty; pass another -o or --overwrite")
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
+        probe = temporary_beside(path / "writable")
+        probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error

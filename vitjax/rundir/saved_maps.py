@@ -10,6 +10,7 @@ import numpy as np
 
 from vitjax.errors import RunError
 from vitjax.rundir.store import RunStore
+from vitjax.storage import writing
 
 
 def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[str, np.ndarray], dtype: str) -> None:
@@ -36,8 +37,10 @@ def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[
             maps = maps / np.where(scale > 0, scale, 1)[:, None, None]
         arrays[label] = maps.astype(dtype)
     directory = store.directory / "maps"
-    directory.mkdir(exist_ok=True)
-    store.publish(chunk, directory / f"chunk-{chunk:05d}.npz", lambda stream: np.savez_compressed(stream, **arrays))
+    path = directory / f"chunk-{chunk:05d}.npz"
+    with writing(path):
+        directory.mkdir(exist_ok=True)
+    store.publish(chunk, path, lambda stream: np.savez_compressed(stream, **arrays))
 
 
 def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:

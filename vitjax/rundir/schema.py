@@ -5,6 +5,8 @@ A run directory contains
 - `run.json`: everything that the records depend on;
 - `records/chunk-NNNNN-<sha256>.parquet`: one file per finished chunk; the name contains the first 16 hex digits of the
   content's SHA-256;
+- `files.parquet`: states and sampled digests of the files that the images are read from; the digests of all their
+  bytes are in the metadata of the record files;
 - `log/`: what each process computed, and on which machine;
 - `locks/`: see `vitjax.rundir.locks`;
 - `profile.json`: speed and memory of each method alone;

@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitjax.errors import OutputError, RunError
+from vitjax.storage import check_local, read_when_written, write_whole, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vitjax.data.contents import Contents
+
+OWN = ("run.json", "records", "locks", "files.parquet")
+"""What a directory may contain before it has a run.json."""
 _NAME = re.compile(r"chunk-(\d{5,})-([0-9a-f]{16})\.parquet")
 DIGITS = 16
 
@@ -35,11 +39,12 @@ class RunStore:
     """The files of one run.
 
     directory: the run directory. config: everything that the records depend on (run.json). opened: how model and data
-    were opened, or None.
+    were opened, or None. contents: the files of the data set when the run was begun, if they have been listed.
     """
 
     def __init__(self, directory: Path, config: dict[str, Any], opened: dict[str, Any] | None = None) -> None:
         self.directory, self.config, self.opened = directory, config, opened
+        self.contents: Contents | None = None
         self._intact: dict[str, bool] = {}
 
     @classmethod
@@ -51,7 +56,7 @@ class RunStore:
         """
         path = Path(directory) / "run.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_when_written(path, json.loads)
             return cls(Path(directory), content["config"], content.get("opened"))
         except FileNotFoundError:
             raise RunError(f"{directory}: not a run directory (no run.json)") from None
@@ -59,35 +64,44 @@ class RunStore:
             raise RunError(f"{path}: damaged: {error}") from error
 
     @classmethod
-    def create(cls, directory: Path, config: dict[str, Any], opened: dict[str, Any] | None = None) -> RunStore:
+    def create(
+        cls,
+        directory: Path,
+        config: dict[str, Any],
+        opened: dict[str, Any] | None = None,
+        changed_files: Callable[[RunStore], Sequence[str]] | None = None,
+    ) -> RunStore:
         """Create a run, or open an existing one with the same configuration.
 
         Args:
             directory: the run directory.
             config: everything that the records depend on.
             opened: how model and data were opened; it is stored but not compared.
+            changed_files: lines for the error message if the digest of the data differs.
 
         Raises:
             RunError: the configuration of the existing run differs; lists every field that does.
             OutputError: the directory contains other files or cannot be written.
         """
+        check_local(directory, "run directory")
         directory = Path(directory)
         config = json.loads(json.dumps(config))  # converted as by writing and reading the file, for the comparison
         path = directory / "run.json"
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                others = [
-                    entry.name for entry in directory.iterdir() if entry.name not in ("run.json", "records", "locks")
-                ]
+                others = [entry.name for entry in directory.iterdir() if entry.name not in OWN]
                 if [name for name in others if not name.startswith(".")]:
                     raise OutputError(f"{directory}: exists, is not empty and is not a run (it contains {others[0]})")
-                _publish(path, lambda stream: stream.write(_json({"config": config, "opened": opened})), exclusive=True)
+                content = _json({"config": config, "opened": opened})
+                write_whole(path, lambda stream: stream.write(content), exclusive=True)
             (directory / "records").mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{directory}: cannot be written: {error.strerror or error}") from error
         store = cls.open(directory)
         different = differences(store.config, config)
+        if changed_files is not None and any(line.startswith("data.digest") for line in different):
+            different += changed_files(store)[:5]
         if different:
             raise RunError(
                 f"{directory}: this run was started with other settings; pass another -o. Then -> now:\n  "
@@ -126,7 +140,7 @@ class RunStore:
         return lines
 
     def write(self, chunk: int, table: pa.Table) -> Path:
-        """Write the records of a chunk atomically, which makes the chunk finished.
+        """Write the records of a chunk atomically, which makes the chunk finished, and remove older ones of it.
 
         Returns:
             The path of the record file.
@@ -142,6 +156,9 @@ class RunStore:
         digest = hashlib.sha256(data).hexdigest()[:DIGITS]
         path = self.directory / "records" / f"chunk-{chunk:05d}-{digest}.parquet"
         self.publish(chunk, path, lambda stream: stream.write(data))
+        for other in path.parent.glob(f"chunk-{chunk:05d}-*.parquet"):
+            if other != path:
+                other.unlink(missing_ok=True)
         return path
 
     def publish(self, chunk: int, path: Path, write: Callable[[Any], Any]) -> None:
@@ -156,7 +173,7 @@ class RunStore:
             RunError: the file cannot be written; names chunk and file.
         """
         try:
-            _publish(path, write)
+            write_whole(path, write)
         except OSError as error:
             raise RunError(
                 f"chunk {chunk} could not be written to {path}: {error.strerror or error}; completed chunks "
@@ -183,13 +200,17 @@ class RunStore:
         return pa.concat_tables(pq.read_table(files[chunk]) for chunk in sorted(files))
 
     def log(self, slot: str, **event: Any) -> None:
-        """Append an event and the time to log/<slot>.jsonl. Errors of the file system are ignored."""
-        try:
-            (self.directory / "log").mkdir(exist_ok=True)
-            with (self.directory / "log" / f"{slot}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, default=str) + "\n")
-        except OSError:
-            return
+        """Append an event and the time to log/<slot>.jsonl.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        path = self.directory / "log" / f"{slot}.jsonl"
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, default=str) + "\n"
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
 
     def logged(self) -> list[dict[str, Any]]:
         """The events of all processes, oldest first; lines truncated by a kill are left out."""
@@ -232,27 +253,3 @@ def _short(value: Any) -> str:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _publish(path: Path, write: Callable[[Any], Any], *, exclusive: bool = False) -> None:
-    """Write a file by temporary file, fsync and rename. If `exclusive`, a file that another process wrote is kept."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if exclusive:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return
-        else:
-            temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        temporary.unlink(missing_ok=True)

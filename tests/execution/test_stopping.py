@@ -1,0 +1,87 @@
+"""Signals end a process soon, whatever its main thread does."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vitjax.execution import stopping
+
+CODE = """
+import ctypes, signal, sys, time
+from vitjax.execution import stopping
+stopping.GRACE_S = {"SIGTERM": 60.0, "SIGINT": 0.2}
+def block():  # locks a mutex twice, which no signal interrupts, as if a program were being compiled
+    mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    print("ready", flush=True)
+    libc.pthread_mutex_lock(mutex), libc.pthread_mutex_lock(mutex)
+def wait():
+    print("ready", flush=True)
+    time.sleep(60)
+with stopping.SignalsEndThis() as signals:
+    try:
+        HERE()
+    except stopping.Stopped as error:
+        print("cleaned up after", error, signals.exit_code, flush=True)
+        SECOND
+        sys.exit(signals.exit_code)
+"""
+
+
+def child(here, second="pass"):
+    code = CODE.replace("HERE", here).replace("SECOND", second)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_first_signal_lets_the_program_clean_up(number, code):
+    process = child("wait")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (code, "") and out == f"cleaned up after {number.name} {code}\n"
+
+
+def test_a_main_thread_that_runs_no_handler_is_ended_after_the_time_of_grace():
+    process = child("block")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.startswith("\nvitjax: ended at once by SIGINT (did not end within 0.2 s)") and err.count("\n") == 2
+
+
+@pytest.mark.parametrize("here", ["block", "wait"])
+def test_second_signal_ends_at_once(here):
+    process = child(here, second="block()")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143 and "ended at once by SIGTERM (again)" in err
+
+
+def test_handlers_are_restored_and_set_again_for_libraries_that_replace_them():
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping.SignalsEndThis() as signals:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stopping.keep_handlers()
+        assert signal.getsignal(signal.SIGTERM) == signals._on_signal
+    assert signal.getsignal(signal.SIGTERM) == before
+    stopping.keep_handlers()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.SignalsEndThis():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
