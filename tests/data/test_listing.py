@@ -125,3 +125,29 @@ def test_listed_fifo_is_refused_unopened(tmp_path):
     (tmp_path / "index.json").write_text('{"items": [{"image": "a.png"}]}', encoding="utf-8")
     with pytest.raises(ImageError, match=r"a\.png: is a FIFO, socket or device, not an image"):
         open_data(f"folder:{tmp_path}", None, num_classes=None)
+
+
+def test_class_folders_without_images_are_counted(tmp_path):
+    save(tmp_path / "0" / "a.png")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "b.heic").touch()
+    source = open_data(f"folder:{tmp_path}", None, num_classes=3)
+    assert source.skipped == {".heic": 1, "class folder without images": 2}
+
+
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_folder_of_the_layout_that_is_none_is_refused(name, tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / name).symlink_to("unmounted")
+    with pytest.raises(ImageError, match=rf"{name}: is not a folder, or a link that leads nowhere"):
+        open_data(f"folder:{tmp_path}", None, num_classes=None)
+
+
+def test_any_other_error_of_the_file_system_is_one_line(tmp_path, monkeypatch):
+    def refusing(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "x"))
+
+    monkeypatch.setattr("vitjax.data.folder.open_folder", refusing)
+    with pytest.raises(ImageError, match=r"/x: cannot be read: Permission denied$"):
+        open_data(f"folder:{tmp_path}", None, num_classes=None)

@@ -33,7 +33,7 @@ class Files:
     masks: tuple[Path | None, ...]
     ignore: int | None = None
     resize: str = "timm"
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
     values: int | None = None
 
     @property

@@ -44,7 +44,7 @@ def open_folder(folder: Path, classes: Classes) -> Files:
         raise ImageError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
     if (index := _list_file(folder, ("index.json",))) is not None:
         return _listed_files(name, folder, read_index(index), classes)
-    image_folder = folder / "images" if (folder / "images").is_dir() else folder
+    image_folder = folder / "images" if _is_folder(folder / "images") else folder
     lists = [path for base in dict.fromkeys((folder, image_folder)) if (path := _list_file(base, _LISTS)) is not None]
     if len(lists) > 1:
         raise ConfigError(f"{folder}: contains both {lists[0]} and {lists[1]}; keep one")
@@ -60,6 +60,7 @@ def open_folder(folder: Path, classes: Classes) -> Files:
     if lists:
         source = _files_with_list(name, image_folder, lists[0], listing.files, classes)
     else:
+        skipped |= _empty_classes(image_folder, relative, masks)
         source = Files(
             name=name,
             root=folder,
@@ -69,6 +70,17 @@ def open_folder(folder: Path, classes: Classes) -> Files:
             masks=(None,) * len(relative),
         )
     return _with_masks(replace(source, skipped=skipped), masks, image_folder)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether the folder exists.
+
+    Raises:
+        ImageError: something else has its name, such as a link that leads nowhere.
+    """
+    if os.path.lexists(path) and not path.is_dir():
+        raise ImageError(f"{path}: is not a folder, or a link that leads nowhere")
+    return path.is_dir()
 
 
 def _list_file(folder: Path, names: Sequence[str]) -> Path | None:
@@ -98,7 +110,7 @@ def _beside(folder: Path, image_folder: Path) -> dict[str, int]:
 
 def _with_masks(source: Files, folder: Path, image_folder: Path) -> Files:
     """The source with masks from `folder`, where its list names none."""
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not _is_folder(folder) or not any(folder.iterdir()):
         return source
     relative = [Path(os.path.relpath(path, image_folder)) for path in source.images]
     names = [path.with_suffix("").as_posix() for path in relative]
@@ -139,6 +151,14 @@ def _ids(rows: Sequence[LabelRow], folder: Path) -> tuple[str, ...]:
     # Ids become file names: characters with a meaning in paths or shells are replaced.
     names = [row.image if row.id is None else re.sub(r"[^\w.+-]", "_", row.id) + Path(row.image).suffix for row in rows]
     return unique_ids(names, str(folder))
+
+
+def _empty_classes(image_folder: Path, relative: Sequence[str], masks: Path) -> dict[str, int]:
+    """The number of class folders that contribute no image."""
+    filled = {path.partition("/")[0] for path in relative if "/" in path}
+    folders = [path for path in image_folder.iterdir() if path.is_dir() and not path.is_symlink() and path != masks]
+    empty = [path for path in folders if path.name not in filled and not path.name.startswith(".")]
+    return {"class folder without images": len(empty)} if filled and empty else {}
 
 
 def _labels_of_class_folders(image_folder: Path, relative: Sequence[str], classes: Classes) -> tuple[int, ...]:

@@ -152,7 +152,7 @@ class _Walk:
 
 def _stat(entry: os.DirEntry[str] | Path) -> os.stat_result:
     try:
-        return entry.stat(follow_symlinks=not Path(entry).name.startswith("."))
+        return entry.stat(follow_symlinks=not entry.name.startswith("."))
     except OSError as error:
         raise ImageError(f"{os.fspath(entry)}: cannot be read: {error.strerror or error}") from error
 
@@ -163,8 +163,10 @@ def _identity(found: os.stat_result, path: Path) -> _Identity:
 
 
 def describe(skipped: Mapping[str, int]) -> str:
-    """Counts of what was passed over, as in "2 .heic, 1 FIFO"."""
-    return ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    """Counts of what was passed over, as in "2 .heic, 1 FIFO"; of many reasons the most frequent."""
+    reasons = sorted(skipped, key=lambda reason: (-skipped[reason], reason))
+    shown, others = reasons[:12], sum(skipped[reason] for reason in reasons[12:])
+    return ", ".join(f"{skipped[reason]} {reason}" for reason in shown) + (f", {others} others" if others else "")
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:

@@ -9,7 +9,7 @@ from vitjax.data.checks import Classes
 from vitjax.data.listing import describe
 from vitjax.data.overlay import overlay_masks
 from vitjax.data.source import Source
-from vitjax.errors import ConfigError
+from vitjax.errors import ConfigError, ImageError
 from vitjax.models.class_names import Labels
 from vitjax.output.terminal import say
 from vitjax.storage import check_local
@@ -86,7 +86,7 @@ def open_data(
 
     Raises:
         ConfigError: the specification is invalid.
-        ImageError: files are missing; names the first five and their number.
+        ImageError: files are missing, and the first five and their number are named; or a folder cannot be read.
         LabelError: a label is out of range, not a class, listed twice or missing; names the row.
 
     Cost: one directory walk and one `stat` per file; tfds reads every record once and caches the labels.
@@ -98,9 +98,12 @@ def open_data(
     if not rest:
         raise ConfigError(f"data {spec!r} is incomplete; the form is {KINDS[kind][0]}")
     check_local(rest, f"data {kind}:")
-    source = KINDS[kind][1](rest, Classes(labels, num_classes))
-    if masks is not None:
-        source = overlay_masks(source, Path(masks))
+    try:
+        source = KINDS[kind][1](rest, Classes(labels, num_classes))
+        if masks is not None:
+            source = overlay_masks(source, Path(masks))
+    except OSError as error:
+        raise ImageError(f"{error.filename or spec}: cannot be read: {error.strerror or error}") from error
     if skipped := describe(getattr(source, "skipped", {})):
         say(f"{spec}: {len(source.ids)} images; passed over: {skipped}", error=True)
     return source

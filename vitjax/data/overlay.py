@@ -20,7 +20,7 @@ class MaskFolder:
     base: Source
     folder: Path
     masks: tuple[Path | None, ...]
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     has_masks = True
 

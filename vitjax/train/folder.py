@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
+from vitjax.data.listing import describe, list_images
 from vitjax.errors import ImageError
 from vitjax.images.reading import Preprocessing, preprocess
 from vitjax.models.class_names import Labels
@@ -18,6 +18,7 @@ from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.terminal import say
 from vitjax.shapes import Params
 from vitjax.train.trainer import Batch, TrainConfig, train
 
@@ -76,15 +77,20 @@ class FolderBatches:
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, seed: int = 0):
-        suffixes = Image.registered_extensions()
-        paths_by_class = {
-            directory.name: sorted(path for path in directory.iterdir() if path.suffix.lower() in suffixes)
-            for directory in sorted(path for path in folder.glob("*") if path.is_dir())
-        }
-        self.classes = tuple(name for name, paths in paths_by_class.items() if paths)
+        listing = list_images(folder)
+        paths_by_class: dict[str, list[Path]] = {}
+        for path in sorted(listing.files):
+            name, *below = path.relative_to(folder).parts
+            if below:
+                paths_by_class.setdefault(name, []).append(path)
+        self.classes = tuple(sorted(paths_by_class))
         self.labelled_paths = [
             (path, label) for label, name in enumerate(self.classes) for path in paths_by_class[name]
         ]
+        loose = len(listing.files) - len(self.labelled_paths)
+        passed_over = {**listing.skipped, **({"image in no class": loose} if loose else {})}
+        if passed_over:
+            say(f"{folder}: {len(self.labelled_paths)} images; passed over: {describe(passed_over)}", error=True)
         if not self.labelled_paths:
             raise ImageError(f"{folder}: contains no images in sub-folders (expected CLASS/IMAGE)")
         self.preprocessing = preprocessing
