@@ -1,6 +1,6 @@
 """Scripts of inputs that failed in users' hands (../shared/cases): each exits with 0 once the input gets what it should.
 
-pytest tests/test_case_scripts.py -n0 -k "attack_01 or use_14"     runs some of them
+    pytest tests/test_case_scripts.py -n0 -k "attack_01 or use_14"     runs some of them
 """
 
 import os

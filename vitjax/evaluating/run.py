@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 
-from vitjax.data.open import open_data
-from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.job import Job, weights_digest
+from vitjax.evaluating.opening import how_to_reopen, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
@@ -277,45 +276,3 @@ def evaluate(
     else:
         run_chunks(job, store, process=process_number, devices=devices, profiled=profile, **options)
     return Run(out, model, source)
-
-
-def how_to_reopen(
-    model: Model,
-    data: str | Path | Source,
-    masks: str | Path | None,
-    exif: Exif = "ignore",
-    mask_ignore: int | None = None,
-) -> dict[str, Any] | None:
-    """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
-    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
-        return None
-    return {
-        "model": model.name,
-        "weights": model.weights["source"],
-        "dtype": str(model.dtype),
-        "data": str(data),
-        "masks": None if masks is None else str(masks),
-        "exif": exif,
-        "mask_ignore": mask_ignore,
-    }
-
-
-def source_of(
-    model: Model,
-    data: str | Path | Source,
-    *,
-    masks: str | Path | None = None,
-    exif: Exif = "ignore",
-    mask_ignore: int | None = None,
-) -> Source:
-    """Open a data set and check its labels against the model's classes. `exif` and `mask_ignore` are those of `read_as`.
-
-    Raises:
-        ConfigError, ImageError, LabelError: as `vitjax.data.open.open_data`.
-    """
-    if not isinstance(data, (str, Path)):
-        return read_as(data, exif, mask_ignore)
-    spec = str(data)
-    classes = model.config.num_classes or None
-    source = open_data(spec, model.labels, num_classes=classes, masks=None if masks is None else Path(masks))
-    return read_as(source, exif, mask_ignore)
