@@ -27,7 +27,9 @@ def test_postscript_is_named_and_starts_no_program(tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\necho called > {called}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "cat.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n")
+    (tmp_path / "cat.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
+    )
     with pytest.raises(ImageError, match=r"cat\.jpg: a PostScript file, which is a program and is not run"):
         load_image(tmp_path / "cat.jpg")
     assert not called.exists()
@@ -49,7 +51,9 @@ def test_files_of_other_kinds_are_named(content, name):
         load_image(content)
 
 
-@pytest.mark.parametrize(("depth", "colour"), [(8, 0), (16, 0), (8, 6), (16, 2)], ids=["grey", "deep grey", "rgba", "deep"])
+@pytest.mark.parametrize(
+    ("depth", "colour"), [(8, 0), (16, 0), (8, 6), (16, 2)], ids=["grey", "deep grey", "rgba", "deep"]
+)
 def test_memory_is_bounded_before_decoding(depth, colour, monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", None)  # decoding would fail otherwise
     with pytest.raises(ImageError, match=r"takes about \d+ MiB, more than the limit of 1024 MiB"):
