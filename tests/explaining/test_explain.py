@@ -107,6 +107,46 @@ def test_float_arrays_are_checked(model):
         vitjax.explain(model, [])
 
 
+@pytest.mark.parametrize(
+    ("scale", "shift", "advice"),
+    [
+        (1 / 255, 0, r"pixels of 0\.\.1: pass \(255 \* array\)"),
+        (1, 0, r"pixels of 0\.\.255: pass array\.round"),
+        (257, 0, "more than 8 bits"),
+        (1, -120, "far beyond those of a normalised image"),
+    ],
+)
+def test_floats_that_are_not_normalised_are_rejected_with_advice(model, photo, scale, shift, advice):
+    x = photo.astype(np.float32)[:32, :32] * scale + shift
+    for compute in (vitjax.explain, vitjax.trace, prepare, lambda model, x: vitjax.explain_many(model, x, ["rollout"])):
+        with pytest.raises(ImageError, match=advice):
+            compute(model, x)
+    np.testing.assert_array_equal(prepare(model, x, normalised=True).x[0], x)
+    assert vitjax.explain(model, x, normalised=True).images.x.max() == x.max()
+    assert len(vitjax.explain_many(model, x, ["rollout"], normalised=True)) == 1
+    assert vitjax.trace(model, x, normalised=True, score=None).attention.shape[0] == 1
+
+
+def test_floats_with_channels_first_are_rejected_with_advice(model):
+    with pytest.raises(ImageError, match=r"channels come first: pass array.transpose\(0, 2, 3, 1\)"):
+        vitjax.explain(model, np.moveaxis(tiny_images(model, 2), -1, 1))
+
+
+def test_what_a_user_may_not_expect_of_a_picture_is_said_once(model, photo, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 4096, (40, 40)).astype(np.uint16)
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.fromarray(grey).save(path)
+    with pytest.warns(UserWarning, match="2 of 2 images are 16-bit files whose values use at most 14 bits") as said:
+        explanation = vitjax.explain(model, paths)
+    assert len(said) == 1
+    source = explanation.images.sources[0]
+    assert (source["bits"], source["notes"], source["crop"]) == (12, ["few_bits"], [0, 0, 40, 40])
+    wide = prepare(model, np.zeros((40, 400, 3), np.uint8))
+    assert wide.sources[0]["crop"] == [0, 180, 40, 220]
+    assert wide.remarks() == ["1 of 1 images lose more than half of their area to the model's crop"]
+
+
 def test_every_kind_of_image_input_gives_the_same_maps(model, photo, tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(photo).save(path)
@@ -120,11 +160,15 @@ def test_exif_orientation_is_applied_and_recorded(model, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(photo).save(path, exif=exif, quality=95)
-    upright, as_stored = prepare(model, path), prepare(model, path, exif=False)
+    upright, as_stored = prepare(model, path), prepare(model, path, exif="ignore")
     assert upright.sources[0]["exif_orientation"] == as_stored.sources[0]["exif_orientation"] == 6
     assert upright.sources[0]["size"] == [70, 50] and as_stored.sources[0]["size"] == [50, 70]
     np.testing.assert_array_equal(as_stored.x, model.preprocess(path))
     assert not np.array_equal(upright.x, as_stored.x)
+    assert (upright.sources[0]["exif_applied"], as_stored.sources[0]["exif_applied"]) == (True, False)
+    np.testing.assert_array_equal(vitjax.explain(model, path, exif="ignore").images.x, as_stored.x)
+    with pytest.raises(ConfigError, match="exif='no' must be 'apply' or 'ignore'"):
+        vitjax.explain(model, path, exif="no")
 
 
 def test_damaged_images_are_skipped_only_on_request(model, photo, tmp_path):

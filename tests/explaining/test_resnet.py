@@ -117,7 +117,7 @@ def test_layers_are_given_by_index_or_name(model, images):
         with pytest.raises(ConfigError, match="a ResNet has layer1, layer2, layer3, layer4, or 0 to 3"):
             vitjax.explain(model, images, "grad_cam", layer=layer)
     vit = vitjax.load("vitjax_scenes")
-    blank = np.zeros((1, *vit.config.image_size, 3), np.float32)
+    blank = np.zeros((1, *vit.config.image_size, 3), np.uint8)
     with pytest.raises(ConfigError, match=r"layer=layer4: the model has blocks 0 to \d+"):
         vitjax.explain(vit, blank, "grad_cam", layer="layer4")
 
@@ -204,7 +204,7 @@ def test_logits_image_sizes_and_stage_features(module, model, images):
     for stage, (name, maps) in enumerate(stages.items()):
         assert name == LAYERS[stage] and maps.shape == (3, *CONFIG.grid_of(stage), 32 << stage)
     with pytest.raises(ConfigError, match="stage_features needs a ResNet"):
-        stage_features(vitjax.load("vitjax_scenes"), np.zeros((1, 64, 64, 3), np.float32))
+        stage_features(vitjax.load("vitjax_scenes"), np.zeros((1, 64, 64, 3), np.uint8))
 
 
 def test_bfloat16_model_gives_finite_float32_maps(module, images):

@@ -23,6 +23,8 @@ _ONES = b"\xff\x00"
 """A data byte of ones within a JPEG's entropy-coded data, which is also what pads its last byte."""
 _LOOKAHEAD = 12
 """Such bytes that complete data need at most: the decoder's bit buffer holds 8."""
+_TAKEN = 3
+"""Of these, those in a row that a decoder takes only if it is no longer waiting: its bit buffer holds more than 2."""
 
 
 def load(image: Image.Image, data: bytes, name: str) -> None:
@@ -80,16 +82,16 @@ def _load_jpeg(image: Image.Image, data: bytes, name: str) -> None:
     decoder.setimage(image.im, extents)
     try:
         used, error = decoder.decode(data[:end])
-        rest, waiting = data[used:end] if used >= 0 else b"", 0
+        rest, taken = data[used:end] if used >= 0 else b"", 0
         for _ in range(_LOOKAHEAD):
             if used < 0:
                 break
             rest += _ONES
             used, error = decoder.decode(rest)
             rest = rest[used:] if used >= 0 else b""
-            waiting = waiting + 1 if rest else 0
+            taken = 0 if rest else taken + 1
         if used >= 0:
-            if waiting or not _scans_are_complete(data, scan, end):
+            if taken < _TAKEN or not _scans_are_complete(data, scan, end):
                 raise _ends_early(name, "the JPEG's data end before the image does")
             used, error = decoder.decode(data[end : end + 2])
     finally:
