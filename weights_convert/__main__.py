@@ -55,7 +55,7 @@ def convert(
         config = replace(config, num_classes=num_classes)
     state, notes = read_file(path)
     for note in notes:
-        print(f"{source}: {note}", file=sys.stderr)
+        say(f"{source}: {note}", error=True)
     config, params = params_of(state, config, source, known_configs())
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from vitjax.errors import WeightsError
 from vitjax.nn.network import Config
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.terminal import say
 from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.checkpoint import read_checkpoint
@@ -95,7 +95,7 @@ def read_source(
     record = {"source": str(source), "format": kind, "sha256": digest(shas)}
     if notes:
         record["read"] = "; ".join(notes)
-        print(f"{source}: {record['read']}", file=sys.stderr)
+        say(f"{source}: {record['read']}", error=True)
     return config, params, record
 
 

@@ -81,8 +81,13 @@ def test_pictures_need_no_display_backend(backend):
 
 
 def test_a_display_backend_that_is_there_is_kept():
+<<<<<<< HEAD
     code = "from vitjax.plots.overlay import scheme; scheme('viridis'); "
     code += "import matplotlib; print(matplotlib.rcParams['backend'])"
+=======
+    code = "from vitjax.plots.overlay import scheme; scheme('viridis'); import matplotlib; "
+    code += "print(matplotlib.rcParams['backend'])"
+>>>>>>> h-d
     assert run("-c", code, MPLBACKEND="svg") == (0, "svg\n")
 
 
@@ -115,9 +120,9 @@ def test_a_script_without_a_main_guard_decodes_in_threads(tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_every_command_runs_without_home_locale_and_writable_directory(nobody, picture, tmp_path):
-    tmp_path.chmod(0o777)
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "my_methods.py").write_text("import vitjax\nmine = vitjax.METHODS['rollout']\n")
+    readonly = tmp_path / "readonly"
+    readonly.mkdir()
+    (readonly / "my_methods.py").write_text("import vitjax\nmine = vitjax.METHODS['rollout']\n")
     vitjax = ("-m", "vitjax")
     commands = [
         (*vitjax, "--help"),
@@ -132,9 +137,7 @@ def test_every_command_runs_without_home_locale_and_writable_directory(nobody, p
         (*vitjax, "report", tmp_path / "run"),
         (*vitjax, "check-method", "my_methods:mine"),
     ]
-    for directory in (picture.parent, tmp_path, *list(tmp_path.parents)[:3]):
-        directory.chmod(directory.stat().st_mode | 0o055)
+    readonly.chmod(0o555)
     for command in commands:
-        cwd = tmp_path / "own" if "check-method" in command else "/"
-        code, output = run(*command, cwd=cwd, before=nobody, HOME=None, XDG_CACHE_HOME=None, LC_ALL="C")
+        code, output = run(*command, cwd=readonly, before=nobody, HOME=None, XDG_CACHE_HOME=None, LC_ALL="C")
         assert code == 0 and "Traceback" not in output, f"{command}: {output[-1500:]}"

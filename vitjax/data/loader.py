@@ -18,6 +18,7 @@ from vitjax.data.retries import decode_with_retries
 from vitjax.data.source import Samples, Source
 from vitjax.errors import ConfigError
 from vitjax.images.geometry import Preprocessing
+from vitjax.output.terminal import say
 
 ChunkPlan = Sequence[tuple[int, ...]]
 """The chunks of a run in order, each the indices of its images in the source."""
@@ -34,10 +35,10 @@ def default_workers() -> int:
         return 0
     script = _unguarded_script()
     if script is not None:
-        print(
+        say(
             f"decoding in threads: worker processes would run {script} again, which has no "
             "`if __name__ == '__main__':`",
-            file=sys.stderr,
+            error=True,
         )
         return 0
     return min(cores - 2, 16)
