@@ -81,13 +81,8 @@ def test_pictures_need_no_display_backend(backend):
 
 
 def test_a_display_backend_that_is_there_is_kept():
-<<<<<<< HEAD
     code = "from vitjax.plots.overlay import scheme; scheme('viridis'); "
     code += "import matplotlib; print(matplotlib.rcParams['backend'])"
-=======
-    code = "from vitjax.plots.overlay import scheme; scheme('viridis'); import matplotlib; "
-    code += "print(matplotlib.rcParams['backend'])"
->>>>>>> h-d
     assert run("-c", code, MPLBACKEND="svg") == (0, "svg\n")
 
 
