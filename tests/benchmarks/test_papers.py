@@ -33,7 +33,7 @@ class Photographs(Pictures):
     def read(self, index):
         rng = np.random.default_rng(index)
         grey = Image.fromarray(rng.integers(0, 256, (5, 7), dtype=np.uint8)).resize((70, 50))
-        return Raw(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8), np.asarray(grey))
+        return Raw(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8), np.asarray(grey), ignore=-1)
 
 
 def test_every_table_of_the_papers_is_defined():

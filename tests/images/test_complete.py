@@ -40,7 +40,7 @@ def test_jpeg_with_an_early_end_marker_is_rejected(options, share, mode):
     whole = encoded(photo().convert(mode), "JPEG", **options)
     cut = whole[: len(whole) * share // 100]
     for ending in (b"\xff\xd9", b"\xff\xd9" + bytes(len(whole) - len(cut)), bytes(len(whole) - len(cut)), b""):
-        with pytest.raises(ImageError, match=r"truncated or damaged|no end-of-image marker"):
+        with pytest.raises(ImageError, match=r"truncated or damaged|damaged header"):
             load_image(cut + ending)
 
 
