@@ -101,8 +101,8 @@ def evaluate(
     import jax
 
     from vitjax.evaluating.job import Job
+    from vitjax.evaluating.opening import execution_options, source_of
     from vitjax.evaluating.run import evaluate as run_evaluation
-    from vitjax.evaluating.run import execution_options, source_of
     from vitjax.evaluating.topology import topology
     from vitjax.execution.stopping import keep_handlers
     from vitjax.models.load import load
@@ -131,11 +131,7 @@ def evaluate(
         cost = estimate(
             Job.of(loaded, source_of(loaded, data, masks=masks, **reading), **settings), batch_size=batch_size
         )
-        say(
-            f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
-            f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
-            f"{_duration(cost['compile_seconds'])} of compilation; {cost['tflop']} TFLOP"
-        )
+        _say_estimate(cost)
         return
     run = run_evaluation(
         loaded,
@@ -222,6 +218,14 @@ def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
     for name, metric in METRICS.items():
         families.setdefault(metric.family, []).append({"metric": name})
     return [request for text in texts for request in families.get(text) or [parse(text, "metric")]]
+
+
+def _say_estimate(cost: dict[str, Any]) -> None:
+    say(
+        f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
+        f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
+        f"{_duration(cost['compile_seconds'])} of compilation; {cost['tflop']} TFLOP"
+    )
 
 
 def _fail_if_chunks_are_open(run: Run, process: tuple[int, int]) -> None:

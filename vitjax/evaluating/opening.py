@@ -1,4 +1,4 @@
-"""Model and data of a run: opened, and described so that a report can open them again."""
+"""Model, data and options of a run: opened, checked, and described so that a report can open them again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from vitjax.data.open import open_data
 from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
+from vitjax.execution.arguments import check_whole_number
 from vitjax.images.picture import Exif
 from vitjax.models.model import Model
+from vitjax.storage import check_local
 
 
 def how_to_reopen(
@@ -52,3 +54,19 @@ def source_of(
     classes = model.config.num_classes or None
     source = open_data(spec, model.labels, num_classes=classes, masks=None if masks is None else Path(masks))
     return read_as(source, exif, mask_ignore)
+
+
+def execution_options(batch_size: int, workers: int | None, cache: str | Path | None) -> dict[str, Any]:
+    """The options of an engine that records do not depend on, checked.
+
+    Raises:
+        ConfigError: a number is out of range.
+        OutputError: the cache is the address of an object store.
+    """
+    if cache is not None:
+        check_local(cache, "cache")
+    return {
+        "batch_size": check_whole_number("batch_size", batch_size, 1),
+        "workers": None if workers is None else check_whole_number("workers", workers, 0),
+        "cache": None if cache is None else Path(cache),
+    }

@@ -14,11 +14,10 @@ from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
 from vitjax.evaluating.job import Job, weights_digest
-from vitjax.evaluating.opening import how_to_reopen, source_of
+from vitjax.evaluating.opening import execution_options, how_to_reopen, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
-from vitjax.execution.arguments import check_whole_number
 from vitjax.execution.progress import Progress
 from vitjax.images.picture import Exif
 from vitjax.models.load import load
@@ -27,7 +26,6 @@ from vitjax.output.terminal import say
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
-from vitjax.storage import check_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -285,19 +283,3 @@ def evaluate(
     else:
         run_chunks(job, store, process=process_number, devices=devices, profiled=profile, progress=progress, **options)
     return Run(out, model, source)
-
-
-def execution_options(batch_size: int, workers: int | None, cache: str | Path | None) -> dict[str, Any]:
-    """The options of an engine that records do not depend on, checked.
-
-    Raises:
-        ConfigError: a number is out of range.
-        OutputError: the cache is the address of an object store.
-    """
-    if cache is not None:
-        check_local(cache, "cache")
-    return {
-        "batch_size": check_whole_number("batch_size", batch_size, 1),
-        "workers": None if workers is None else check_whole_number("workers", workers, 0),
-        "cache": None if cache is None else Path(cache),
-    }

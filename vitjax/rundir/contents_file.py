@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 from vitjax.data.contents import Contents, State
@@ -28,7 +29,7 @@ def read_contents(store: RunStore) -> Contents | None:
     try:
         columns = pq.read_table(io.BytesIO(path.read_bytes())).to_pydict()
         states = [State(*state) for state in zip(*(columns[field] for field in State._fields), strict=True)]
-        names = columns["path"]
+        names = [os.fsdecode(path) for path in columns["path"]]
         return Contents(dict(zip(names, states, strict=True)), dict(zip(names, columns["sample"], strict=True)))
     except FileNotFoundError:
         return None
@@ -46,7 +47,8 @@ def write_contents(store: RunStore, contents: Contents) -> None:
     import pyarrow.parquet as pq
 
     states = contents.states.values()
-    columns = {"path": list(contents.states), "sample": list(contents.samples.values())}
+    # As bytes, because the names of files need not be UTF-8.
+    columns = {"path": [os.fsencode(path) for path in contents.states], "sample": list(contents.samples.values())}
     columns |= {field: [getattr(state, field) for state in states] for field in State._fields}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
