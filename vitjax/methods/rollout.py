@@ -17,7 +17,7 @@ from vitjax.methods.building_blocks import (
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Fraction
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Row, Square
+from vitjax.shapes import Array, Square
 
 
 def rollout(
@@ -80,12 +80,12 @@ def rollout(
             return transition_matrix(fuse_heads(trace.attention, head_fusion))
         return jnp.stack([transition_matrix(head) for head in trace.attention])
 
-    def step(row: Row, transition: Square, layer: Array) -> Any:
+    def step(row: Array, transition: Array, layer: Array) -> Any:
         """Multiplies one row [n], or one row per head [h, n], by the matrix of a block."""
         product = jnp.einsum("...n,...nm->...m", row, transition)
         return jnp.where(layer >= start, product, row)
 
-    def finish(row: Row, boundary: Boundary) -> Array:
+    def finish(row: Array, boundary: Boundary) -> Array:
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
     return Fold(
