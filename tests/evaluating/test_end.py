@@ -87,7 +87,7 @@ def test_full_disk_at_any_write_is_one_line_and_exit_code_1(what, name, tmp_path
         "run.json": "vitjax.rundir.store.write_whole",
         "lock": "os.ftruncate",
         "records": "pathlib.Path.replace",
-        "manifest": "vitjax.rundir.manifest.write_whole",
+        "manifest": "vitjax.output.files.write_whole",
     }[what]
     monkeypatch.setattr(place, failing(errno.ENOSPC))
     with pytest.raises(SystemExit) as ended:

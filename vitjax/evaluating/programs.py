@@ -171,10 +171,22 @@ def column_shapes(
     heatmap, mask = batch_of(*config.image_size), batch_of(*config.image_size, dtype=np.uint8)
     logits = batch_of(config.num_classes or features(config))
     image_seed, seed = batch_of(dtype=np.uint32), jax.ShapeDtypeStruct((), np.uint32)
-    arguments = image, heatmap, heatmap, mask, logits, class_number, class_number, image_seed, seed
+    raw = heatmap if method is None else batch_of(*_map_shape(model, method))
+    arguments = image, raw, heatmap, mask, logits, class_number, class_number, image_seed, seed
     program = metric_columns(config, model.preprocessing, metrics, method, plan)
     columns, *_ = jax.eval_shape(program, model.params, *arguments, dict.fromkeys(ends, logits))
     return {name: column.shape[1:] for name, column in columns.items()}
+
+
+def _map_shape(model: Model, wanted: Request) -> tuple[int, ...]:
+    """Shape of one raw map, by an abstract trace."""
+
+    def one(params: Params, image: Image, target: Target, key: Array) -> Array:
+        return wanted.method.one(model.config, params, image, target, key=key, **dict(wanted.options))
+
+    image = jax.ShapeDtypeStruct((*model.config.image_size, 3), model.dtype)
+    target = jax.ShapeDtypeStruct((), np.int32)
+    return jax.eval_shape(one, model.params, image, target, jax.random.key(0)).shape
 
 
 def _grid(config: Config) -> tuple[int, int]:
