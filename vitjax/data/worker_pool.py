@@ -200,7 +200,12 @@ class _Pool:
             return item
 
     def stop(self, patience_s: float) -> None:
-        """End the worker processes and the thread; kill the processes that have not ended after `patience_s`."""
+        """End the worker processes and the thread; kill the processes that have not ended after `patience_s`.
+
+        A process that is still starting has not told its id yet and cannot be killed: it is waited for.
+        """
+        if not self._workers[:, 0].all():
+            patience_s = 20.0
         self._stopping.set()
         self._free_places.release()
         # grain joins its workers and waits forever for one that has disappeared, hence the timeout.
