@@ -1,13 +1,14 @@
+import errno
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.data.pictures import SMALL, ListSource, encoded, pixels, save, save_mask
 from vitjax.data.decode import decode
-from vitjax.data.source import Raw
+from vitjax.data.source import UNAVAILABLE, Raw
 from vitjax.errors import ConfigError, ImageError
 from vitjax.images.geometry import Preprocessing, geometry
 from vitjax.images.reading import to_pixels
@@ -213,3 +214,19 @@ def test_error_of_a_failing_source_names_source_and_image():
 
     with pytest.raises(ImageError, match=r"list:test: image 0 \(p0\): reading failed: KeyError"):
         decode(Broken([Raw(pixels())]), 0, SMALL)
+
+
+@pytest.mark.parametrize("cause", [OSError(errno.EIO, "Input/output error"), MemoryError()], ids=["storage", "memory"])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_storage_that_fails_while_pixels_are_decoded_is_not_a_property_of_the_image(
+    cause, suffix, tmp_path, monkeypatch
+):
+    def load(self):
+        raise cause
+
+    path = save(tmp_path / f"a.{suffix}")
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageFile.ImageFile, "load", load)
+        result = decoded(path)
+    assert result.status == UNAVAILABLE and ("Input/output error" in result.cause or "out of memory" in result.cause)
+    assert decoded(path).status == "ok"

@@ -77,6 +77,10 @@ def decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:
         return _decode(source, index, preprocessing)
     except MemoryError:
         return _unusable(UNAVAILABLE, f"{_name(source, index)}: out of memory", preprocessing)
+    except OSError as cause:  # Pillow reads from files until the pixels are used
+        if (failed := storage_error(cause)) is None:
+            raise
+        return _unusable(UNAVAILABLE, _storage_failed(_name(source, index), failed), preprocessing)
 
 
 def _decode(source: Source, index: int, preprocessing: Preprocessing) -> Decoded:

@@ -59,6 +59,11 @@ class Model:
         """JAX's settings for programs of this model: its precision, and 64-bit types only if its parameters have them.
 
         So constants and random numbers of a float32 model are the same with and without JAX_ENABLE_X64.
+
+        Example:
+            >>> with model.settings():
+            ...     jax.config.jax_default_matmul_precision
+            'highest'
         """
         wide = self.dtype == np.float64
         with jax.default_matmul_precision(self.precision), jax.enable_x64(wide):
