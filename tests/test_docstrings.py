@@ -78,7 +78,7 @@ def test_examples_run(name, registries):
         import_timm()
     example.globs = dict(names_in(module))
     messages = []
-    doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=messages.append)
+    doctest.DocTestRunner(verbose=False, optionflags=OPTIONS).run(example, out=messages.append)
     assert not messages, "".join(messages)
 
 
