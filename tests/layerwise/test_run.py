@@ -12,6 +12,7 @@ from tests.cases import CONFIGS, tiny_images, tiny_model
 from vitjax.execution.flops import flops
 from vitjax.execution.plan import active_plan, planned
 from vitjax.explaining.requests import request
+from vitjax.layerwise import run
 from vitjax.layerwise.fold import PREDICTED, SECOND, Fold, choose_target
 from vitjax.layerwise.run import backward_fold
 from vitjax.methods import METHODS
@@ -142,8 +143,8 @@ def test_nothing_is_computed_below_the_first_attention_unless_a_fold_reads_it(me
 def test_a_fold_that_reads_the_input_keeps_all_blocks_in_one_loop(monkeypatch):
     model = tiny_model("gap")
     monkeypatch.setattr("vitjax.nn.vit_config.PEEL_ABOVE", model.config.depth - 1)
-    calls, step = [], backward_fold.__globals__["step_back"]
-    monkeypatch.setitem(backward_fold.__globals__, "step_back", lambda *given: calls.append(given) or step(*given))
+    calls, step = [], run.step_back
+    monkeypatch.setattr(run, "step_back", lambda *given: calls.append(given) or step(*given))
 
     def compiled(fold):
         calls.clear()
