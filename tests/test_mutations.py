@@ -13,9 +13,7 @@ from tests.mutations.inputs import KINDS
 COUNTS = {"pictures": 400, "masks": 300, "labels": 600, "checkpoints": 400, "options": 100}
 
 WAITS_FOR = {
-    "pictures": "pictures that end early",
     "masks": "masks that end early",
-    "labels": "lists of labels in other encodings, and file names that are too long",
 }
 """Kinds of which some inputs still end otherwise, and what they wait for."""
 
