@@ -86,7 +86,7 @@ def test_a_display_backend_that_is_there_is_kept():
     assert run("-c", code, MPLBACKEND="svg") == (0, "svg\n")
 
 
-def test_without_file_locks_everything_but_evaluations_works(tmp_path):
+def test_without_file_locks_everything_works_and_an_evaluation_warns(tmp_path):
     code = "import sys; sys.modules['fcntl'] = sys.modules['resource'] = None; " + ONE
     status, output = run("-c", code + "print(vitjax.explain(model, image).maps.shape)")
     assert status == 0 and "(1, 8, 8)" in output, output
@@ -94,7 +94,7 @@ def test_without_file_locks_everything_but_evaluations_works(tmp_path):
     status, output = run(
         "-c", code + f"vitjax.evaluate(model, 'scenes:2', ['rollout'], ['iou'], {out!r}, profile=False)"
     )
-    assert output.splitlines()[-1].startswith("vitjax.errors.RunError: an evaluation needs the file locks"), output
+    assert status == 0 and "no file locks here" in output, output
 
 
 def test_a_script_without_a_main_guard_decodes_in_threads(tmp_path, monkeypatch, capsys):

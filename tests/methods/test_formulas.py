@@ -32,7 +32,7 @@ class JaxRun(ModelRun):
         self.value, self.value_gradient = jax.jit(value), jax.jit(jax.grad(value))
 
     def trace(self, image, score):
-        stacked = vitjax.trace(self.model, image[None], target=self.target, score=score)
+        stacked = vitjax.trace(self.model, image[None], target=self.target, score=score, normalised=True)
         return Trace(**{name: getattr(stacked, name)[0] for name in Trace._fields})
 
     def layer(self, number):
