@@ -5,7 +5,6 @@ Has no command of its own: tables refer to these functions as `model_as` and `so
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,42 +13,11 @@ from PIL import Image
 
 from vitjax.data.checks import digest_of
 from vitjax.data.source import Raw, Source
+from vitjax.data.wrapped import Wrapped
 from vitjax.errors import ImageError
+from vitjax.images.formats import open_bytes
 from vitjax.images.reading import Preprocessing, to_pixels
 from vitjax.models.model import Model
-
-
-@dataclass(frozen=True)
-class Wrapped:
-    """A source with the images, ids and labels of another one; subclasses change images or masks."""
-
-    base: Source
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.base.ids
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        return self.base.labels
-
-    @property
-    def has_masks(self) -> bool:
-        return self.base.has_masks
-
-    @property
-    def resize(self) -> str:
-        return self.base.resize
-
-    def read(self, index: int) -> Raw:
-        return self.base.read(index)
-
-    def digest(self) -> str:
-        return self.base.digest()
 
 
 @dataclass(frozen=True)
@@ -109,7 +77,8 @@ class WholeMaskOnGrid(Wrapped):
 def _open_mask(mask: Path | bytes | np.ndarray) -> Image.Image:
     if isinstance(mask, np.ndarray):
         return Image.fromarray(mask)
-    return Image.open(io.BytesIO(mask) if isinstance(mask, bytes) else mask)
+    data, name = (mask, "mask") if isinstance(mask, bytes) else (mask.read_bytes(), str(mask))
+    return open_bytes(data, name)
 
 
 def squashed(model: Model, source: Source) -> Source:

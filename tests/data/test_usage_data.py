@@ -12,6 +12,7 @@ from vitjax.data.arrays import Arrays
 from vitjax.data.decode import decode
 from vitjax.data.loader import load_chunks
 from vitjax.data.open import open_data
+from vitjax.data.read_as import read_as
 from vitjax.data.source import NO_LABEL, Raw
 from vitjax.errors import LabelError
 from vitjax.images.reading import to_pixels
@@ -74,3 +75,15 @@ def test_decoded_images_in_memory_are_a_source():
     np.testing.assert_array_equal(samples.pixels, images[[2, 0, 1]])  # neither resized nor cropped
     assert samples.mask_state == ("all_background", "object", "all_foreground") and samples.labels.tolist() == [2, 4, 0]
     assert source.digest() != Arrays(images, masks, given_labels=[4, 0, 3]).digest()
+
+
+def test_a_wrapped_source_passes_on_what_it_does_not_change(tmp_path):
+    """Also the files, whose contents identify a run, and what a listing passed over, which status and report show."""
+    save(tmp_path / "a.png")
+    (tmp_path / "notes.xyz").touch()
+    base = open_data(f"folder:{tmp_path}", None, num_classes=None)
+    turned = read_as(base, exif="apply")
+    assert turned is not base and turned.read(0).exif == "apply" and turned.digest() != base.digest()
+    assert turned.files_of(0) == base.files_of(0) == (tmp_path / "a.png",)
+    assert dict(turned.skipped) == dict(base.skipped) == {".xyz": 1}
+    assert (turned.name, turned.ids, turned.labels, turned.resize) == (base.name, base.ids, base.labels, base.resize)

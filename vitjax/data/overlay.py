@@ -1,4 +1,4 @@
-"""Sources that wrap another source: with other masks, or limited to the first n images."""
+"""A data set whose masks come from a folder, such as a detector's."""
 
 from __future__ import annotations
 
@@ -7,38 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitjax.data.checks import digest_of
-from vitjax.data.contents import files_of
 from vitjax.data.files import Files, fit_masks, mask_stems
 from vitjax.data.source import Raw, Source
+from vitjax.data.wrapped import Wrapped
 from vitjax.errors import ImageError
 
 
 @dataclass(frozen=True)
-class MaskFolder:
+class MaskFolder(Wrapped):
     """The images of `base` with masks from files, such as a detector's; None for an image without a mask."""
 
-    base: Source
     folder: Path
     masks: tuple[Path | None, ...]
-    skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
+    skipped_masks: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     has_masks = True
 
     @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.base.ids
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        return self.base.labels
-
-    @property
-    def resize(self) -> str:
-        return self.base.resize
+    def skipped(self) -> Mapping[str, int]:
+        return {**super().skipped, **self.skipped_masks}
 
     def read(self, index: int) -> Raw:
         return Raw(self.base.read(index).image, self.masks[index])
@@ -47,7 +34,7 @@ class MaskFolder:
         if isinstance(self.base, Files):
             of_base: tuple[Path, ...] = (self.base.images[index],)  # its masks are replaced
         else:
-            of_base = tuple(map(Path, files_of(self.base, [index])))
+            of_base = super().files_of(index)
         mask = self.masks[index]
         return of_base if mask is None else (*of_base, mask)
 
@@ -71,4 +58,4 @@ def overlay_masks(source: Source, folder: Path) -> MaskFolder:
         raise ImageError(f"{folder}: mask folder does not exist")
     stems = mask_stems(source.images, source.ids) if isinstance(source, Files) else list(source.ids)
     masks, skipped = fit_masks(folder, stems, source.name)
-    return MaskFolder(source, folder, masks, {**getattr(source, "skipped", {}), **skipped})
+    return MaskFolder(source, folder, masks, skipped)

@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from vitjax.data.arrays import Arrays
 from vitjax.data.checks import digest_of
 from vitjax.data.source import Raw, Source
+from vitjax.data.wrapped import Wrapped
 from vitjax.errors import ConfigError
 from vitjax.images.picture import Exif, check_exif
 
 
 @dataclass(frozen=True)
-class ReadAs:
+class ReadAs(Wrapped):
     """The images of `base`, with `exif` and `mask_ignore` of `read_as`."""
 
-    base: Source
     exif: Exif
     mask_ignore: int | None
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.base.ids
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        return self.base.labels
-
-    @property
-    def has_masks(self) -> bool:
-        return self.base.has_masks
-
-    @property
-    def resize(self) -> str:
-        return self.base.resize
 
     def read(self, index: int) -> Raw:
         raw = self.base.read(index)._replace(exif=self.exif)
         return raw if self.mask_ignore is None else raw._replace(ignore=self.mask_ignore, values=None)
-
-    def files_of(self, index: int) -> tuple[Path, ...]:
-        """The files that an image is read from, if `base` states them."""
-        of_base = getattr(self.base, "files_of", None)
-        return () if of_base is None else tuple(of_base(index))
 
     def digest(self) -> str:
         return digest_of(self.base.digest(), self.exif, self.mask_ignore)

@@ -12,6 +12,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.execution import compilation_cache
+from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.execution.plan import active_plan
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
@@ -24,7 +25,6 @@ from vitjax.explaining.targets import resolve_targets
 from vitjax.images.picture import Exif
 from vitjax.layerwise.fold import SCORES, LayerTrace
 from vitjax.maps import deliberate_nans
-from vitjax.methods.options import Count, Seed, checked_options
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
@@ -122,7 +122,7 @@ def explain_many(
     requests = tuple(dict.fromkeys(request(method) for method in methods))
     if not requests:
         raise ConfigError("no methods requested")
-    batch_size, seed = _checked(batch_size, seed)
+    batch_size, seed = check_whole_number("batch_size", batch_size, 1), check_seed(seed)
     for wanted in requests:
         check_needs(model, wanted)
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
@@ -180,7 +180,7 @@ def trace(
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
     if score == "probability" and model.config.num_classes == 0:
         raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
-    batch_size, _ = _checked(batch_size)
+    batch_size = check_whole_number("batch_size", batch_size, 1)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
@@ -230,12 +230,6 @@ def _compute(
                 wanted, batch.x, target, seeds, batch_size=slow_size, on_progress=on_progress, divide_images=True
             )
     return logits, target, maps
-
-
-def _checked(batch_size: int, seed: int = 0) -> tuple[int, int]:
-    hints = {"batch_size": Count, "seed": Seed}
-    checked = checked_options("explain", {}.fromkeys(hints), hints, {"batch_size": batch_size, "seed": seed})
-    return checked["batch_size"], checked["seed"]
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import numpy as np
 
 from vitjax.errors import ConfigError, unknown_name
+from vitjax.execution.arguments import MAX_SEED
 
 INT32, FLOAT32 = 2**31 - 1, float(np.finfo(np.float32).max)
 """The largest numbers that a program computes with."""
@@ -45,7 +46,7 @@ class Range(NamedTuple):
 
 
 Count = Annotated[int, Range(1, MOST)]
-Seed = Annotated[int, Range(0, 2**32 - 1)]
+Seed = Annotated[int, Range(0, MAX_SEED)]
 NonNegative = Annotated[float, Range(0, FLOAT32)]
 Positive = Annotated[float, Range(0, FLOAT32, open_low=True)]
 Fraction = Annotated[float, Range(0, 1, open_high=True)]
