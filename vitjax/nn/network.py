@@ -30,7 +30,7 @@ def params_dtype(params: Params) -> Any:
 
 def features(config: Config) -> int:
     """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
-    return config.width if isinstance(config, ViTConfig) else config.features
+    return config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:
