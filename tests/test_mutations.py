@@ -10,7 +10,7 @@ from tests.mutations.__main__ import run, summary
 from tests.mutations.engine import OPERATIONS, mutated, mutated_text
 from tests.mutations.inputs import KINDS
 
-COUNTS = {"pictures": 400, "masks": 300, "labels": 600, "checkpoints": 400, "options": 100}
+COUNTS = {"pictures": 400, "masks": 300, "labels": 600, "checkpoints": 400, "options": 100, "runs": 100}
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from vitjax.evaluating import compute
 from vitjax.evaluating.run import Run
 from vitjax.execution import devices as mesh
 from vitjax.rundir.locks import Slot
+from vitjax.rundir.saved_maps import read_maps
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,17 @@ def test_chunk_of_a_damaged_record_file_is_recomputed(damage, complete, tmp_path
     assert computed == [8, 9, 10, 11]
     assert "damaged" in capsys.readouterr().err
     assert_same_records(complete.records(), again.records())
+
+
+def test_chunk_of_which_the_saved_maps_are_lost_is_evaluated_again(tmp_path, monkeypatch, capsys):
+    first = run(tmp_path / "run", Pictures(10), save_maps="float32")
+    maps = read_maps(first.directory, "rollout")
+    (first.directory / "maps" / "chunk-00001.npz").unlink()
+    computed = record_computed(monkeypatch)
+    again = run(tmp_path / "run", Pictures(10), save_maps="float32")
+    assert sorted(set(computed)) == [4, 5, 6, 7] and "chunk 1: its saved maps are missing" in capsys.readouterr().err
+    assert_same_records(first.records(), again.records())
+    assert all((read_maps(again.directory, "rollout")[name] == each).all() for name, each in maps.items())
 
 
 def test_changed_settings_weights_or_data_are_rejected_and_named(tmp_path):

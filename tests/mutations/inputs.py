@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -338,11 +339,18 @@ class Faulty(Kind):
         return "right", "faulty"
 
 
-KINDS: dict[str, type[Kind]] = {
+def _runs(folder: Path) -> Kind:
+    from tests.mutations.runs import Runs
+
+    return Runs(folder)
+
+
+KINDS: dict[str, Callable[[Path], Kind]] = {
     "pictures": Pictures,
     "masks": Masks,
     "labels": Labels,
     "checkpoints": Checkpoints,
     "options": Options,
+    "runs": _runs,
 }
-SELF_TEST: dict[str, type[Kind]] = {"faulty": Faulty}
+SELF_TEST: dict[str, Callable[[Path], Kind]] = {"faulty": Faulty}

@@ -18,7 +18,8 @@ def count_notes(records: pa.Table) -> Counter[str]:
     if "notes" not in records.column_names:
         return Counter({UNKNOWN: 1})
     notes_of = dict(zip(records["index"].to_pylist(), records["notes"].to_pylist(), strict=True))
-    return Counter(name for notes in notes_of.values() for name in (notes or "").split())
+    counts = Counter(name for notes in notes_of.values() for name in (notes or "").split())
+    return counts + Counter({UNKNOWN: 1}) if None in notes_of.values() else counts
 
 
 def lines(counts: Counter[str], total: int) -> list[str]:

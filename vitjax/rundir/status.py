@@ -8,6 +8,7 @@ from typing import Any
 
 from vitjax.data.listing import describe
 from vitjax.rundir import picture_notes
+from vitjax.rundir.saved_maps import chunks_without_maps
 from vitjax.rundir.schema import STATUSES
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -24,8 +25,10 @@ class Status:
     examples: id and cause of the first skipped image, by status.
     pictures: numbers of pictures by what was done to read them, see `vitjax.images.picture.NOTES`.
     maps: numbers of constant and of non-finite maps, by (method, status).
-    damaged: names of truncated or altered record files.
+    damaged: names of record files that are truncated, altered or of another run, and of maps that are missing or
+        truncated.
     processes: the last log entry of each process of the run.
+    lost_log_lines: number of lines of the log that are damaged, or truncated by a kill.
     passed_over: numbers of entries in the folder of the data set that are no images of it, by suffix or reason.
     """
 
@@ -40,6 +43,7 @@ class Status:
     damaged: list[str]
     processes: list[dict[str, Any]]
     passed_over: dict[str, int] = field(default_factory=dict)
+    lost_log_lines: int = 0
 
     @property
     def left(self) -> int:
@@ -59,6 +63,8 @@ class Status:
         for (method, status), count in sorted(self.maps.items()):
             lines.append(f"  {method}: {count} maps {status}")
         lines += [f"  damaged, will be recomputed: {name}" for name in self.damaged]
+        if self.lost_log_lines:
+            lines.append(f"  {self.lost_log_lines} damaged lines of the log are left out")
         for event in self.processes:
             rate = f", {event['images_per_second']} images/s" if "images_per_second" in event else ""
             lines.append(f"process {event['slot']}: {event['event']} {event['time']}{rate}")
@@ -101,7 +107,9 @@ def status(store: RunStore) -> Status:
         examples=examples,
         pictures=dict(pictures),
         maps=dict(maps),
-        damaged=[path.name for path in store.damaged()],
+        damaged=[path.name for path in store.damaged()]
+        + [f"maps of chunk {chunk}" for chunk in sorted(chunks_without_maps(store))],
+        lost_log_lines=store.lost_log_lines(),
         processes=list({event["slot"]: event for event in log}.values()),
         passed_over=next((event["passed_over"] for event in reversed(log) if event.get("passed_over")), {}),
     )
