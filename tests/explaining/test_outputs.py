@@ -63,7 +63,7 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
 def test_probability_of_one_output_is_a_sigmoid(single):
     expected = 1 / (1 + np.exp(-single.logits.astype(np.float64)))
     np.testing.assert_allclose(single.probabilities, expected, rtol=1e-5)
-    assert single.probabilities.max() < 1 and single.verdict(0) == f"class 0 ({100 * expected[0, 0]:.1f} %)"
+    assert single.probabilities.max() < 1 and single.verdict(0) == f"class 0 ({100 * expected[0, 0]:.1f} %, sigmoid)"
     with pytest.raises(LabelError, match="one class, so that there is no second one"):
         vitjax.explain(single.model, single.images, "rollout", target="top2")
 
