@@ -128,7 +128,7 @@ def check_needs(model: Model, wanted: Request, target: Any = None) -> None:
             f"are {able}"
         )
     if need is not None:
-        raise ConfigError(f"method {wanted.label!r} needs {need}; {model.name!r} has none")
+        raise ConfigError(f"method {wanted.name!r} needs {need}; {model.name!r} has none")
     _check_ranges(model, wanted)
 
 
@@ -145,8 +145,10 @@ def _lacking(model: Model, wanted: Request, target: Any) -> str | None:
     if "feature_map" in needs and isinstance(config, FunctionConfig) and not config.feature_maps:
         return "a feature map that the function returns"
     if config.num_classes == 0:
-        if "probability" in needs or dict(wanted.options).get("score") == "probability":
+        if "probability" in needs:
             return "a head that gives probabilities"
+        if dict(wanted.options).get("score") == "probability":
+            return "a head that gives probabilities, or score=logit"
         if "head" in needs and not _is_named(target):
             return "a head that predicts a class, or the number of a feature as target"
     return None

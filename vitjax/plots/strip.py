@@ -63,7 +63,8 @@ def strip(
 
     room = total - 2 * MARGIN
     write(axes, MARGIN, MARGIN + 0.15, fit(method, room, 12, bold=True), size=12, bold=True)
-    lines = [("predicted", predicted, predicted_probability)] if predicted_probability is not None else []
+    lines: list[tuple[str, str, float | None]] = []
+    lines += [("predicted", predicted, predicted_probability)] if predicted_probability is not None else []
     lines += [("explained", target, target_probability)] if target else []
     for row, (role, name, p) in enumerate(lines):
         name = f"{name} (sigmoid)" if sigmoid and p is not None else name
