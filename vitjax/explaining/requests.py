@@ -104,8 +104,11 @@ def _group(model: Model, group: Any, target: Any) -> list[str | dict[str, Any]]:
         need = _lacking(model, request(name), target)
         names.append(name) if need is None else left_out.setdefault(need, []).append(name)
     if left_out:
-        reasons = [f"{', '.join(without)}, for lack of {need}" for need, without in left_out.items()]
-        say(f"methods {group!r} for {model.name!r} leave out {'; '.join(reasons)}", error=True)
+        reasons = [
+            f"{', '.join(without)} ({'needs' if len(without) == 1 else 'need'} {need})"
+            for need, without in left_out.items()
+        ]
+        say(f"methods {group!r} of {model.name!r} leave out {'; '.join(reasons)}", error=True)
     return names
 
 
