@@ -56,8 +56,8 @@ class Explanation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted class of each image, int [b]; for a model without a head, the feature with the largest value."""
-        return self.logits.argmax(axis=-1)
+        """Predicted class of each image, int [b]; -1 for a model without a head, which predicts none."""
+        return self.logits.argmax(axis=-1) if self.has_classes else np.full(len(self), -1)
 
     @property
     def probabilities(self) -> np.ndarray:
