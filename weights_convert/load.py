@@ -17,6 +17,7 @@ from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.arch import described, foreign, names_like, summary
+from weights_convert.canonical import canonical
 from weights_convert.keys import TIMM, State, check_fit, flatten, to_params
 from weights_convert.pickles import read_pickle
 from weights_convert.tensors import check_finite, check_kinds, refuse_dtype
@@ -112,6 +113,8 @@ def params_of(
     if huggingface.is_huggingface(state):
         config, state = huggingface.config_for(config), huggingface.without_unused(state)
         keys = huggingface.key_map(state)
+    else:
+        state = canonical(state, config)
     reason = foreign(state)
     if reason:
         raise WeightsError(f"{source}: {reason}")

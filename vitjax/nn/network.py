@@ -51,7 +51,7 @@ def is_floating(leaf: Any) -> bool:
 
 def features(config: Config) -> int:
     """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
-    return config.width if isinstance(config, ViTConfig) else config.features
+    return config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:
