@@ -18,6 +18,7 @@ from vitjax.explaining.run import explain, explain_many, trace
 from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
+from vitjax.models.function import from_function
 from vitjax.models.load import from_timm, load
 from vitjax.models.model import Model
 from vitjax.nn.vit import ViT
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_many",
+    "from_function",
     "from_timm",
     "load",
     "register",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitjax.errors import WeightsError
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.terminal import say
@@ -46,11 +46,11 @@ def locate(source: str | Path) -> tuple[Path, str]:
 
 def read_source(
     source: str | Path,
-    config: Config,
+    config: ModuleConfig,
     arch: str,
     known: Mapping[str, ViTConfig] | None = None,
     dtype: str = "float32",
-) -> tuple[Config, dict[str, Any], dict[str, Any]]:
+) -> tuple[ModuleConfig, dict[str, Any], dict[str, Any]]:
     """Read parameters from a file, a directory or the hub.
 
     Args:

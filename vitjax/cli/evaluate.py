@@ -66,8 +66,8 @@ def evaluate(
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
         model: name of a model, see `vitjax models`.
         weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
-        methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow,
-            "everything" includes the slow ones.
+        methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow
+            and that the model can have, "everything" includes the slow ones.
         metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
             "localisation" or "faithfulness", is every metric of it.
         target: the class to explain: "label", "top2", a class number or a class name; the predicted class if not
@@ -105,6 +105,7 @@ def evaluate(
     from vitjax.evaluating.run import evaluate as run_evaluation
     from vitjax.evaluating.topology import topology
     from vitjax.execution.stopping import keep_handlers
+    from vitjax.explaining.requests import expanded
     from vitjax.models.load import load
     from vitjax.rundir.manifest import write_manifest
 
@@ -114,7 +115,7 @@ def evaluate(
         keep_handlers()
     loaded = replace(load(model, weights, dtype=dtype), precision=precision)
     settings: dict[str, Any] = {
-        "methods": method_requests(methods, model),
+        "methods": expanded(loaded, method_requests(methods), parse_target(target)),
         "metrics": metric_requests(metrics),
         "target": parse_target(target),
         "limit": limit,

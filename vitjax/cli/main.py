@@ -43,8 +43,9 @@ def explain(
         model: name of a model, see `vitjax models`.
         weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
-            slow, "everything" includes the slow ones.
+            slow and that the model can have, "everything" includes the slow ones.
         target: class number, class name, or "top2" (the second most probable class); the predicted class if not given.
+            For a model without a head, the number of a feature.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images in one device call.
         seed: seed of methods that draw random numbers.
@@ -124,10 +125,13 @@ def methods() -> None:
         options = ", ".join(f"{option}={value}" for option, value in method.options.items())
         slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
-        kind += ", also on a ResNet" if method.cnn is not None else ""
+        kind += ", also on a ResNet and on a function" if method.cnn is not None else ""
         say(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
         say(f"  options: {options or 'none'}\n  {method.cite}")
-    say("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
+    say(
+        "\n--methods all: every method that is not slow; --methods everything: slow methods, too; what the model "
+        "cannot have is left out"
+    )
 
 
 def models() -> None:
@@ -166,7 +170,7 @@ def verify(
     """
     from vitjax.cli.verify import verify_against_timm
 
-    report, passed = verify_against_timm(model, weights, method_requests(methods, model), images, seed, tolerance)
+    report, passed = verify_against_timm(model, weights, method_requests(methods), images, seed, tolerance)
     say(report)
     if not passed:
         raise SystemExit(1)
@@ -277,7 +281,7 @@ def _explain_all(
         out,
         model=model,
         weights=weights,
-        methods=method_requests(methods, model),
+        methods=method_requests(methods),
         target=parse_target(target),
         dtype=dtype,
         batch_size=batch_size,

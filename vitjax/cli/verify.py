@@ -10,7 +10,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import request
+from vitjax.explaining.requests import expanded, request
 from vitjax.models.families import CNNS
 from vitjax.models.load import BUNDLED, load
 from vitjax.models.model import Model
@@ -20,7 +20,7 @@ from vitjax.nn.network import transformer
 def verify_against_timm(
     name: str,
     weights: str | None,
-    methods: Sequence[dict[str, Any]],
+    methods: Sequence[str | dict[str, Any]],
     images: int,
     seed: int,
     tolerance: float,
@@ -58,12 +58,12 @@ def verify_against_timm(
     block_parity = check.verify(model, name, state, images=images, seed=seed)
     if not methods:
         return str(block_parity), block_parity.passed
-    lines, methods_pass = _verify_methods(model, methods, images, seed, tolerance)
+    lines, methods_pass = _verify_methods(model, expanded(model, methods), images, seed, tolerance)
     return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
 def _verify_methods(
-    model: Model, methods: Sequence[dict[str, Any]], images: int, seed: int, tolerance: float
+    model: Model, methods: Sequence[str | dict[str, Any]], images: int, seed: int, tolerance: float
 ) -> tuple[list[str], bool]:
     """The part of the report on methods, and whether all pass. A NaN does not pass."""
     from vitjax.verifying.parity import compare_methods, has_formula

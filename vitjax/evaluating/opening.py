@@ -22,7 +22,7 @@ def how_to_reopen(
     mask_ignore: int | None = None,
 ) -> dict[str, Any] | None:
     """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
-    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
+    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live", "function"):
         return None
     return {
         "model": model.name,

@@ -10,7 +10,7 @@ import re
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 
@@ -30,7 +30,7 @@ SIZES: dict[str, tuple[int, int, int]] = {
 """(width, depth, heads) by the size in a name; the MLP is four times as wide as a token."""
 
 
-Architecture = TypeVar("Architecture", bound=Config, covariant=True)
+Architecture = TypeVar("Architecture", bound=ModuleConfig, covariant=True)
 
 
 class Entry(NamedTuple, Generic[Architecture]):

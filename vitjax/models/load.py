@@ -17,7 +17,7 @@ from vitjax.images.reading import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import CNNS, ZOO, Entry, known_configs
 from vitjax.models.model import Model
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.vit_config import ViTConfig
 
 BUNDLED = "vitjax_scenes"
@@ -30,7 +30,7 @@ def names() -> list[str]:
     return [*ZOO, *CNNS, BUNDLED]
 
 
-def entries() -> dict[str, Entry[Config]]:
+def entries() -> dict[str, Entry[ModuleConfig]]:
     """Table entries of all named models, the bundled model included."""
     return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
 
@@ -79,7 +79,7 @@ def load(
     _check_dtype(dtype)
     from weights_convert.source import read_source
 
-    entry: Entry[Config]
+    entry: Entry[ModuleConfig]
     labels: Labels | None = None
     if name == BUNDLED:
         path = Path(weights or BUNDLED_FILE)

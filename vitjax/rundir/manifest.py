@@ -103,6 +103,7 @@ def model_record(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype),
         "matmul_precision": model.precision,
         "image_size": list(model.config.image_size),
+        "probability": model.probability,
     }
 
 
