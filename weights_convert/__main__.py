@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from vitjax.errors import VitjaxError, WeightsError, unknown_name
+from vitjax.errors import VitjaxError, WeightsError
 from vitjax.output.terminal import say
 
 
@@ -39,18 +39,17 @@ def convert(
         ConfigError: the output directory is not empty or not writable.
         UnknownNameError: no architecture is called `arch`.
     """
-    from vitjax.models.families import ZOO, known_configs
+    from vitjax.models.families import find, known_configs
+    from vitjax.nn.network import transformer
     from weights_convert.checkpoint import prepare_directory, write_checkpoint
     from weights_convert.load import params_of, read_file
     from weights_convert.source import locate
 
-    if arch not in ZOO:
-        raise unknown_name("model", arch, ZOO)
+    config = transformer(find(arch).config, "the conversion", arch)
     prepare_directory(out)
     path, kind = locate(source)
     if kind == "orbax":
         raise WeightsError(f"{path}: is a directory; the source must be a checkpoint file or a hub id")
-    config = ZOO[arch].config
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
     state, notes = read_file(path)

@@ -16,7 +16,7 @@ from vitjax.verifying.formulas import FORMULAS
 
 pytest.importorskip("torch")  # before tests.timm_peers imports it
 
-from tests.timm_peers import ARCH, named_in_zoo
+from tests.timm_peers import ARCH, named_in_table
 from vitjax.cli.main import main
 from weights_convert.live import config_of
 
@@ -34,7 +34,7 @@ def write_weights(module, directory: Path) -> Path:
 @pytest.fixture
 def verify(monkeypatch, tmp_path):
     """The arguments of `vitjax verify` for a tiny model with random weights."""
-    weights = write_weights(named_in_zoo(monkeypatch), tmp_path)
+    weights = write_weights(named_in_table(monkeypatch), tmp_path)
     return ["verify", "--model", ARCH, "--weights", str(weights), "--images", "2", "--methods"]
 
 
@@ -76,11 +76,11 @@ import json, sys
 sys.modules["tests"] = sys.modules["benchmarks"] = None  # importing them fails, as with an installed wheel
 import vitjax
 from vitjax.cli.main import main
-from vitjax.models.families import ZOO, Entry
+from vitjax.models.families import table
 
 arch, weights, config = json.loads(sys.argv[1])
-config["image_size"] = tuple(config["image_size"])
-ZOO[arch] = Entry(vitjax.ViTConfig(**config), ZOO["deit_tiny_patch16_224"].preprocessing, None)
+models = table()["models"]
+models[arch] = {**models["deit_tiny_patch16_224"], "config": config}
 arguments = ["--model", arch, "--weights", weights, "--images", "1", "--methods", "rollout", "lrp", "attention_flow"]
 main(["verify", *arguments])
 print(vitjax.__file__)
@@ -93,7 +93,7 @@ def test_the_shipped_packages_suffice(monkeypatch, tmp_path):
     elsewhere.mkdir()
     for package in ("vitjax", "weights_convert"):
         shutil.copytree(ROOT / package, installed / package, ignore=shutil.ignore_patterns("__pycache__"))
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     argument = json.dumps([ARCH, str(write_weights(module, tmp_path)), asdict(config_of(module))])
     command = [sys.executable, "-c", COMMAND, argument]
     monkeypatch.setenv("PYTHONPATH", str(installed))

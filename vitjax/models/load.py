@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.errors import ConfigError, WeightsError, unknown_name
+from vitjax.errors import ConfigError, WeightsError
 from vitjax.execution.backend import check_backend
 from vitjax.images.reading import Preprocessing
+from vitjax.models import families
 from vitjax.models.class_names import Labels, imagenet_labels
-from vitjax.models.families import CNNS, ZOO, Entry, known_configs
+from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
@@ -26,13 +27,8 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def names() -> list[str]:
-    """All model names that `load` accepts."""
-    return [*ZOO, *CNNS, BUNDLED]
-
-
-def entries() -> dict[str, Entry[Config]]:
-    """Table entries of all named models, the bundled model included."""
-    return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
+    """All model names that `load` accepts, without tags."""
+    return [*families.names(), BUNDLED]
 
 
 def load(
@@ -74,8 +70,6 @@ def load(
         (6, 'striped disc')
     """
     check_backend()
-    if name not in names():
-        raise unknown_name("model", name, names())
     _check_dtype(dtype)
     from weights_convert.source import read_source
 
@@ -86,9 +80,9 @@ def load(
         entry, labels = _bundled(path)
         weights = path
     else:
-        entry = CNNS[name] if name in CNNS else ZOO[name]
+        entry = find(name)
     if num_classes is not None:
-        entry = Entry(replace(entry.config, num_classes=num_classes), entry.preprocessing, entry.hub)
+        entry = entry._replace(config=replace(entry.config, num_classes=num_classes))
     source = weights if weights is not None else entry.hub
     if source is None:
         raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
@@ -149,6 +143,11 @@ def _check_dtype(dtype: str) -> None:
         raise ConfigError(f"dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
     if dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != jnp.float64:
         raise ConfigError("dtype float64 needs JAX_ENABLE_X64=1 in the environment (or jax.enable_x64)")
+
+
+def bundled_entry() -> Entry[ViTConfig]:
+    """The entry of the model that comes with the package; its file's header states it."""
+    return _bundled(BUNDLED_FILE)[0]
 
 
 def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:
