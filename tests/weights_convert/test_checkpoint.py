@@ -109,8 +109,8 @@ def test_verify_fails_beyond_tolerance(module, file, tmp_path, capsys, monkeypat
 
     timm_peer = check.timm_peer
 
-    def altered_peer(config, state, arch):
-        return timm_peer(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch)
+    def altered_peer(config, state, arch, like):
+        return timm_peer(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch, like)
 
     monkeypatch.setattr(check, "timm_peer", altered_peer)
     assert cli.convert(str(file), arch=ARCH, out=tmp_path / "out", verify=True) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -119,6 +120,17 @@ def known_configs() -> dict[str, ViTConfig]:
     return {name: _config(model["config"]) for name, model in _transformers().items()}
 
 
+def of_the_same_kind(config: ViTConfig) -> str | None:
+    """The first named ViT that computes what a configuration does, at other sizes; None if there is none."""
+    wanted = _without_sizes(config)
+    return next((name for name, known in known_configs().items() if _without_sizes(known) == wanted), None)
+
+
+def _without_sizes(config: ViTConfig) -> dict[str, Any]:
+    sizes = ("width", "depth", "heads", "mlp_dim", "patch_size", "image_size", "num_classes")
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in sizes}
+
+
 @cache
 def table() -> dict[str, Any]:
     """The content of the asset: timm's version, the distinct preprocessings, and models by architecture name."""
@@ -142,8 +154,8 @@ def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[Config]:
     )
 
 
-def _config(fields: Mapping[str, Any]) -> ViTConfig:
-    return ViTConfig(**_with_tuples(fields))
+def _config(stored: Mapping[str, Any]) -> ViTConfig:
+    return ViTConfig(**_with_tuples(stored))
 
 
 def _with_tuples(value: Any) -> Any:
