@@ -5,15 +5,16 @@ Prints:  for each name the largest difference of the logits, relative to their l
 Writes:  benchmarks/results/timm_parity.json, which the table of docs/models.md shows (`python -m docs.generate`); with
          --names, the other rows of that file are kept
 
-Each architecture has its own width, heads, patch size and number of prefix tokens. Two blocks stand for its depth, and
-images of six by five patches for its image size, where timm lets them be chosen. Every parameter is drawn at random, so
-that no scale, bias or position has a value that hides a mistake.
+Each architecture has its own width, heads, patch size and number of prefix tokens. Two blocks stand for its depth, ten
+classes for its head, and images of six by five patches for its image size, where timm lets them be chosen. Every
+parameter is drawn at random, so that no scale, bias or position has a value that hides a mistake.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import vitjax
 from benchmarks.harness import RESULTS
 from vitjax.models.families import CNNS, find, names, table
 from vitjax.nn.network import transformer
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.check import compare, import_timm
 
 FILE = RESULTS / "timm_parity.json"
@@ -36,19 +38,26 @@ def reduced(name: str, **arguments: Any) -> Any:
         arguments: further arguments of timm's class, such as embed_dim.
     """
     timm = import_timm()
-    config = transformer(find(name).config, "the comparison", name)
-    small = {"img_size": (6 * config.patch_size, 5 * config.patch_size)}
+    config = _small(name)
+    small = {"img_size": config.image_size}
     choices: list[dict[str, Any]] = [{"depth": 2, **small}, {"depth": 2}, small, {}]
-    if any(side % config.patch_size for side in config.image_size):  # whose last pixels belong to no patch
-        choices = choices[1::2]
     for index, choice in enumerate(choices):
         try:
-            module = timm.create_model(name, pretrained=False, **choice, **arguments)
+            module = timm.create_model(name, pretrained=False, num_classes=config.num_classes, **choice, **arguments)
         except (TypeError, AssertionError, RuntimeError):
             if index + 1 == len(choices):
                 raise
         else:
             return randomise(module)
+
+
+def _small(name: str) -> ViTConfig:
+    """The configuration of a name with two blocks, ten classes if it has a head, and a small image."""
+    config = transformer(find(name).config, "the comparison", name)
+    height, width = 6 * config.patch_size, 5 * config.patch_size
+    if any(side % config.patch_size for side in config.image_size):  # whose last pixels belong to no patch
+        height, width = height + 6, width + 6
+    return replace(config, depth=2, image_size=(height, width), num_classes=10 if config.num_classes else 0)
 
 
 def randomise(module: Any, seed: int = 0) -> Any:
@@ -94,7 +103,7 @@ def main(names_: tyro.conf.UseAppendAction[tuple[str, ...]] = ()) -> None:
     """Compare every name, or some, and store the differences."""
     known = [name for name in names() if name not in CNNS]
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if names_ and FILE.exists() else {}
-    for name in names_ or known:
+    for name in sorted(names_ or known, key=lambda name: repr(_small(name))):  # the same program is compiled once
         start = time.perf_counter()
         rows[name] = row(name)
         print(f"{name:45s} {rows[name]['logits']:9.1e}  {time.perf_counter() - start:6.1f} s", flush=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -120,15 +120,26 @@ def known_configs() -> dict[str, ViTConfig]:
     return {name: _config(model["config"]) for name, model in _transformers().items()}
 
 
+def kinds() -> dict[ViTConfig, list[str]]:
+    """Names of ViTs by what they compute: models of one kind differ in sizes only.
+
+    Returns:
+        The configuration of a kind at one common size -> names.
+    """
+    found: dict[ViTConfig, list[str]] = {}
+    for name, config in known_configs().items():
+        found.setdefault(_without_sizes(config), []).append(name)
+    return found
+
+
 def of_the_same_kind(config: ViTConfig) -> str | None:
-    """The first named ViT that computes what a configuration does, at other sizes; None if there is none."""
-    wanted = _without_sizes(config)
-    return next((name for name, known in known_configs().items() if _without_sizes(known) == wanted), None)
+    """The first named ViT that differs from a configuration in sizes only; None if there is none."""
+    return next(iter(kinds().get(_without_sizes(config), [])), None)
 
 
-def _without_sizes(config: ViTConfig) -> dict[str, Any]:
-    sizes = ("width", "depth", "heads", "mlp_dim", "patch_size", "image_size", "num_classes")
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in sizes}
+def _without_sizes(config: ViTConfig) -> ViTConfig:
+    """The configuration at one common size."""
+    return replace(config, width=64, depth=1, heads=1, mlp_dim=1, patch_size=1, image_size=(8, 8), num_classes=0)
 
 
 @cache
