@@ -16,6 +16,7 @@ from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
 from vitjax.models.load import from_timm, load
+from vitjax.models.load import names as model_names
 from vitjax.models.model import Model
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
@@ -37,6 +38,7 @@ __all__ = [
     "explain_many",
     "from_timm",
     "load",
+    "model_names",
     "register",
     "trace",
 ]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import vitjax
-from tests.timm_peers import ARCH, named_in_zoo, torch
+from tests.timm_peers import ARCH, named_in_table, torch
 from tests.weights_convert.made import difference, randomised
 from vitjax.errors import WeightsError
 
@@ -159,7 +159,7 @@ def test_preprocessing_of_another_size_follows_the_positions_and_this_is_said(fo
 
 
 def test_name_with_a_folder_takes_class_names_and_the_epsilon_from_it(tmp_path, monkeypatch, capsys):
-    named_in_zoo(monkeypatch)  # of width 16, 2 heads and 1000 classes
+    named_in_table(monkeypatch)  # of width 16, 2 heads and 1000 classes
     size = {**TINY, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 64}
     module = randomised(transformers.ViTForImageClassification(transformers.ViTConfig(**size, **LABELS)))
     module.save_pretrained(tmp_path / "pets")
@@ -172,7 +172,7 @@ def test_name_with_a_folder_takes_class_names_and_the_epsilon_from_it(tmp_path, 
 
 
 def test_name_of_another_size_is_refused(folder, monkeypatch):
-    named_in_zoo(monkeypatch)
+    named_in_table(monkeypatch)
     with pytest.raises(WeightsError, match=r"width 48.*\n.*width 16") as caught:
         vitjax.load(ARCH, weights=folder)
     assert len(str(caught.value).splitlines()) <= 10

@@ -1,6 +1,7 @@
 """`vitjax.load(FILE)`: architecture, classes, size and preprocessing of files of timm, Facebook, torchvision."""
 
 import argparse
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -60,9 +61,9 @@ def test_what_was_found_is_said_in_two_lines_and_recorded(tmp_path, capsys):
 
 
 def test_heads_that_no_shape_shows_need_arch(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
 
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     path = saved(numpy_state(module), tmp_path / "narrow.safetensors")
     model = vitjax.load(path)  # the table has one name with these shapes
     assert model.config.heads == 2 and "class names: assumed to be ImageNet-1k's 1000" in model.weights["inferred"]
@@ -80,14 +81,13 @@ def test_heads_that_no_shape_shows_need_arch(tmp_path, monkeypatch):
 
 
 def test_quickgelu_and_other_unseen_fields_come_from_arch(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
     from vitjax.models import families
 
-    named_in_zoo(monkeypatch)
+    named_in_table(monkeypatch)
     for name in ("clip_quickgelu", "avg_norm_first"):
         module = build(**{**PEERS[name], **HEADS_SEEN})
-        entry = families.ZOO[ARCH]._replace(config=config_of(module))
-        monkeypatch.setitem(families.ZOO, ARCH, entry)
+        monkeypatch.setitem(families.table()["models"][ARCH], "config", asdict(config_of(module)))
         path = saved(numpy_state(module), tmp_path / f"{name}.safetensors")
         assert vitjax.load(path, arch=ARCH).config == config_of(module)
 
@@ -168,9 +168,9 @@ def test_any_prefix_before_a_vit_is_removed_and_said(prefix, tmp_path):
 
 
 def test_architecture_that_the_script_stored_is_used(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
 
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     for number, content in enumerate(({"arch": ARCH}, {"args": argparse.Namespace(model=ARCH)})):
         torch.save({"state_dict": module.state_dict(), **content}, tmp_path / f"{number}.pth")
         assert vitjax.load(tmp_path / f"{number}.pth").name == ARCH

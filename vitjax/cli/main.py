@@ -130,19 +130,17 @@ def methods() -> None:
     say("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
 
 
-def models() -> None:
-    """List every model: name, image size, patch size, number of parameters, number of classes."""
-    from vitjax.models.load import entries
-    from vitjax.nn.network import parameter_count
-    from vitjax.nn.vit_config import ViTConfig
+def models(pattern: Annotated[str, tyro.conf.Positional] = "", refused: bool = False) -> None:
+    """List models by name: image size, parameters, tokens, normalisation, whether there is a text tower, tags.
 
-    for name, entry in entries().items():
-        config = entry.config
-        kind = f"patch {config.patch_size:2d}" if isinstance(config, ViTConfig) else "ResNet"
-        say(
-            f"{name:45s} {config.image_size[0]:4d} px  {kind:8s}  "
-            f"{parameter_count(config) / 1e6:8.2f} M  {config.num_classes or 'no'} classes"
-        )
+    Args:
+        pattern: only names and tags that contain this text, as in `vitjax models dinov2`; each tag has its own line.
+        refused: list timm's names that do not load, with the reason.
+    """
+    from vitjax.cli.models import listing
+
+    for line in listing(pattern, refused):
+        say(line)
 
 
 def verify(

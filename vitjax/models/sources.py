@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.images.geometry import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
-from vitjax.models.families import CNNS, ZOO, Entry, known_configs
+from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
 from vitjax.nn.network import Config
 from vitjax.output.terminal import say
@@ -65,11 +65,6 @@ class Options:
         return {name: value for name, value in given.items() if value != getattr(Options(), name)}
 
 
-def find(name: str) -> Entry[Config]:
-    """The entry of a named model."""
-    return CNNS[name] if name in CNNS else ZOO[name]
-
-
 def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labels | None, options: Options) -> Model:
     """The named model with these weights, whose head and position table may have other sizes than the name's.
 
@@ -86,7 +81,8 @@ def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labe
 
     if options.arch is not None:
         raise ConfigError(f"arch={options.arch!r}: {name!r} names an architecture already")
-    wanted = Wanted(entry.config, name, known_configs(), options.num_classes, None, options.ema, options.dtype)
+    arch = name.partition(".")[0]
+    wanted = Wanted(entry.config, arch, known_configs(), options.num_classes, None, options.ema, options.dtype)
     loaded = read_source(weights, wanted)
     notes = list(loaded.notes)
     if loaded.class_names is not None:
@@ -95,7 +91,7 @@ def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labe
         labels = None
     if labels is None and loaded.config.num_classes == 1000 and options.class_names is None:
         labels = imagenet_labels()
-        if entry.config.num_classes != 1000:
+        if entry.outputs != "imagenet":
             notes.append("the names of the 1000 classes are assumed to be ImageNet-1k's")
     if notes:
         say(f"{weights}: {'; '.join(notes)}", error=True)
@@ -113,9 +109,9 @@ def from_source(source: str | Path, options: Options) -> Model:
 
     entry = None if options.arch is None else find(options.arch)
     config = entry.config if entry is not None else None
-    wanted = Wanted(
-        config, options.arch, known_configs(), options.num_classes, options.image_size, options.ema, options.dtype
-    )
+    arch = None if options.arch is None else options.arch.partition(".")[0]
+    size, known = options.image_size, known_configs()
+    wanted = Wanted(config, arch, known, options.num_classes, size, options.ema, options.dtype)
     loaded = read_source(source, wanted)
     if entry is None and loaded.arch is not None:
         entry = find(loaded.arch)
