@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vitjax.errors import WeightsError
+from weights_convert.class_names import names_in
 from weights_convert.keys import State
 from weights_convert.renaming import Renamed, Table, as_rows, joined, renamed_by, with_projection
 
@@ -118,12 +119,6 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...] | None:
     Args:
         config: the decoded config.json.
     """
-    table = config.get("id2label")
-    if not isinstance(table, dict) or not all(str(key).isdecimal() and len(str(key)) < 10 for key in table):
-        return None
-    names = {int(key): str(name) for key, name in table.items()}
-    if sorted(names) != list(range(len(names))):
-        return None
-    if all(name == f"LABEL_{index}" for index, name in names.items()):
-        return None
-    return tuple(names[index] for index in range(len(names)))
+    names = names_in({"id2label": config.get("id2label")})
+    placeholders = names is not None and all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    return None if placeholders else names

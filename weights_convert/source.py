@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vitjax.errors import WeightsError
 from vitjax.images.geometry import Preprocessing
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import torchvision_resnet
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     preferred. dtype: that of the model, whose range the values must not exceed.
     """
 
-    config: Config | None = None
+    config: ModuleConfig | None = None
     arch: str | None = None
     known: Mapping[str, ViTConfig] = {}
     num_classes: int | None = None
@@ -60,7 +60,7 @@ class Loaded:
     usual: preprocessing that is usual for such a source, and why. notes: the choices, a sentence each.
     """
 
-    config: Config
+    config: ModuleConfig
     params: dict[str, Any]
     record: dict[str, Any]
     arch: str | None = None
@@ -160,9 +160,9 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
         config = replace(config, num_classes=wanted.num_classes, embedding=0)
     params = params_of(renamed.state, config, str(source), wanted.known, wanted.dtype)
     preprocessing, origin, remarks = stated.preprocessing(config.image_size)
-    class_names = stated.names
+    class_names = stated.names or tensors.class_names
     if class_names is not None and len(class_names) != config.num_classes:
-        remarks.append(f"config.json names {len(class_names)} classes, which are not the model's")
+        remarks.append(f"the source names {len(class_names)} classes, which are not the model's {config.num_classes}")
         class_names = None
     return Loaded(
         config,

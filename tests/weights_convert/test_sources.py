@@ -1,6 +1,7 @@
 """`vitjax.load(FILE)`: architecture, classes, size and preprocessing of files of timm, Facebook, torchvision."""
 
 import argparse
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -174,6 +175,35 @@ def test_architecture_that_the_script_stored_is_used(tmp_path, monkeypatch):
     for number, content in enumerate(({"arch": ARCH}, {"args": argparse.Namespace(model=ARCH)})):
         torch.save({"state_dict": module.state_dict(), **content}, tmp_path / f"{number}.pth")
         assert vitjax.load(tmp_path / f"{number}.pth").name == ARCH
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class_names": list("abcdefghij")},
+        {"classes": tuple("abcdefghij")},
+        {"class_to_idx": {name: index for index, name in enumerate("abcdefghij")}},
+        {"idx_to_class": dict(enumerate("abcdefghij"))},
+        {"id2label": {str(index): name for index, name in enumerate("abcdefghij")}},
+    ],
+    ids=lambda entry: next(iter(entry)),
+)
+def test_class_names_stored_with_the_weights_are_used(entry, tmp_path):
+    module = build(**HEADS_SEEN)
+    torch.save({"model": module.state_dict(), **entry}, tmp_path / "mine.pth")
+    assert vitjax.load(tmp_path / "mine.pth").labels.names == tuple("abcdefghij")
+    (name,) = entry
+    metadata = {name: json.dumps(entry[name])}
+    save_file(numpy_state(module), tmp_path / "mine.safetensors", metadata)
+    assert vitjax.load(tmp_path / "mine.safetensors").label(9) == "j"
+
+
+@pytest.mark.parametrize("entry", [list("abc"), {"a": 5}, {"a": 0, "b": 0}, "words", 3, [1] * 10])
+def test_class_names_that_do_not_fit_are_not_used(entry, tmp_path):
+    torch.save({"model": build(**HEADS_SEEN).state_dict(), "classes": entry}, tmp_path / "mine.pth")
+    model = vitjax.load(tmp_path / "mine.pth")
+    assert model.labels is None
+    assert ("names 3 classes, which are not the model's 10" in model.weights["read"]) == (entry == list("abc"))
 
 
 def test_several_models_in_one_file_are_an_error_that_names_them(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from vitjax.errors import UnknownNameError, unknown_name
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 
@@ -23,7 +23,7 @@ ASSET = Path(__file__).parents[1] / "assets" / "timm_models.json"
 UNTRAINED = "untrained"
 """Stands for a tag where timm has no weights of an architecture, but settings."""
 
-Architecture = TypeVar("Architecture", bound=Config, covariant=True)
+Architecture = TypeVar("Architecture", bound=ModuleConfig, covariant=True)
 Outputs = Literal["imagenet", "classes", "embedding", "features"]
 
 
@@ -85,7 +85,7 @@ def tags(name: str) -> list[str]:
     return [tag for tag in table()["models"][name]["tags"] if tag != UNTRAINED]
 
 
-def find(name: str) -> Entry[Config]:
+def find(name: str) -> Entry[ModuleConfig]:
     """The entry of a named model.
 
     Args:
@@ -153,7 +153,7 @@ def _transformers() -> dict[str, dict[str, Any]]:
     return {name: model for name, model in table()["models"].items() if "refused" not in model}
 
 
-def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[Config]:
+def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[ModuleConfig]:
     row = model["tags"][tag]
     return Entry(
         _config({**model["config"], **row.get("config", {})}),

@@ -15,7 +15,7 @@ from vitjax.images.geometry import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.output.terminal import say
 
 
@@ -65,7 +65,9 @@ class Options:
         return {name: value for name, value in given.items() if value != getattr(Options(), name)}
 
 
-def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labels | None, options: Options) -> Model:
+def from_name(
+    name: str, entry: Entry[ModuleConfig], weights: str | Path, labels: Labels | None, options: Options
+) -> Model:
     """The named model with these weights, whose head and position table may have other sizes than the name's.
 
     Args:
@@ -132,7 +134,7 @@ def from_source(source: str | Path, options: Options) -> Model:
     return _assembled(loaded.config, loaded.params, preprocessing, labels, name, record, options)
 
 
-def _preprocessing(loaded: Any, entry: Entry[Config] | None) -> tuple[Preprocessing, str]:
+def _preprocessing(loaded: Any, entry: Entry[ModuleConfig] | None) -> tuple[Preprocessing, str]:
     """The preprocessing of weights that do not state it, and where it comes from."""
     size = loaded.config.image_size
     if entry is not None:
@@ -148,7 +150,7 @@ def _preprocessing(loaded: Any, entry: Entry[Config] | None) -> tuple[Preprocess
 
 
 def _assembled(
-    config: Config,
+    config: ModuleConfig,
     params: Any,
     preprocessing: Preprocessing,
     labels: Labels | None,
