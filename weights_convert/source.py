@@ -17,11 +17,12 @@ from vitjax.nn.vit_config import ViTConfig
 from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.big_vision import big_vision, is_big_vision
+from weights_convert.canonical import canonical
 from weights_convert.checkpoint import MANIFEST, read_checkpoint
 from weights_convert.fitting import params_of, refuse_foreign
 from weights_convert.folder import Beside, beside, is_sidecar, read_weights, weights_in
 from weights_convert.hub import fetch, is_hub_id
-from weights_convert.infer import UNSEEN, infer, resized
+from weights_convert.infer import UNSEEN, infer, probe, resized
 from weights_convert.keys import flatten, state_shapes
 from weights_convert.load import SUFFIXES, digest, digests, read_file, tidied
 from weights_convert.naming import in_timm_names
@@ -155,6 +156,7 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
     renamed = _in_timm_names(tensors, str(source))
     if config is None and arch is not None:
         config, renamed = _as_stated(wanted.known[arch], renamed)
+    renamed = renamed._replace(state=canonical(renamed.state, config or probe(renamed.state)))
     config, names, notes = _architecture(config, renamed, stated, wanted, str(source))
     if wanted.num_classes is not None:
         config = replace(config, num_classes=wanted.num_classes, embedding=0)
@@ -180,7 +182,7 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
 
 def _as_stated(config: ViTConfig, renamed: Renamed) -> tuple[ViTConfig | None, Renamed]:
     """The architecture that a source names, if its weights have it; else what of it shapes do not show."""
-    shapes = {key: array.shape for key, array in renamed.state.items()}
+    shapes = {key: array.shape for key, array in canonical(renamed.state, config).items()}
     if state_shapes(resized(config, shapes)[0]).keys() == shapes.keys():
         return config, renamed
     unseen = {field: getattr(config, field) for field in UNSEEN}

@@ -290,6 +290,43 @@ def test_dinov2_giant_in_its_authors_names(tmp_path):
     assert "DINOv2 keys" in model.weights["read"]
 
 
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_linear_classifier_on_dinov2(inputs, tmp_path):
+    """Of the class token, or of class token and mean over patches side by side, as DINOv2's `_lc` models."""
+    backbone = build(**{**PEERS["dinov2_registers"], **HEADS_SEEN})
+    head = randomised(torch.nn.Linear(128 * inputs, 7), seed=3)
+    state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    state |= {f"linear_head.{key}": value for key, value in head.state_dict().items()}
+    torch.save(state, tmp_path / "dinov2_lc.pth")
+
+    def forward(x):
+        tokens = backbone.forward_features(x)
+        features = [tokens[:, 0], tokens[:, 5:].mean(1)]
+        return head(torch.cat(features[:inputs], dim=1))
+
+    model = vitjax.load(tmp_path / "dinov2_lc.pth")
+    assert model.config.num_classes == 7 and difference(model, forward) < 1e-5
+
+
+def test_dinov3_in_its_authors_names(tmp_path):
+    module = timm.create_model("vit_small_patch16_dinov3", depth=2, img_size=64, global_pool="token")
+    randomised(module)
+    state = {}
+    for key, value in numpy_state(module).items():
+        key = key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma").replace("reg_token", "storage_tokens")
+        state[key] = value
+    rng = np.random.default_rng(0)
+    for layer in range(2):  # a bias of the keys is there, and masked
+        state[f"blocks.{layer}.attn.qkv.bias"] = rng.normal(size=1152).astype(np.float32)
+        state[f"blocks.{layer}.attn.qkv.bias_mask"] = np.zeros(1152, np.float32)
+    state |= {"mask_token": np.zeros((1, 384), np.float32), "rope_embed.periods": np.ones(16, np.float32)}
+    path = saved(state, tmp_path / "dinov3.safetensors")
+    with pytest.raises(WeightsError, match=r"no tensor shows the image size: pass image_size"):
+        vitjax.load(path)
+    model = vitjax.load(path, image_size=64)
+    assert difference(model, module) < 1e-5
+
+
 def test_mae_encoder_fine_tuned_and_linear_probe(tmp_path):
     encoder = build(**HEADS_SEEN, num_classes=0)
     decoder = {"mask_token": torch.ones(1, 1, 8), "decoder_pos_embed": torch.ones(1, 5, 8)}
