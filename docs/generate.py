@@ -1,4 +1,4 @@
-"""Writes docs/methods.md and docs/metrics.md from the registries and docstrings: `python -m docs.generate`."""
+"""Writes docs/methods.md, docs/metrics.md and docs/models.md: `python -m docs.generate`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docs.docstrings import NOTATION, arguments, entries, parts
+from docs.models_page import models_page
 from vitjax import methods, metrics
 from vitjax.methods.contract import Method
 from vitjax.metrics.contract import Metric, Statistic
@@ -250,7 +251,8 @@ def _of_evaluations() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """The content of every generated page, by file name."""
-    return {"methods.md": methods_page() + "\n", "metrics.md": metrics_page() + "\n"}
+    content = {"methods.md": methods_page(), "metrics.md": metrics_page(), "models.md": models_page(prose, table)}
+    return {name: page + "\n" for name, page in content.items()}
 
 
 if __name__ == "__main__":

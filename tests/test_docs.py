@@ -44,7 +44,7 @@ def names_of_tests(path: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["methods.md", "metrics.md"])
+@pytest.mark.parametrize("name", ["methods.md", "metrics.md", "models.md"])
 def test_generated_page_is_current(name):
     assert (DOCS / name).read_text(encoding="utf-8") == generated()[name], "run python -m docs.generate"
 

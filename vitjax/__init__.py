@@ -20,6 +20,7 @@ from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
 from vitjax.models.function import from_function
 from vitjax.models.load import from_timm, load
+from vitjax.models.load import names as model_names
 from vitjax.models.model import Model
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
@@ -42,6 +43,7 @@ __all__ = [
     "from_function",
     "from_timm",
     "load",
+    "model_names",
     "register",
     "trace",
 ]

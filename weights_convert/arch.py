@@ -15,9 +15,8 @@ FOREIGN = {
     r"\.attn\.gate\.": ("a ViT with gated attention", "a gate on the attention output"),
     r"^blocks\.\d+\.in_proj\.": ("a ViT with parallel scaling blocks", "attention and MLP in one projection"),
     r"^blocks_token_only\.": ("CaiT", "class attention in layers of its own"),
-    r"^(module\.)?visual\.": ("an OpenAI or OpenCLIP checkpoint", "an image and a text tower"),
     r"^decoder_(blocks|embed)\b": ("a masked autoencoder", "a decoder"),
-    r"^(module\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
+    r"^(module\.|visual\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
     r"^(stages|features|stem)\.": ("a convolutional network", "convolutional stages"),
 }
 """Pattern of a key -> (architecture with such keys, the feature that vitjax's ViT lacks). The first match counts."""

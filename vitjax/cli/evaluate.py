@@ -17,6 +17,7 @@ from vitjax.cli.arguments import (
     method_requests,
     parse_target,
 )
+from vitjax.cli.model_arguments import DEFAULT, ModelOption
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 def evaluate(
     out: Out,
     data: str,
-    model: str = "vitjax_scenes",
-    weights: str | None = None,
+    model: ModelOption = DEFAULT,
     methods: Methods = ("all",),
     metrics: Metrics = ("localisation",),
     target: str | None = None,
@@ -64,8 +64,6 @@ def evaluate(
     Args:
         out: the run directory, shared by all processes of the run.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
-        model: name of a model, see `vitjax models`.
-        weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow
             and that the model can have, "everything" includes the slow ones.
         metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
@@ -106,14 +104,13 @@ def evaluate(
     from vitjax.evaluating.topology import topology
     from vitjax.execution.stopping import keep_handlers
     from vitjax.explaining.requests import expanded
-    from vitjax.models.load import load
     from vitjax.rundir.manifest import write_manifest
 
     execution_options(batch_size, workers, cache)
     if distributed:
         jax.distributed.initialize()
         keep_handlers()
-    loaded = replace(load(model, weights, dtype=dtype), precision=precision)
+    loaded = replace(model.load(dtype), precision=precision)
     settings: dict[str, Any] = {
         "methods": expanded(loaded, method_requests(methods), parse_target(target)),
         "metrics": metric_requests(metrics),

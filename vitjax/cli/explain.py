@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vitjax.cli.model_arguments import ModelArguments
 from vitjax.data.listing import describe, list_images
 from vitjax.errors import ImageError, unknown_name
 from vitjax.execution.progress import Progress
@@ -128,8 +129,7 @@ def explain_images(
     files: Sequence[Path],
     out: Path,
     *,
-    model: str,
-    weights: str | None,
+    model: ModelArguments,
     methods: Sequence[str | dict[str, Any]],
     target: Any,
     dtype: str,
@@ -147,7 +147,7 @@ def explain_images(
         files: image files, or folders whose images are taken; those that cannot be decoded are
             skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
-        model, weights, dtype: as for `vitjax.load`.
+        model: names the model. dtype: as for `vitjax.load`.
         methods, target, batch_size, seed: as for `vitjax.explain_many`.
         overwrite: whether `out` may contain files.
         progress: progress bar.
@@ -170,7 +170,7 @@ def explain_images(
     with output_directory(out, overwrite=overwrite):
         if cnn is not None and cnn not in CNNS:
             raise unknown_name("CNN", cnn, CNNS)
-        loaded = load(model, weights, dtype=dtype)
+        loaded = model.load(dtype)
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
         methods = expanded(loaded, methods, target)
         requests = requests_for(loaded, methods, target)

@@ -10,6 +10,7 @@ from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
 from vitjax.execution.arguments import check_whole_number
 from vitjax.images.picture import Exif
+from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.storage import check_local
 
@@ -27,12 +28,26 @@ def how_to_reopen(
     return {
         "model": model.name,
         "weights": model.weights["source"],
+        "arguments": model.weights.get("arguments"),
         "dtype": str(model.dtype),
         "data": str(data),
         "masks": None if masks is None else str(masks),
         "exif": exif,
         "mask_ignore": mask_ignore,
     }
+
+
+def reopened(opened: dict[str, Any]) -> Model:
+    """The model that `how_to_reopen` describes.
+
+    Raises:
+        VitjaxError: as `vitjax.load`.
+    """
+    given = dict(opened.get("arguments") or {})
+    source, weights = opened["model"], opened["weights"]
+    if "source" in given:  # a file, a folder or a hub id that says itself what the model is
+        source, weights = given.pop("source"), None
+    return load(source, weights, **{**given, "dtype": opened["dtype"]})
 
 
 def source_of(

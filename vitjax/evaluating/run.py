@@ -13,7 +13,7 @@ from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
 from vitjax.evaluating.job import Job
-from vitjax.evaluating.opening import execution_options, how_to_reopen, source_of
+from vitjax.evaluating.opening import execution_options, how_to_reopen, reopened, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
@@ -21,7 +21,6 @@ from vitjax.execution.progress import Progress
 from vitjax.explaining.requests import Methods
 from vitjax.images.picture import Exif
 from vitjax.models.function import tree_digest
-from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.output.terminal import say
 from vitjax.rundir.sealed import read_profile
@@ -174,7 +173,7 @@ class Run:
         if not opened:
             raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
         options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
-        model = load(opened["model"], opened["weights"], dtype=opened["dtype"])
+        model = reopened(opened)
         return model, source_of(model, opened["data"], masks=opened["masks"], **options)
 
 

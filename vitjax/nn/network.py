@@ -50,8 +50,8 @@ def is_floating(leaf: Any) -> bool:
 
 
 def features(config: Config) -> int:
-    """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
-    return config.features
+    """Number of outputs of the model without its classes: the pooled features, or the embedding made of them."""
+    return config.embedding or config.features if isinstance(config, ViTConfig) else config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:
