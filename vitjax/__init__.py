@@ -18,7 +18,9 @@ from vitjax.explaining.run import explain, explain_many, trace
 from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
+from vitjax.models.function import from_function
 from vitjax.models.load import from_timm, load
+from vitjax.models.load import names as model_names
 from vitjax.models.model import Model
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
@@ -38,8 +40,10 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_many",
+    "from_function",
     "from_timm",
     "load",
+    "model_names",
     "register",
     "trace",
 ]

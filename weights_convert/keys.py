@@ -24,6 +24,10 @@ State = dict[str, np.ndarray]
 """A PyTorch state dict: key -> numpy array."""
 
 
+LINES = 5
+"""Number of keys that do not fit up to which a message has a line for each."""
+
+
 class Layout(NamedTuple):
     """Conversion of one array between PyTorch's axes and vitjax's."""
 
@@ -87,19 +91,34 @@ TIMM: KeyMap = {
     **tokens("reg_token", "reg_token"),
     **tokens("pos_embed", "pos_embed"),
     **linear("patch_embed.proj", "patch_embed.proj", kernel=PATCHES),
+    **norm("patch_embed.norm", "patch_embed.norm"),
     **norm("norm_pre", "norm_pre"),
     **norm("blocks.norm1", "blocks.{}.norm1"),
     **linear("blocks.attn.qkv", "blocks.{}.attn.qkv"),
+    **norm("blocks.attn.q_norm", "blocks.{}.attn.q_norm"),
+    **norm("blocks.attn.k_norm", "blocks.{}.attn.k_norm"),
+    "blocks.attn.rotary_frequencies": Source(("blocks.{}.attn.rotary_frequencies",), SAME),
+    "blocks.attn.position_bias": Source(("blocks.{}.attn.relative_position_bias_table",), SAME),
+    **norm("blocks.attn.norm", "blocks.{}.attn.norm"),
     **linear("blocks.attn.proj", "blocks.{}.attn.proj"),
     "blocks.ls1.gamma": Source(("blocks.{}.ls1.gamma",), SAME),
     **norm("blocks.norm2", "blocks.{}.norm2"),
     **linear("blocks.mlp.fc1", "blocks.{}.mlp.fc1"),
+    **norm("blocks.mlp.norm", "blocks.{}.mlp.norm"),
     **linear("blocks.mlp.fc2", "blocks.{}.mlp.fc2"),
     "blocks.ls2.gamma": Source(("blocks.{}.ls2.gamma",), SAME),
     **norm("norm", "norm"),
+    **tokens("attn_pool.latent", "attn_pool.latent"),
+    **linear("attn_pool.q", "attn_pool.q"),
+    **linear("attn_pool.kv", "attn_pool.kv"),
+    **linear("attn_pool.proj", "attn_pool.proj"),
+    **norm("attn_pool.norm", "attn_pool.norm"),
+    **linear("attn_pool.mlp.fc1", "attn_pool.mlp.fc1"),
+    **linear("attn_pool.mlp.fc2", "attn_pool.mlp.fc2"),
     **norm("fc_norm", "fc_norm"),
     **linear("head", "head"),
     **linear("head_dist", "head_dist"),
+    **linear("classes", "classes"),
 }
 
 
@@ -139,7 +158,7 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     """PyTorch state dict -> vitjax parameters (numpy; half precision becomes float32).
 
     Raises:
-        WeightsError: keys are missing, extra or have another shape. The message lists all of them, with both shapes.
+        WeightsError: keys are missing, extra or have another shape. The message gives examples, with both shapes.
     """
     check_fit(state, config, keys)
     flat = {}
@@ -161,7 +180,7 @@ def check_fit(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     """
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config, keys))
     if problems:
-        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *problems]))
+        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *shortened(problems)]))
 
 
 def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -179,6 +198,20 @@ def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple
             for key in needed
             if key in found and tuple(found[key]) != tuple(needed[key])
         ),
+    ]
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """What `differences` returns, or, if these are more than LINES, one line for each kind with three examples."""
+    if len(problems) <= LINES:
+        return problems
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kind, _, what = problem.partition(": ")
+        kinds.setdefault(kind, []).append(what)
+    return [
+        f"{kind}: {', '.join(whats[:3])}" + (f" and {len(whats) - 3} more" if len(whats) > 3 else "")
+        for kind, whats in kinds.items()
     ]
 
 

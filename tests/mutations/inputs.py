@@ -198,12 +198,13 @@ class Checkpoints(Kind):
 
         import vitjax
         from tests.cases import tiny_model
-        from vitjax.models.families import ZOO
+        from vitjax.models.families import table
         from weights_convert.keys import to_state
 
         super().__init__(folder)
         model = tiny_model("plain")
-        ZOO["tiny_mutations"] = next(iter(ZOO.values()))._replace(config=model.config, hub=None)
+        models = table()["models"]
+        models["tiny_mutations"] = {**models["deit_tiny_patch16_224"], "config": asdict(model.config)}
         state = to_state(model.params)
         metadata = {"config": asdict(model.config), "classes": [f"c{i}" for i in range(model.config.num_classes)]}
         metadata |= {"mean": [0.5] * 3, "std": [0.5] * 3}

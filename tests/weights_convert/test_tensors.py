@@ -6,13 +6,13 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 import vitjax
-from tests.timm_peers import ARCH, named_in_zoo, torch
+from tests.timm_peers import ARCH, named_in_table, torch
 from vitjax.errors import WeightsError
 
 
 @pytest.fixture
 def state(monkeypatch):
-    return {key: value.detach() for key, value in named_in_zoo(monkeypatch).state_dict().items()}
+    return {key: value.detach() for key, value in named_in_table(monkeypatch).state_dict().items()}
 
 
 def error_of(path):
@@ -39,7 +39,7 @@ def test_tensors_of_other_dtypes_are_refused_with_the_way_to_convert_them(state,
     changed = {**state, "norm.weight": convert(state["norm.weight"])}
     save_torch(changed, path) if suffix == ".safetensors" else torch.save(changed, path)
     text = error_of(path)
-    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and "\n" not in text
+    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and len(text.splitlines()) <= 3
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_tensors_without_plain_numbers_are_refused(state, tmp_path, kind, conver
     path = tmp_path / "w.pth"
     torch.save({**state, "norm.weight": convert(state["norm.weight"])}, path)
     text = error_of(path)
-    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and "\n" not in text
+    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and len(text.splitlines()) <= 3
 
 
 def test_views_of_complex_numbers_are_read_as_the_numbers_that_they_show(state, tmp_path):
@@ -89,6 +89,6 @@ def test_values_beyond_the_range_of_the_model_are_refused(state, tmp_path):
 
 
 def test_live_module_without_values_is_refused(monkeypatch):
-    module = named_in_zoo(monkeypatch).to("meta")
+    module = named_in_table(monkeypatch).to("meta")
     with pytest.raises(WeightsError, match="'cls_token' is a meta tensor"):
         vitjax.from_timm(module)

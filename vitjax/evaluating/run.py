@@ -12,14 +12,15 @@ from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
-from vitjax.evaluating.job import Job, weights_digest
-from vitjax.evaluating.opening import execution_options, how_to_reopen, source_of
+from vitjax.evaluating.job import Job
+from vitjax.evaluating.opening import execution_options, how_to_reopen, reopened, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
+from vitjax.explaining.requests import Methods
 from vitjax.images.picture import Exif
-from vitjax.models.load import load
+from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
 from vitjax.output.terminal import say
 from vitjax.rundir.sealed import read_profile
@@ -153,7 +154,7 @@ class Run:
     def _overlays(self) -> Overlays | None:
         try:
             model, source = self._model_and_source()
-            if weights_digest(model.params) != self.config["model"]["sha256"]:
+            if tree_digest(model.params) != self.config["model"]["sha256"]:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
                 raise RunError("the data differ from those of the run")
@@ -172,14 +173,14 @@ class Run:
         if not opened:
             raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
         options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
-        model = load(opened["model"], opened["weights"], dtype=opened["dtype"])
+        model = reopened(opened)
         return model, source_of(model, opened["data"], masks=opened["masks"], **options)
 
 
 def evaluate(
     model: Model,
     data: str | Path | Source,
-    methods: Sequence[str | dict[str, Any]],
+    methods: Methods,
     metrics: Sequence[str | dict[str, Any]],
     out: str | Path,
     *,
@@ -207,7 +208,7 @@ def evaluate(
     Args:
         model: the model.
         data: "folder:DIR", "voc:DIR", "imagenet-seg:FILE", "tfds:NAME:SPLIT", "scenes:N", or a `Source`.
-        methods: names, or {"method": name, **options}.
+        methods: names, or {"method": name, **options}; or a group, "all" or "everything", as in `explain_many`.
         metrics: names, or {"metric": name, **options}.
         out: the run directory, which all processes of the run share.
         target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.
