@@ -9,6 +9,9 @@ Example:
     (64, 64)
 """
 
+import vitjax.execution.starting  # noqa: F401 - before all that takes long to import
+
+# isort: split
 from vitjax.evaluating.run import Run, evaluate
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.run import explain, explain_many, trace

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import vitjax
-from tests.evaluating.world import Pictures, assert_same_records, run
+from tests.evaluating.world import Pictures, assert_same_records, child, finish, run
 from tests.models.function_models import nnx_model, plain_apply, plain_model
 from vitjax.errors import ConfigError, RunError
 from vitjax.metrics.randomization import is_layered, random_weights, randomised_from_cut
@@ -75,6 +75,23 @@ def test_state_with_keys_and_counters_is_evaluated_and_randomised(tmp_path):
     assert done.records()["status"].to_pylist() == ["ok"]
     (value,) = done.records()["randomization.value"].to_pylist()
     assert value < 1
+
+
+@pytest.mark.slow
+def test_devices_give_the_same_records(tmp_path):
+    code = """
+import jax
+from tests.evaluating.test_function_models import model_of, nnx_model
+
+built = nnx_model("cnn")
+options = {"methods": ["grad_cam", "rise:n=4"], "metrics": ["iou", "randomization", "deletion:step=512"], "target": 1}
+for count in (1, 3):
+    model = model_of(built.apply, built.params)
+    run(Path(OUT) / str(count), Pictures(5), model=model, devices=jax.devices()[:count], **options)
+"""
+    finish(child(code.replace("OUT", repr(str(tmp_path))), devices=3))
+    one, three = (vitjax.Run(tmp_path / name).records() for name in "13")
+    assert_same_records(one, three, rtol=1e-5, atol=1e-6)
 
 
 def test_randomisation_of_a_tree_without_known_order():

@@ -42,9 +42,21 @@ def test_groups_leave_out_what_a_model_without_a_class_token_cannot_have(capsys,
     assert "reader" in expanded(tiny_model("plain"), "all") and capsys.readouterr().err == ""
     model = tiny_model("gap")
     assert expanded(model, "all") == [name for name in QUICK if name != "reader"]
-    assert capsys.readouterr().err == "methods 'all' of 'gap' leave out reader (needs a class token)\n"
+    assert capsys.readouterr().err == "methods 'all' of 'gap' leave out reader (needing a class token)\n"
     with pytest.raises(ConfigError, match="method 'reader' needs a class token; 'gap' has none"):
         check_needs(model, request("reader"))
+
+
+def test_groups_leave_out_methods_without_meaning_on_an_architecture(capsys, monkeypatch):
+    def fold(config):
+        raise ConfigError("picky needs ten blocks")
+
+    monkeypatch.setitem(METHODS, "picky", METHODS["rollout"]._replace(fold=fold))
+    model = tiny_model("plain")
+    assert "picky" not in expanded(model, "all")
+    assert capsys.readouterr().err == "methods 'all' of 'plain' leave out picky (picky needs ten blocks)\n"
+    with pytest.raises(ConfigError, match="picky needs ten blocks"):
+        check_needs(model, request("picky"))
 
 
 def test_groups_for_a_model_without_a_head_depend_on_the_target(capsys):
@@ -54,7 +66,8 @@ def test_groups_for_a_model_without_a_head_depend_on_the_target(capsys):
     assert expanded(model, "everything") == agnostic
     error = capsys.readouterr().err
     assert (
-        error.count("\n") == 1 and "(need a head that predicts a class, or the number of a feature as target)" in error
+        error.count("\n") == 1
+        and "(needing a head that predicts a class, or the number of a feature as target)" in error
     )
     assert expanded(model, "everything", 3) == [name for name in METHODS if name not in PROBABILITY]
     error = capsys.readouterr().err

@@ -163,6 +163,28 @@ def test_captured_intermediates_of_compiled_and_rematerialised_modules():
         vitjax.explain(model, X, "grad_cam", layer="third")
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_call_of_one_compiled_layer_has_a_map_of_its_own(number):
+    """Both calls share one jaxpr, and the last compiled function also hands its input through."""
+    layer = jax.jit(lambda x, weights: jnp.tanh(x @ weights))
+    last = jax.jit(lambda x, weights: (x, (x**2).mean((0, 1)) @ weights))
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
+
+    def apply(weights, image):
+        first = layer(image, weights[0])
+        second, logits = last(layer(first, weights[0]), weights[1])
+        return logits, {"map": (first, second)[number]}
+
+    def tail(features):
+        return last(features if number else layer(features, weights[0]), weights[1])[1]
+
+    (cam,) = vitjax.explain(model_of(apply, weights), X[:1], "grad_cam", relu=False, target=1).maps
+    with jax.default_matmul_precision("highest"):
+        features = apply(weights, X[0])[1]["map"]
+        gradient = jax.grad(lambda features: tail(features)[1])(features)
+    assert close(cam, np.asarray((gradient.mean((0, 1)) * features).sum(-1)))
+
+
 def with_map(make):
     """The plain function with another map beside its logits."""
 

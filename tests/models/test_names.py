@@ -6,8 +6,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from tests.torch_peer import import_timm
+import vitjax
+from tests.timm_peers import ARCH, named_in_table, timm
 from vitjax.errors import UnknownNameError
 from vitjax.images.reading import Preprocessing, preprocess
 from vitjax.models import families, timm_table
@@ -15,7 +17,6 @@ from vitjax.models.families import find
 from vitjax.nn.network import parameter_count
 from vitjax.nn.vit_config import ViTConfig
 
-timm = import_timm()
 TABLE = families.table()
 LOADS = [name for name in families.names() if name not in families.CNNS]
 TAGS = [(name, tag) for name in LOADS for tag in families.tags(name)]
@@ -136,3 +137,22 @@ def test_configurations_by_name():
     known = families.known_configs()
     assert list(known) == LOADS and all(isinstance(config, ViTConfig) for config in known.values())
     assert known["deit_tiny_patch16_224"] == find("deit_tiny_patch16_224").config
+
+
+def test_a_tag_is_part_of_the_name_that_load_takes(monkeypatch, tmp_path):
+    module = named_in_table(monkeypatch)
+    models, weights = TABLE["models"], tmp_path / "tiny.safetensors"
+    tags = {**models[ARCH]["tags"], "small": {"preprocessing": 0, "config": {"num_classes": 3}, "outputs": "classes"}}
+    monkeypatch.setitem(models, ARCH, {**models[ARCH], "tags": tags})
+    save_file({key: value.numpy() for key, value in module.state_dict().items()}, weights)
+    default, tagged = (vitjax.load(name, weights=weights) for name in (ARCH, f"{ARCH}.small"))
+    assert default.preprocessing.std == (0.229, 0.224, 0.225) != tagged.preprocessing.std
+    assert (default.name, tagged.name) == (ARCH, f"{ARCH}.small")
+    with pytest.raises(UnknownNameError, match=f"unknown tag of {ARCH} 'smal'; did you mean 'small'"):
+        vitjax.load(f"{ARCH}.smal")
+    with pytest.raises(UnknownNameError, match="unknown model 'deit_tiny_patch16_244'; did you mean"):
+        vitjax.load(weights, arch="deit_tiny_patch16_244")
+    models["swim"] = {"refused": "it swims", "tags": []}
+    with pytest.raises(UnknownNameError, match="timm's swim is not supported: it swims"):
+        vitjax.load("swim", weights=weights)
+    del models["swim"]

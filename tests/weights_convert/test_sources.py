@@ -88,7 +88,8 @@ def test_quickgelu_and_other_unseen_fields_come_from_arch(tmp_path, monkeypatch)
     named_in_table(monkeypatch)
     for name in ("clip_quickgelu", "avg_norm_first"):
         module = build(**{**PEERS[name], **HEADS_SEEN})
-        monkeypatch.setitem(families.table()["models"][ARCH], "config", asdict(config_of(module)))
+        models = families.table()["models"]
+        monkeypatch.setitem(models, ARCH, {**models[ARCH], "config": asdict(config_of(module))})
         path = saved(numpy_state(module), tmp_path / f"{name}.safetensors")
         assert vitjax.load(path, arch=ARCH).config == config_of(module)
 

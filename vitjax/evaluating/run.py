@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +23,7 @@ from vitjax.images.picture import Exif
 from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
 from vitjax.output.terminal import say
+from vitjax.rundir.sealed import read_profile
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -72,7 +72,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all chunks are finished."""
-        return len(self.store.finished()) == self.chunks
+        return set(range(self.chunks)) <= self.store.finished().keys()
 
     def status(self) -> Status:
         """The progress of the run; prints like `vitjax status`.
@@ -142,15 +142,14 @@ class Run:
             >>> run.profile()["methods"]  # none of it slow, and run with profile=False
             {}
         """
-        path = self.directory / "profile.json"
-        measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
+        measured = read_profile(self.directory, self.config)
         spent: dict[str, list[float]] = {}
         for event in self.store.logged():
-            for label, (seconds, images) in event.get("slow_methods", {}).items():
+            for label, (seconds, images) in (event.get("slow_methods") or {}).items():
                 total = spent.setdefault(label, [0.0, 0])
                 total[0], total[1] = total[0] + seconds, total[1] + images
         slow = {label: {"images_per_second": images / seconds} for label, (seconds, images) in spent.items() if images}
-        return {**measured, "methods": {**measured["methods"], **slow}}
+        return {**measured, "methods": {**measured.get("methods", {}), **slow}}
 
     def _overlays(self) -> Overlays | None:
         try:

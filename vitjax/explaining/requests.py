@@ -101,15 +101,24 @@ def _group(model: Model, group: Any, target: Any) -> list[str | dict[str, Any]]:
     for name, method in METHODS.items():
         if method.slow and group == "all":
             continue
-        need = _lacking(model, request(name), target)
-        names.append(name) if need is None else left_out.setdefault(need, []).append(name)
+        reason = _why_left_out(model, request(name), target)
+        names.append(name) if reason is None else left_out.setdefault(reason, []).append(name)
     if left_out:
-        reasons = [
-            f"{', '.join(without)} ({'needs' if len(without) == 1 else 'need'} {need})"
-            for need, without in left_out.items()
-        ]
+        reasons = [f"{', '.join(without)} ({reason})" for reason, without in left_out.items()]
         say(f"methods {group!r} of {model.name!r} leave out {'; '.join(reasons)}", error=True)
     return names
+
+
+def _why_left_out(model: Model, wanted: Request, target: Any) -> str | None:
+    """Why a group does not contain a method with its defaults; None if it does."""
+    need = _lacking(model, wanted, target)
+    if need is not None:
+        return f"needing {need}"
+    try:
+        _check_ranges(model, wanted)
+    except ConfigError as error:  # its formula has no meaning on this architecture
+        return str(error)
+    return None
 
 
 def check_needs(model: Model, wanted: Request, target: Any = None) -> None:
@@ -165,16 +174,15 @@ def _is_named(target: Any) -> bool:
 
 
 def _check_ranges(model: Model, wanted: Request) -> None:
-    """Build the method for this model, which raises ConfigError for options out of range. Defaults need no check.
+    """Build the method for this model, which raises ConfigError for options out of range, or where a fold has no
+    meaning on the architecture. Of other methods, the defaults need no check.
 
     A method that runs on the host checks its own options when it starts.
     """
     method, options = wanted.method.on(model.config), dict(wanted.options)
-    if options == method.options:
-        return
     if method.fold is not None:
         method.fold(model.config, **options)
-    elif method.explain is not None:
+    elif method.explain is not None and options != method.options:
         explain = method.explain
 
         def build(params: Params, image: Array, target: Array, key: Array) -> int:

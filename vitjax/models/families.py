@@ -85,6 +85,12 @@ def tags(name: str) -> list[str]:
     return [tag for tag in table()["models"][name]["tags"] if tag != UNTRAINED]
 
 
+def loads(name: str) -> bool:
+    """Whether `find` has an entry for a name, with or without a tag."""
+    architecture, _, tag = name.partition(".")
+    return architecture in names() and (not tag or tag in tags(architecture))
+
+
 def find(name: str) -> Entry[ModuleConfig]:
     """The entry of a named model.
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.errors import ConfigError, WeightsError, unknown_name
+from vitjax.errors import ConfigError, WeightsError
 from vitjax.execution.backend import check_backend
 from vitjax.images.reading import Preprocessing
 from vitjax.models import families
@@ -50,7 +50,7 @@ def load(
     `model.weights`: "read" and "inferred".
 
     Args:
-        source: one of `names()`, timm's names or "vitjax_scenes" for the small model that comes with the package; or a
+        source: one of `names()`, also as NAME.TAG, or "vitjax_scenes", the small model of the package; or a
             .safetensors, .pth, .pt, .bin, .ckpt, .pth.tar or .npz file, with the names of timm, Hugging Face,
             torchvision, OpenCLIP, DINO, MAE, DINOv2, big_vision or vitjax.train; a folder of Hugging Face, timm or
             OpenCLIP with its configuration; a directory written by `weights_convert`; or a hub id.
@@ -90,26 +90,18 @@ def load(
     _check_dtype(dtype)
     options = Options.of(class_names, image_size, preprocess, arch=arch, num_classes=num_classes, ema=ema, dtype=dtype)
     if arch is not None:
-        find(arch)  # raises for an unknown name
-    text = str(source)
-    of_timm = text.removeprefix("timm/")
-    if of_timm != text and is_name(of_timm) and arch is None and weights is None:
-        return load_named(of_timm, text, options)
-    if is_name(text):
-        return load_named(text, weights, options)
-    if weights is not None or not _is_source(text):
-        raise unknown_name("model", text, names())
-    if _is_bundled(Path(text)):
-        return load_named(BUNDLED, text, replace(options, arch=None))
+        find(arch)
+    name = str(source)
+    hub_name = name.removeprefix("timm/")
+    if name.startswith("timm/") and families.loads(hub_name) and arch is None and weights is None:
+        return load_named(hub_name, name, options)
+    if name == BUNDLED or families.loads(name):
+        return load_named(name, weights, options)
+    if weights is not None or not _is_source(name):
+        find(name)  # raises an error that says what is unknown
+    if _is_bundled(Path(name)):
+        return load_named(BUNDLED, name, replace(options, arch=None))
     return from_source(source, options)
-
-
-def is_name(text: str) -> bool:
-    """Whether a text is the name of an architecture, with or without a tag, and not a file or a hub id."""
-    from weights_convert.load import SUFFIXES
-
-    architecture = text.partition(".")[0]
-    return not text.endswith(SUFFIXES) and (architecture in names() or architecture in families.refused())
 
 
 def load_named(name: str, weights: str | Path | None, options: Options) -> Model:
