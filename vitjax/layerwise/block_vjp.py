@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, Gradient, LayerTrace
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
+from vitjax.nn.block import block_params
 from vitjax.nn.ops import GRADIENT, Ops
-from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Params, SomeTokens, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Params, Row, SomeTokens, Target, Tokens, at_least_float32
 
 
 class PassContext(NamedTuple):
@@ -27,6 +27,7 @@ class PassContext(NamedTuple):
     folds: Sequence[Fold]
     gradients: Sequence[Gradient]  # that the folds ask for
     target: Target
+    readout: Row  # weights by which the head pools the tokens
 
 
 class Residuals(NamedTuple):
@@ -82,7 +83,7 @@ def step_back(
     activations = Activations(residuals.tokens, normed, residuals.middle, carry.output, attn)
     if token_slice is not None:
         activations = at_every_token(context.models[GRADIENT], params, activations)
-    bare = bare_trace(residuals.number, params, activations)
+    bare = bare_trace(residuals.number, params, activations, context.readout)
     traces: dict[Gradient | None, LayerTrace] = {None: bare}
     relevance: dict[Any, dict[str, Any]] = {None: {}}
     below = []
@@ -151,7 +152,7 @@ def at_every_token(model: Stages, params: Params, activations: Activations) -> A
     return activations._replace(middle=middle, output=model.transform(params, middle))
 
 
-def bare_trace(number: Array, params: Params, activations: Activations) -> LayerTrace:
+def bare_trace(number: Array, params: Params, activations: Activations, readout: Row) -> LayerTrace:
     """A trace of activations, without gradients or relevance."""
     return LayerTrace(
         layer=number,
@@ -163,6 +164,7 @@ def bare_trace(number: Array, params: Params, activations: Activations) -> Layer
         values=at_least_float32(activations.attn["values"]),
         scores=at_least_float32(activations.attn["scores"]),
         attention=at_least_float32(activations.attn["attention"]),
+        readout=readout,
     )
 
 

@@ -33,14 +33,15 @@ from vitjax.layerwise.fold import (
     Fold,
     PassResults,
     Score,
-    choose_target,
     score_gradient,
 )
+from vitjax.layerwise.head import Head, attention_head, readout_of, run_head
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice, stages
+from vitjax.nn.block import block_params
+from vitjax.nn.network import params_dtype
 from vitjax.nn.ops import GRADIENT, Ops
-from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attention, Image, Params, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Attention, Image, Params, Row, Target, Tokens, at_least_float32
 
 
 def backward_fold(
@@ -67,7 +68,7 @@ def backward_fold(
         block's attention, independent of depth. Folds with an order other than "last_left" add their summaries of
         every layer.
     """
-    dtype = params["pos_embed"].dtype
+    dtype = params_dtype(params)
     gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
     tables = list(dict.fromkeys(fold.rules for fold in folds if fold.rules is not None))
     # Cotangents that pass through every block, as (key, table): the key is a score's name or the table itself.
@@ -85,25 +86,19 @@ def backward_fold(
     x, residuals, last_residuals = _forward(
         config, model, params, tokens, last_slice, lowest, save=active_plan(config).saves_linear_outputs(config, dtype)
     )
-    heads = {ops: jax.vjp(lambda x, ops=ops: models[ops].classify(params, x), x) for ops in models}
-    logits, head_vjp = heads[GRADIENT]
-    target = choose_target(logits, target)
-    one_hot = score_gradient(logits, target, "logit")
-    cotangents = [
-        heads[ops][1](score_gradient(logits, target, key) if ops is GRADIENT else one_hot)[0] for key, ops in flows
-    ]
-    context = PassContext(config, params, models, flows, folds, gradients, target)
-    residual = head_vjp(one_hot)[0][config.readout_slice]
-    carry = Carry(x, cotangents, residual, tuple(fold.init for fold in folds))
+    head = run_head(config, models, params, x, target, flows)
+    context = PassContext(config, params, models, flows, folds, gradients, head.target, head.readout)
+    carry = Carry(x, head.cotangents, head.residual, head.starts(folds))
     if last_residuals is not None:
-        carry = carry._replace(cotangents=[cotangent[last_slice] for cotangent in cotangents])
+        carry = carry._replace(cotangents=[cotangent[last_slice] for cotangent in head.cotangents])
         carry, _ = step_back(context, carry, last_residuals, last_slice)
     summaries: Sequence[Any] = [None] * len(folds)
     if residuals is not None:
         carry, summaries = _backward(context, carry, residuals)
     at_input = dict(zip(flows, carry.cotangents, strict=True))
     below = _below_blocks(models, params, image, at_input) if lowest == 0 else {}
-    return PassResults(at_least_float32(logits), target, _finish(folds, carry.folds, summaries, boundary, below))
+    results = _finish(head, folds, carry.folds, summaries, boundary, below)
+    return PassResults(at_least_float32(head.logits), head.target, results)
 
 
 def _forward(
@@ -193,7 +188,12 @@ def _attention_only(
     folds: Sequence[Fold],
     boundary: Boundary,
 ) -> PassResults:
-    """Folds without gradients: summaries are computed in the forward pass, and nothing is rematerialised."""
+    """Folds without gradients: summaries are computed in the forward pass, and nothing is rematerialised.
+
+    Where the model pools by attention, its weights are known after the last block only: one more forward computes them,
+    which the compiler removes unless a fold reads them in a block.
+    """
+    readout = readout_of(config, None) if config.pool != "map" else _pooling_weights(config, model, params, tokens)
 
     def block(x: Tokens, number: Array, token_slice: TokenSlice = None) -> tuple[Tokens, list[Any]]:
         weights = block_params(params["blocks"], number)
@@ -204,29 +204,40 @@ def _attention_only(
         if token_slice is not None:
             output = jnp.zeros_like(x).at[token_slice].set(output)
             activations = at_every_token(model, weights, activations)
-        return output, [fold.summarise(bare_trace(number, weights, activations)) for fold in folds]
+        return output, [fold.summarise(bare_trace(number, weights, activations, readout)) for fold in folds]
 
     peeled = _peels_last_block(config, folds)
     numbers = jnp.arange(config.depth - peeled)
     x, summaries = lax.scan(block, tokens, numbers)
-    carries: Any = tuple(fold.init for fold in folds)
+    last_summaries = None
     if peeled:
-        last = jnp.int32(config.depth - 1)
-        x, last_summaries = block(x, last, config.readout_slice)
-        carries, _ = step_folds(folds, carries, last_summaries, last)
-    logits = model.classify(params, x)
+        x, last_summaries = block(x, jnp.int32(config.depth - 1), config.readout_slice)
+    head = attention_head(config, model, params, x, target)
+    carries: Any = head.starts(folds)
+    if last_summaries is not None:
+        carries, _ = step_folds(folds, carries, last_summaries, jnp.int32(config.depth - 1))
 
     def step(carries: Any, layer: tuple[Array, Any]) -> tuple[Any, None]:
         number, summaries = layer
         return step_folds(folds, carries, summaries, number)[0], None
 
     carries, _ = lax.scan(step, carries, (numbers, summaries), reverse=True)
-    return PassResults(
-        at_least_float32(logits), choose_target(logits, target), _finish(folds, carries, summaries, boundary, {})
-    )
+    results = _finish(head, folds, carries, summaries, boundary, {})
+    return PassResults(at_least_float32(head.logits), head.target, results)
+
+
+def _pooling_weights(config: ViTConfig, model: Stages, params: Params, tokens: Tokens) -> Row:
+    """Mean over heads of a pooling head's attention. Cost: 1F."""
+
+    def block(x: Tokens, number: Array) -> tuple[Tokens, None]:
+        return model.block(block_params(params["blocks"], number), x, None)[1], None
+
+    x, _ = lax.scan(block, tokens, jnp.arange(config.depth))
+    return readout_of(config, model.pool(params, None, x)[1])
 
 
 def _finish(
+    head: Head,
     folds: Sequence[Fold],
     carries: Sequence[Any],
     summaries: Sequence[Any],
@@ -237,7 +248,7 @@ def _finish(
     results = []
     for fold, carry, stacked in zip(folds, carries, summaries, strict=True):
         if fold.order == "first_left":
-            carry = _scan_upwards(fold, stacked)
+            carry = _scan_upwards(fold, head.start(fold), stacked)
         elif fold.order == "stacked":
             carry = stacked
         seen = boundary._replace(**below.get(fold.gradient, {}), **below.get(fold.rules, {}))
@@ -245,7 +256,7 @@ def _finish(
     return tuple(results)
 
 
-def _scan_upwards(fold: Fold, summaries: Any) -> Any:
+def _scan_upwards(fold: Fold, start: Any, summaries: Any) -> Any:
     """Step from the first layer to the last over stored summaries."""
     count = jax.tree.leaves(summaries)[0].shape[0]
 
@@ -253,7 +264,7 @@ def _scan_upwards(fold: Fold, summaries: Any) -> Any:
         number, summary = layer
         return fold.step(carry, summary, number), None
 
-    return lax.scan(step, fold.init, (jnp.arange(count), summaries))[0]
+    return lax.scan(step, start, (jnp.arange(count), summaries))[0]
 
 
 def last_attention_gradient(
@@ -271,7 +282,7 @@ def last_attention_gradient(
 
     Cost: 1F and the backward pass of the last block; the shared pass would go through all blocks.
     """
-    model = stages(config, GRADIENT, params["pos_embed"].dtype)
+    model = stages(config, GRADIENT, params_dtype(params))
     readout_slice, number = config.readout_slice, config.depth - 1
     x, _, residuals = _forward(config, model, params, model.embed(params, None, image), readout_slice, number)
     assert residuals is not None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.block import Block
 from vitjax.nn.ops import Ops
-from vitjax.nn.vit import Block, ViT
+from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attended, Image, Logits, Params, SomeTokens, Tokens, Values
+from vitjax.shapes import Attended, Attention, Image, Logits, Params, SomeTokens, Tokens, Values
 
 TokenSlice = slice | None  # None: all
 Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
@@ -35,7 +37,9 @@ class Stages(NamedTuple):
     transform: `before_mlp` and `add_mlp` in one, without offsets.
     from_attention: (block's params, *arguments of `Block.from_attention`) -> stream after attention.
     classify: (params, tokens[, weights]) -> logits.
-    embed_zeros: the offset of `embed`. zeros: token_slice -> offsets of `add_attention` and of `add_mlp`.
+    pool: (params, offsets, tokens) -> logits, the attention [h, 1, n] of a pooling head.
+    embed_zeros: the offset of `embed`. zeros: token_slice -> offsets of `add_attention` and of `add_mlp`. pool_zeros:
+        () -> offsets of `pool`.
     """
 
     embed: Callable[[Params, Any, Image], Tokens]
@@ -47,8 +51,10 @@ class Stages(NamedTuple):
     transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, SomeTokens, Attended, Values], SomeTokens]
     classify: Callable[..., Logits]
+    pool: Callable[[Params, Any, Tokens], tuple[Logits, Attention]]
     embed_zeros: Any
     zeros: Callable[[TokenSlice], tuple[Any, Any]]
+    pool_zeros: Callable[[], Any]
 
 
 def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
@@ -96,6 +102,18 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         offsets = jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)
         return {"attn": offsets["attn"]}, {"mlp": offsets["mlp"]}
 
+    def pool(params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Attention]:
+        logits, state = vit.apply(
+            variables(params, perturbations), tokens, mutable=["intermediates"], method="classify"
+        )
+        return logits, state["intermediates"]["attn_pool"]["attention"]
+
+    def pool_zeros() -> Any:
+        tokens = jnp.zeros((config.tokens, config.width), dtype)
+        init = partial(vit.init, method="classify")
+        shapes = jax.eval_shape(init, jax.random.key(0), tokens)["perturbations"]
+        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)
+
     patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
     return Stages(
         embed=embed,
@@ -107,6 +125,8 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         transform=plain("transform"),
         from_attention=plain("from_attention"),
         classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
+        pool=pool,
         embed_zeros={"patch_embed": {"proj": {"result": patches}}},
         zeros=zeros,
+        pool_zeros=pool_zeros,
     )

@@ -48,8 +48,10 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
     """
 
     def summarise(trace: LayerTrace) -> Array:
-        attention = pool_queries(config, trace.attention[:, config.readout_slice])[:, config.prefix :]
-        gradient = pool_queries(config, trace.attention_grad[:, config.readout_slice])[:, config.prefix :]
+        attention, gradient = (
+            pool_queries(config, rows[:, config.readout_slice], trace.readout)[:, config.prefix :]
+            for rows in (trace.attention, trace.attention_grad)
+        )
         return (gradient.mean(axis=1, keepdims=True) * attention).mean(axis=0)
 
     return single_layer_fold(config, layer, summarise, relu=relu, gradient=score)

@@ -18,7 +18,7 @@ from vitjax.execution.program import Program
 from vitjax.images.reading import Exif, Preprocessing, preprocess
 from vitjax.models.class_names import Labels
 from vitjax.nn.network import Config, network, params_dtype
-from vitjax.nn.positions import resample_positions
+from vitjax.nn.positions import params_at_size
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, accumulation_dtype
 
@@ -121,7 +121,7 @@ class Model:
         config = self.config.at_size(image_size)
         params, resampled = self.params, {}
         if isinstance(self.config, ViTConfig) and isinstance(config, ViTConfig):
-            params = {**params, "pos_embed": resample_positions(params["pos_embed"], self.config, config)}
+            params = params_at_size(params, self.config, config)
             grids = ["{}x{}".format(*cfg.grid) for cfg in (self.config, config)]
             resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
         return replace(

@@ -30,7 +30,7 @@ def params_dtype(params: Params) -> Any:
 
 def features(config: Config) -> int:
     """Number of outputs of the model without its classes: the pooled features, or the embedding made of them."""
-    return config.embedding or config.width if isinstance(config, ViTConfig) else config.features
+    return config.embedding or config.features if isinstance(config, ViTConfig) else config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:
