@@ -104,6 +104,7 @@ CONFIGS = {
     "layer_scale": ViTConfig(**_TINY, layer_scale=True, position_on_prefix=False),
     "swiglu": ViTConfig(**_TINY, layer_scale=True, mlp="swiglu"),
     "clip": ViTConfig(**_TINY, pre_norm=True, patch_bias=False, mlp="quick_gelu", norm_eps=1e-5),
+    "similarity": ViTConfig(**_TINY, pre_norm=True, mlp="quick_gelu", norm_eps=1e-5, similarity=True, embedding=12),
     "avg_pool": ViTConfig(**_TINY, pool="avg", fc_norm=True),
     "gap": ViTConfig(**_TINY, pool="avg", class_token=False),
     "no_qkv_bias": ViTConfig(**{**_TINY, "image_size": (48, 24)}, qkv_bias=False),

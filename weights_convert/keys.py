@@ -100,6 +100,7 @@ TIMM: KeyMap = {
     **norm("fc_norm", "fc_norm"),
     **linear("head", "head"),
     **linear("head_dist", "head_dist"),
+    **linear("classes", "classes"),
 }
 
 

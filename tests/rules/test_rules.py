@@ -50,7 +50,9 @@ def test_original_rules_double_relevance_at_every_linear_layer():
             np.testing.assert_allclose(vjp(relevance)[0].sum(), factor * relevance.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["layer_scale", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap"))])
+@pytest.mark.parametrize(
+    "name", ["layer_scale", "similarity", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap"))]
+)
 def test_conservative_identity_explains_the_whole_logit_of_a_model_without_biases(name):
     with jax.enable_x64(True):
         model = tiny_model(name, np.float64)
@@ -121,7 +123,7 @@ def _primitives_outside_jit(jaxpr):
             yield primitive
 
 
-@pytest.mark.parametrize("name", ["plain", "distilled", "swiglu", "clip", "avg_pool", "gap", "registers"])
+@pytest.mark.parametrize("name", ["plain", "distilled", "swiglu", "clip", "similarity", "avg_pool", "gap", "registers"])
 def test_all_arithmetic_goes_through_the_table(name):
     model = tiny_model(name)
     assert arithmetic_outside(ViT, model, tiny_images(model, 1)[0]) == []

@@ -88,6 +88,8 @@ class Ops(NamedTuple):
     """(x, "gelu" | "quick_gelu" | "silu") -> the activation of each element."""
     layernorm: Callable[[Array, Array, Array, float], Array]
     """(x [..., c], scale [c], bias [c], eps) -> LayerNorm over the last axis."""
+    normalise: Callable[[Array], Array]
+    """x [..., c] -> x / ‖x‖ over the last axis, 0 where x is 0 (the embedding of a similarity head)."""
     add: Callable[[Array, Array], Array]
     """Sum of two values, elementwise."""
     multiply: Callable[[Array, Array], Array]
@@ -128,6 +130,16 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype) * scale + bias
 
 
+def inverse_norm(x: Array) -> Array:
+    """1 / ‖x‖ over the last axis, [..., c] -> [..., 1], bounded where x is 0, so that its gradient is finite there."""
+    return jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+
+
+def _normalise(x: Array) -> Array:
+    wide = at_least_float32(x)
+    return (wide * inverse_norm(wide)).astype(x.dtype)
+
+
 def _split(qkv: Array) -> tuple[Array, Array, Array]:
     # The gradient of `split` concatenates three arrays; that of three slices would sum three padded arrays.
     q, k, v = (part[:, 0].transpose(1, 0, 2) for part in jax.lax.split(qkv, (1, 1, 1), axis=1))
@@ -142,6 +154,7 @@ GRADIENT = Ops(
     softmax=_softmax,
     activation=_activation,
     layernorm=_layernorm,
+    normalise=_normalise,
     add=jnp.add,
     multiply=jnp.multiply,
     scale=lambda x, factor: x * factor,

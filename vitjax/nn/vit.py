@@ -202,7 +202,10 @@ class ViT(nn.Module):
         final = LayerNorm(cfg.norm_eps, self.ops, name="fc_norm" if cfg.fc_norm else "norm")
         self.final_norm = final
         if cfg.num_classes:
-            self.head = Linear(cfg.num_classes, self.ops)
+            if not cfg.similarity or cfg.embedding:
+                self.head = Linear(cfg.embedding if cfg.similarity else cfg.num_classes, self.ops)
+            if cfg.similarity:
+                self.classes = Linear(cfg.num_classes, self.ops)
             if cfg.distilled:
                 self.head_dist = Linear(cfg.num_classes, self.ops)
 
@@ -242,6 +245,9 @@ class ViT(nn.Module):
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
         features = pooled_features(cfg.readout_weights().astype(tokens.dtype) if weights is None else weights)
+        if cfg.similarity:
+            embedding = self.head(features) if cfg.embedding else features
+            return self.classes(self.ops.normalise(embedding))
         return self.head(features) if cfg.num_classes else features
 
     def __call__(self, image: Image) -> Logits:

@@ -44,6 +44,10 @@ class ViTConfig:
     layer_scale: whether the branches of a block end in LayerScale.
     mlp: activation of the MLP.
     norm_eps: epsilon of the LayerNorms.
+    similarity: whether logits are similarities to class embeddings: scale · normalised embedding · class embedding +
+        bias. The parameters are `classes`, whose kernel [e, k] holds the unit class embeddings times the scale.
+    embedding: width e of the embedding of a similarity model, which `head` computes from the pooled features; 0 takes
+        the features themselves.
 
     Raises:
         ConfigError: the values do not fit together.
@@ -73,6 +77,8 @@ class ViTConfig:
     layer_scale: bool = False
     mlp: MLP = "gelu"
     norm_eps: float = 1e-6
+    similarity: bool = False
+    embedding: int = 0
 
     def __post_init__(self) -> None:
         check_fields({field.name: getattr(self, field.name) for field in fields(self)})
@@ -85,6 +91,10 @@ class ViTConfig:
             raise ConfigError("pool='token' needs class_token=True; a model without a class token pools by 'avg'")
         if self.distilled and not self.class_token:
             raise ConfigError("distilled=True needs class_token=True")
+        if self.similarity and (self.distilled or not self.num_classes):
+            raise ConfigError("similarity=True needs classes, and one head only (distilled=False)")
+        if self.embedding and not self.similarity:
+            raise ConfigError("embedding is the width that a similarity model normalises: it needs similarity=True")
 
     @cached_property
     def grid(self) -> tuple[int, int]:
@@ -159,7 +169,7 @@ def check_fields(values: Mapping[str, Any]) -> None:
         name: values[name] for name in ("width", "depth", "heads", "mlp_dim", "patch_size") if name in values
     }
     sizes |= {"image height": height, "image width": width}
-    for least, numbers in ((1, sizes), (0, {name: values[name] for name in ("num_classes", "registers")})):
+    for least, numbers in ((1, sizes), (0, {name: values[name] for name in ("num_classes", "registers", "embedding")})):
         for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")

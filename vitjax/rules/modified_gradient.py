@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.nn.ops import GRADIENT
+from vitjax.nn.ops import GRADIENT, inverse_norm
 from vitjax.shapes import Array
 
 
@@ -15,6 +15,12 @@ def layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     centred = wide - wide.mean(-1, keepdims=True)
     inverse = lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
     return (centred * lax.stop_gradient(inverse)).astype(x.dtype) * scale + bias
+
+
+def normalise(x: Array) -> Array:
+    """x / ‖x‖ over the last axis with 1/‖x‖ held constant."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (wide * lax.stop_gradient(inverse_norm(wide))).astype(x.dtype)
 
 
 def activation(x: Array, kind: str) -> Array:

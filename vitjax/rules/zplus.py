@@ -3,8 +3,9 @@ Attention Visualization), which `transformer_attribution` uses.
 
 Linear layers: the z-rule over the positive products x·w only, with one denominator (α = 1, β = 0); biases receive no
 relevance. Sums: in proportion to the summands' values, then rescaled so that summand a receives |Σa| / (|Σa| + |Σb|) of
-the whole relevance and b the rest. Products of two activations: the z-rule for both factors, halved. LayerNorm,
-softmax, the activation and scaling: relevance passes unchanged. Patch embedding: the z^B rule.
+the whole relevance and b the rest. Products of two activations: the z-rule for both factors, halved. LayerNorm, the
+normalisation of a similarity head, softmax, the activation and scaling: relevance passes unchanged. Patch embedding:
+the z^B rule.
 
 Conservation: the sum of relevance is the same before and after every operation, up to the stabiliser.
 """
@@ -71,6 +72,7 @@ ZPLUS = GRADIENT._replace(
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
+    normalise=identity(GRADIENT.normalise),
     add=OpWithRule(GRADIENT.add, _add),
     multiply=OpWithRule(GRADIENT.multiply, _gate),
     scale=_scale,
