@@ -29,8 +29,8 @@ def params_dtype(params: Params) -> Any:
 
 
 def features(config: Config) -> int:
-    """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
-    return config.width if isinstance(config, ViTConfig) else config.features
+    """Number of outputs of the model without its classes: the pooled features, or the embedding made of them."""
+    return config.embedding or config.width if isinstance(config, ViTConfig) else config.features
 
 
 def transformer(config: Config, what: str, name: str) -> ViTConfig:

@@ -201,11 +201,13 @@ class ViT(nn.Module):
         self.blocks = Block(cfg, self.ops)
         final = LayerNorm(cfg.norm_eps, self.ops, name="fc_norm" if cfg.fc_norm else "norm")
         self.final_norm = final
+        if cfg.embedding:
+            self.head = Linear(cfg.embedding, self.ops)
         if cfg.num_classes:
-            if not cfg.similarity or cfg.embedding:
-                self.head = Linear(cfg.embedding if cfg.similarity else cfg.num_classes, self.ops)
             if cfg.similarity:
                 self.classes = Linear(cfg.num_classes, self.ops)
+            else:
+                self.head = Linear(cfg.num_classes, self.ops)
             if cfg.distilled:
                 self.head_dist = Linear(cfg.num_classes, self.ops)
 
@@ -223,7 +225,8 @@ class ViT(nn.Module):
         return self.norm_pre(tokens) if cfg.pre_norm else tokens
 
     def classify(self, tokens: Tokens, weights: Row | None = None) -> Logits:
-        """Logits [k] of the tokens [n, c] that leave a block; the pooled features [c] if the model has no head.
+        """Logits [k] of the tokens [n, c] that leave a block; the pooled features [c], or the embedding that `head`
+        computes of them, if the model has no classes.
 
         Args:
             tokens: residual stream after a block.
@@ -245,9 +248,10 @@ class ViT(nn.Module):
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
         features = pooled_features(cfg.readout_weights().astype(tokens.dtype) if weights is None else weights)
+        if cfg.embedding:
+            features = self.head(features)
         if cfg.similarity:
-            embedding = self.head(features) if cfg.embedding else features
-            return self.classes(self.ops.normalise(embedding))
+            return self.classes(self.ops.normalise(features))
         return self.head(features) if cfg.num_classes else features
 
     def __call__(self, image: Image) -> Logits:

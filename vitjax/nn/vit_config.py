@@ -46,8 +46,8 @@ class ViTConfig:
     norm_eps: epsilon of the LayerNorms.
     similarity: whether logits are similarities to class embeddings: scale · normalised embedding · class embedding +
         bias. The parameters are `classes`, whose kernel [e, k] holds the unit class embeddings times the scale.
-    embedding: width e of the embedding of a similarity model, which `head` computes from the pooled features; 0 takes
-        the features themselves.
+    embedding: width e of the embedding that `head` computes from the pooled features, which is normalised in a
+        similarity model, and the output of a model without classes (an image tower); 0 takes the features themselves.
 
     Raises:
         ConfigError: the values do not fit together.
@@ -93,8 +93,8 @@ class ViTConfig:
             raise ConfigError("distilled=True needs class_token=True")
         if self.similarity and (self.distilled or not self.num_classes):
             raise ConfigError("similarity=True needs classes, and one head only (distilled=False)")
-        if self.embedding and not self.similarity:
-            raise ConfigError("embedding is the width that a similarity model normalises: it needs similarity=True")
+        if self.embedding and (self.distilled or (self.num_classes and not self.similarity)):
+            raise ConfigError("embedding needs similarity=True or num_classes=0, and one head only (distilled=False)")
 
     @cached_property
     def grid(self) -> tuple[int, int]:
