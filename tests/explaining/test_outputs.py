@@ -11,8 +11,8 @@ import vitjax
 from tests.cases import tiny_images, tiny_model
 from vitjax.cli.explain import _write_predictions
 from vitjax.errors import ConfigError, LabelError
-from vitjax.layerwise.fold import score_gradient
 from vitjax.layerwise.probability import log_probabilities, probabilities
+from vitjax.layerwise.target import score_gradient
 from vitjax.report.compare_page import write_page
 
 

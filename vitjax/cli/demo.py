@@ -13,7 +13,8 @@ import numpy as np
 from vitjax import plots
 from vitjax.data.scenes import TEST_SEED, Scene, Scenes
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.explanation import Explanation, comparison
+from vitjax.explaining.comparison import comparison
+from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.run import explain_many
 from vitjax.methods import METHODS

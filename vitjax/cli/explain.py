@@ -120,7 +120,8 @@ class CommandResult:
         if len(rows) > 10:
             say(f"... and {len(rows) - 10} more in predictions.csv")
         skipped = f", {len(self.images.skipped)} images skipped" if self.images.skipped else ""
-        say(f"{len(rows)} images x {len(self.explanations)} methods{skipped} -> {self.out}")
+        maps = f", {len(rows)} maps each" if len(rows) > len(self.images) else ""
+        say(f"{len(self.images)} images x {len(self.explanations)} methods{maps}{skipped} -> {self.out}")
 
 
 def explain_images(
@@ -147,7 +148,8 @@ def explain_images(
             skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
         model, weights, dtype: as for `vitjax.load`.
-        methods, target, batch_size, seed: as for `vitjax.explain_many`.
+        methods, target, batch_size, seed: as for `vitjax.explain_many`; a list of targets gives one map each for every
+            image.
         overwrite: whether `out` may contain files.
         progress: progress bar.
         exif: "apply" or "ignore" the EXIF orientation of the pictures.
@@ -182,12 +184,13 @@ def explain_images(
             say(line, error=True)
         for record in images.skipped:
             say(f"skipped: {record['cause']}", error=True)
-        resolve_targets(loaded, target, len(images))
-        total = len(images) * (passes(requests) + (loaded_cnn is not None))
+        targets = [target] * len(images) if isinstance(target, list) else target
+        maps = len(resolve_targets(loaded, targets, len(images)).image_index)
+        total = maps * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:
-            resolve_targets(loaded_cnn, target, len(images))
+            resolve_targets(loaded_cnn, targets, len(images))
         with progress(total, "images") as on_progress:
-            explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
+            explain = partial(explain_many, target=targets, batch_size=batch_size, seed=seed, progress=on_progress)
             explanations, cnn_explanation = explain(loaded, images, methods), None
             if loaded_cnn is not None:
                 cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources], exif=exif)
@@ -217,9 +220,10 @@ def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
-    """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five.
+    """Write a CSV file and return its rows: for each map the predicted and the explained class and the top five.
 
-    Without a head there are no classes: what is predicted, and all probabilities, stay empty.
+    A target that is not one class has a name, but no number and no probability. Without a head there are no classes:
+    what is predicted, and all probabilities, stay empty.
     """
     rows = []
     for i, image_id in enumerate(explanation.images.ids):
@@ -228,7 +232,7 @@ def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, A
             {
                 "image": image_id,
                 "predicted": int(explanation.predicted[i]) if explanation.has_classes else None,
-                "target": int(explanation.target[i]),
+                "target": int(explanation.target[i]) if explanation.target[i] >= 0 else None,
                 "predicted_name": caption["predicted"] if explanation.has_classes else None,
                 "predicted_probability": caption["predicted_probability"],
                 "target_name": caption["target"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
+from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, Targets, method_requests
 from vitjax.errors import VitjaxError
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
@@ -26,7 +26,7 @@ def explain(
     model: str = "vitjax_scenes",
     weights: str | None = None,
     methods: Methods = ("rollout",),
-    target: str | None = None,
+    target: Targets = (),
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
@@ -44,7 +44,9 @@ def explain(
         weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
             slow, "everything" includes the slow ones.
-        target: class number, class name, or "top2" (the second most probable class); the predicted class if not given.
+        target: class number, class name, "top2" (the second most probable class), "topK" for another K (each of the K
+            most probable classes), or "A - B" (the difference of two classes); several give one map each. The
+            predicted class if not given.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images in one device call.
         seed: seed of methods that draw random numbers.
@@ -55,7 +57,7 @@ def explain(
         overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
     run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, exif)
-    with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
+    with ProgressBar(sum(map(len, run.explanations.values())), "strips") as on_progress:
         for explanation in run.explanations.values():
             run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
     if sheets:
@@ -69,7 +71,7 @@ def compare(
     model: str = "vitjax_scenes",
     weights: str | None = None,
     methods: Methods = ("all",),
-    target: str | None = None,
+    target: Targets = (),
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
@@ -86,7 +88,7 @@ def compare(
         cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
     """
     from vitjax import plots
-    from vitjax.explaining.explanation import comparison
+    from vitjax.explaining.comparison import comparison
     from vitjax.report.compare_page import write_page
 
     run = _explain_all(
@@ -261,7 +263,7 @@ def _explain_all(
     model: str,
     weights: str | None,
     methods: tuple[str, ...],
-    target: str | None,
+    target: tuple[str, ...],
     dtype: str,
     batch_size: int,
     seed: int,
@@ -270,6 +272,7 @@ def _explain_all(
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> CommandResult:
+    from vitjax.cli.arguments import parse_targets
     from vitjax.cli.explain import explain_images
 
     return explain_images(
@@ -278,7 +281,7 @@ def _explain_all(
         model=model,
         weights=weights,
         methods=method_requests(methods, model),
-        target=parse_target(target),
+        target=parse_targets(target),
         dtype=dtype,
         batch_size=batch_size,
         seed=seed,

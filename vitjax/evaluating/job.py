@@ -15,7 +15,7 @@ import numpy as np
 from vitjax.data.source import NO_LABEL, Source
 from vitjax.errors import ConfigError, LabelError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import Request, check_needs, request
+from vitjax.explaining.requests import Request, check_needs, check_probability, check_score, request
 from vitjax.explaining.targets import resolve_targets
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.metrics import find_metric
@@ -114,8 +114,11 @@ class Job:
             raise ConfigError(f"min_confidence={min_confidence} must be a probability in [0, 1)")
         if save_maps not in (None, *SAVE_MAPS):
             raise ConfigError(f"save_maps={save_maps!r} must be None or one of {', '.join(SAVE_MAPS)}")
-        if isinstance(target, (list, tuple, np.ndarray)):
-            raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2' or a class")
+        if isinstance(target, (list, tuple, np.ndarray)) or callable(target):
+            raise ConfigError(
+                "an evaluation has one target for all images: None, 'label', 'top2', a class or 'A - B' (weights over "
+                "the outputs and functions of them cannot be recorded)"
+            )
         count = min(len(source.ids), limit)
         job = cls(
             model=model,
@@ -140,24 +143,27 @@ class Job:
         starts = range(0, self.count, self.chunk_size)
         return [range(start, min(start + self.chunk_size, self.count)) for start in starts]
 
-    @property
+    @cached_property
     def target_kind(self) -> str:
-        """How the explained class is chosen, as records state it: "predicted", "label", "top2" or "class"."""
+        """What is explained, as records state it: "predicted", "label", "top2", "class" or "difference"."""
         kinds = {None: "predicted", "top2": "top2", "label": "label"}
-        return kinds.get(self.target, "class") if isinstance(self.target, (str, type(None))) else "class"
+        if self.target is None or (isinstance(self.target, str) and self.target in kinds):
+            return kinds[self.target]
+        return "class" if resolve_targets(self.model, self.target, 1).are_classes else "difference"
 
-    def targets(self, labels: np.ndarray) -> np.ndarray:
+    def targets(self, labels: np.ndarray) -> Any:
         """The explained classes of images with these labels.
 
         Args:
             labels: int32 [b].
 
         Returns:
-            int32 [b]: class numbers, or codes of predicted classes, which the compiled program resolves.
+            `Targets.values` of b images: class numbers, or codes of predicted classes, which the compiled program
+            resolves, or weights of a difference.
         """
         if self.target_kind == "label":
             return np.asarray(labels, np.int32)
-        return resolve_targets(self.model, self.target, len(labels))
+        return resolve_targets(self.model, self.target, len(labels)).values
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -214,6 +220,18 @@ class Job:
             has = "one output, which is always the predicted one" if one else "no head: its outputs are no classes"
             raise ConfigError(f"{used} cannot be used with model {name!r}, which has {has}")
 
+    def _check_target(self) -> None:
+        """Check that the target is one for each image, and that methods and metrics have a meaning for it."""
+        if self.target_kind not in ("class", "difference"):
+            return
+        targets = resolve_targets(self.model, self.target, 1)
+        if len(targets.names) > 1:
+            raise ConfigError(f"target {self.target!r} has several maps for an image; an evaluation has one")
+        for wanted in self.requests:
+            check_score(wanted, targets)
+        for metric in self.metrics:
+            check_probability(f"metric {metric.label!r}", "class" in metric.metric.needs, targets)
+
     def _check_data(self) -> None:
         labels = self.source.labels[: self.count]
         missing = [index for index, label in enumerate(labels) if label == NO_LABEL]
@@ -223,8 +241,7 @@ class Job:
                     f"{self.source.name}: {option} needs labels; {len(missing)} of {len(labels)} images have none, "
                     f"the first is {self.source.ids[missing[0]]}"
                 )
-        if self.target_kind == "class":
-            resolve_targets(self.model, self.target, 1)
+        self._check_target()
         for metric in self.metrics:
             if "mask" in metric.metric.needs and not self.source.has_masks:
                 raise ConfigError(

@@ -211,7 +211,8 @@ def evaluate(
         methods: names, or {"method": name, **options}.
         metrics: names, or {"metric": name, **options}.
         out: the run directory, which all processes of the run share.
-        target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.
+        target: the explained class: None (the predicted class), "label", "top2", a class number, a class name, or
+            "A - B", the difference of two classes, which metrics of the explained class's probability refuse.
         masks: directory of masks <image name>.png that replace the data set's own.
         mask_ignore: value of ignored mask pixels, -1 if none is; None leaves it to the data set, see `Raw`.
         exif: "apply" turns pictures and their masks by the EXIF orientation; "ignore" takes them as stored, as timm.

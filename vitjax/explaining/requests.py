@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
+from vitjax.explaining.targets import Targets
 from vitjax.methods import METHODS, Method, find_method
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.models.model import Model
@@ -56,7 +57,8 @@ def check_needs(model: Model, wanted: Request) -> None:
         raise ConfigError(
             f"method {wanted.name!r} needs a transformer; {model.name!r} is a ResNet, for which there are {able}"
         )
-    has = {"class_token": isinstance(config, ViTConfig) and config.class_token, "head": config.num_classes > 0}
+    has = {"class_token": isinstance(config, ViTConfig) and config.class_token}
+    has |= dict.fromkeys(("head", "probability"), config.num_classes > 0)
     missing = sorted(need for need in wanted.method.needs if not has[need])
     if missing:
         raise ConfigError(
@@ -64,6 +66,26 @@ def check_needs(model: Model, wanted: Request) -> None:
             f"{model.name!r} has none"
         )
     _check_ranges(model, wanted)
+
+
+def check_score(wanted: Request, targets: Targets) -> None:
+    """Check that a method does not explain the probability of a target that has none.
+
+    Raises: ConfigError where the method reads probabilities, by its option `score` or by its definition.
+    """
+    reads = dict(wanted.options).get("score") == "probability" or "probability" in wanted.method.needs
+    hint = "; score=logit explains it" if "score" in wanted.method.options else ""
+    check_probability(f"method {wanted.label!r}", reads, targets, hint)
+
+
+def check_probability(what: str, reads: bool, targets: Targets, hint: str = "") -> None:
+    """Check that `what`, which may read probabilities, fits the targets.
+
+    Raises: ConfigError where it reads probabilities and a target is not a class.
+    """
+    if reads and not targets.are_classes:
+        name = next(name for name in targets.names if name is not None)
+        raise ConfigError(f"{what} explains a probability, and target {name!r} is no class that has one{hint}")
 
 
 def _check_ranges(model: Model, wanted: Request) -> None:

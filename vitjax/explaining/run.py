@@ -16,14 +16,15 @@ from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.execution.plan import active_plan
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
-from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
+from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padded
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
-from vitjax.explaining.requests import Request, check_needs, request
+from vitjax.explaining.requests import Request, check_needs, check_probability, check_score, request
 from vitjax.explaining.targets import resolve_targets
 from vitjax.images.picture import Exif
-from vitjax.layerwise.fold import SCORES, LayerTrace
+from vitjax.layerwise.fold import LayerTrace
+from vitjax.layerwise.target import SCORES
 from vitjax.maps import deliberate_nans
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
@@ -50,8 +51,10 @@ def explain(
             size that is a multiple of the patch: the position embedding is then resampled.
         method: name of a method, see `vitjax.METHODS`, also with options as in "rollout:head_fusion=max"; `options` are
             the method's own.
-        target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), or a
-            list with one of these for each image.
+        target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), "topK"
+            for another K (each of the K most probable classes, one map for each), "A - B" (the difference of two
+            logits), weights over the outputs [k], or a function of the logits [k]; or a list with one of these (but
+            functions) for each image, or with a list of several for an image: `[["tabby", "tiger cat"], "top5"]`.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
         exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
@@ -61,7 +64,9 @@ def explain(
             for each slow method.
 
     Returns: an Explanation whose `maps` are raw relevance: [b, h, w] on the patch grid (for a ResNet, the positions of
-        a stage), or [b, H, W] for methods at pixels.
+        a stage), or [b, H, W] for methods at pixels. Where images have several targets, b is the number of all targets:
+        the maps of an image stand together, `image_index` tells which image a map is of and `target_names` what it
+        explains.
 
     Raises: UnknownNameError, ConfigError, LabelError, ImageError, all before any computation.
 
@@ -72,6 +77,9 @@ def explain(
         >>> e = vitjax.explain(model, image, method="transformer_mm", target="striped star")
         >>> e.maps.shape, e.overlay(0).size
         ((1, 8, 8), (64, 64))
+        >>> e = vitjax.explain(model, [image], "transformer_mm", [["striped star", "striped star - plain ring"]])
+        >>> e.maps.shape, e.image_index.tolist(), e.target_names
+        ((2, 8, 8), [0, 0], ('striped star', 'striped star - plain ring'))
     """
     wanted = request(method, **options)
     explanations = explain_many(
@@ -128,12 +136,17 @@ def explain_many(
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
+    for wanted in requests:
+        check_score(wanted, targets)
     model = model.at_size(batch.x.shape[1:3])
-    logits, target, maps = _compute(model, batch, targets, requests, batch_size, seed, progress)
+    targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
+    batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
+    logits, values, maps = _compute(model, batch, targets.values, requests, batch_size, seed, progress)
+    targets = replace(targets, values=values)
     return {
         wanted.label: Explanation(
             maps=maps[wanted],
-            target=target,
+            target=targets.classes,
             logits=logits,
             method=wanted.name,
             label=wanted.label,
@@ -141,6 +154,7 @@ def explain_many(
             level=wanted.method.level_of(dict(wanted.options)),
             images=batch,
             model=model,
+            targets=targets,
         )
         for wanted in requests
     }
@@ -183,13 +197,17 @@ def trace(
     batch_size = check_whole_number("batch_size", batch_size, 1)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
+    if score is not None:
+        check_probability(f"score={score!r}", score == "probability", targets)
     model = model.at_size(batch.x.shape[1:3])
+    targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
+    x = batch.x[targets.image_index]
     config = transformer(model.config, "trace", model.name)
     program = compiled_trace(config, score, active_plan(config))
     with model.settings():
         parts = [
-            jax.device_get(program(model.params, batch.x[indices], targets[indices]))
-            for indices in batches(np.arange(len(batch)), batch_size)
+            jax.device_get(program(model.params, *take((x, targets.values), indices)))
+            for indices in batches(np.arange(len(x)), batch_size)
         ]
     stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return stacked._replace(params=model.params["blocks"])
@@ -206,13 +224,16 @@ def _read(model: Model, images: Any, exif: Exif, normalised: bool) -> Images:
 def _compute(
     model: Model,
     batch: Images,
-    targets: np.ndarray,
+    targets: Any,
     requests: Sequence[Request],
     batch_size: int,
     seed: int,
     progress: OnProgress | None,
-) -> tuple[np.ndarray, np.ndarray, dict[Request, np.ndarray]]:
-    """(logits, target, maps by request): one program for all quick methods, then each slow method on its own."""
+) -> tuple[np.ndarray, Any, dict[Request, np.ndarray]]:
+    """(logits, targets with their classes, maps by request).
+
+    One program computes all quick methods, then each slow method has its own.
+    """
     compilation_cache.enable()
     runner, seeds = BatchRunner(model, requests, seed), batch.seeds()
     on_progress = progress or (lambda count: None)
@@ -230,6 +251,11 @@ def _compute(
                 wanted, batch.x, target, seeds, batch_size=slow_size, on_progress=on_progress, divide_images=True
             )
     return logits, target, maps
+
+
+def _logits(model: Model, x: np.ndarray, batch_size: int, indices: np.ndarray) -> np.ndarray:
+    """Logits [i, k] of the images at `indices`."""
+    return np.concatenate([np.asarray(model.logits(x[part])) for part in batches(indices, batch_size)])
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, Gradient, LayerTrace
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
+from vitjax.layerwise.target import logit_of
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
@@ -27,6 +28,12 @@ class PassContext(NamedTuple):
     folds: Sequence[Fold]
     gradients: Sequence[Gradient]  # that the folds ask for
     target: Target
+
+
+class NegativeStart(NamedTuple):
+    """Key of the relevance that a table of z-rules propagates from the negative part of a target's weights."""
+
+    table: Ops
 
 
 class Residuals(NamedTuple):
@@ -103,6 +110,7 @@ def step_back(
                 "attention_relevance": at_least_float32(by_attention["attn"]["attention"]),
             }
             relevance[key] = zero_elsewhere(context.config, fields, token_slice)
+    relevance = subtract_negative(relevance)
     traces |= (partial_traces := _traces_of_slices(context, params, carry, activations, bare))
     residual = carry.residual
     if "residual" in partial_traces:
@@ -110,6 +118,15 @@ def step_back(
     summaries = [fold.summarise(traces[fold.gradient]._replace(**relevance[fold.rules])) for fold in context.folds]
     folds, summaries = step_folds(context.folds, carry.folds, summaries, residuals.number)
     return Carry(residuals.tokens, below, residual, folds), summaries
+
+
+def subtract_negative(relevance: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Fields by table: those from the positive part of a target's weights, minus those from the negative part."""
+    joined = dict(relevance)
+    for key, fields in relevance.items():
+        if isinstance(key, NegativeStart):
+            joined[key.table] = jax.tree.map(jnp.subtract, joined[key.table], fields)
+    return joined
 
 
 def _linearised(
@@ -210,7 +227,7 @@ def _traces_of_slices(
     mean = jnp.full(config.tokens, 1 / config.tokens, activations.tokens.dtype)
 
     def of_own_output(output: Tokens, *weights: Array) -> Tokens:
-        return jax.grad(lambda x: model.classify(context.params, x, *weights)[context.target])(output)
+        return jax.grad(lambda x: logit_of(model.classify(context.params, x, *weights), context.target))(output)
 
     starts = {
         "residual": (config.readout_slice, lambda: carry.residual),

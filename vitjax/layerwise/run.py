@@ -19,28 +19,23 @@ from vitjax.execution.plan import active_plan
 from vitjax.layerwise.block_vjp import (
     Activations,
     Carry,
+    NegativeStart,
     PassContext,
     Residuals,
     at_every_token,
     bare_trace,
     step_back,
     step_folds,
+    subtract_negative,
     zero_elsewhere,
 )
-from vitjax.layerwise.fold import (
-    SCORES,
-    Boundary,
-    Fold,
-    PassResults,
-    Score,
-    choose_target,
-    score_gradient,
-)
+from vitjax.layerwise.fold import Boundary, Fold, PassResults
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice, stages
-from vitjax.nn.ops import GRADIENT, Ops
+from vitjax.layerwise.target import SCORES, Score, choose_target, is_class, score_gradient
+from vitjax.nn.ops import GRADIENT, Ops, OpWithRule
 from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attention, Image, Params, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Attention, Image, Logits, Params, Target, Tokens, at_least_float32
 
 
 def backward_fold(
@@ -54,11 +49,11 @@ def backward_fold(
 
     Args:
         image: normalised pixels [H, W, 3].
-        target: class index, or PREDICTED, or SECOND.
+        target: class index, PREDICTED or SECOND, or another target of `vitjax.layerwise.target`.
         folds: the recurrences. Folds with gradients share one vjp per block; each score that is differentiated sends
             one set of cotangents through it. Each table of relevance rules adds a vjp and a set of cotangents.
 
-    Returns: logits, the target's class index, and each fold's result.
+    Returns: logits, the target with its class index, and each fold's result.
 
     Cost: 1F where no fold has gradients or rules. Otherwise 1F, the parts of each block that its vjp needs once more
         (unless `ExecutionPlan.saves_linear_outputs`), 1B by activations for each of "logit" and "probability" that a
@@ -73,6 +68,9 @@ def backward_fold(
     # Cotangents that pass through every block, as (key, table): the key is a score's name or the table itself.
     flows: list[tuple[Any, Ops]] = [(score, GRADIENT) for score in gradients if score in SCORES]
     flows += [(table, table) for table in tables]
+    # The rule of sums of ZPLUS keeps the sum of the relevance, which is 0 for a difference: it is not additive.
+    split = [] if is_class(target) else [table for table in tables if isinstance(table.add, OpWithRule)]
+    flows += [(NegativeStart(table), table) for table in split]
     models = {ops: stages(config, ops, dtype) for ops in (GRADIENT, *tables)}
     model = models[GRADIENT]
     tokens = model.embed(params, None, image)
@@ -88,12 +86,16 @@ def backward_fold(
     heads = {ops: jax.vjp(lambda x, ops=ops: models[ops].classify(params, x), x) for ops in models}
     logits, head_vjp = heads[GRADIENT]
     target = choose_target(logits, target)
-    one_hot = score_gradient(logits, target, "logit")
-    cotangents = [
-        heads[ops][1](score_gradient(logits, target, key) if ops is GRADIENT else one_hot)[0] for key, ops in flows
-    ]
+    start = score_gradient(logits, target, "logit")
+
+    def start_of(key: Any, ops: Ops) -> Logits:
+        if ops is GRADIENT:
+            return score_gradient(logits, target, key)
+        return jnp.maximum(-start if isinstance(key, NegativeStart) else start, 0) if ops in split else start
+
+    cotangents = [heads[ops][1](start_of(key, ops))[0] for key, ops in flows]
     context = PassContext(config, params, models, flows, folds, gradients, target)
-    residual = head_vjp(one_hot)[0][config.readout_slice]
+    residual = head_vjp(start)[0][config.readout_slice]
     carry = Carry(x, cotangents, residual, tuple(fold.init for fold in folds))
     if last_residuals is not None:
         carry = carry._replace(cotangents=[cotangent[last_slice] for cotangent in cotangents])
@@ -181,7 +183,7 @@ def _below_blocks(
         else:
             fields = {"tokens_relevance": cotangent, "image_relevance": image_cotangent}
         below[key] = {name: at_least_float32(value) for name, value in fields.items()}
-    return below
+    return subtract_negative(below)
 
 
 def _attention_only(

@@ -23,15 +23,17 @@ class Method(NamedTuple):
     cost: forwards (F) and backwards (B) per image.
     fold: (config, **options) -> Fold, for recurrences over layers; all requested folds share one pass over the layers.
     explain: (config, params, image, target, *, key, **options) -> map, a pure function of ONE image. `target` is a
-        class index and `key` a PRNG key that depends only on the seed and the image's id. A method that evaluates the
-        model many times returns a MapReduce instead of the map.
+        class index, or another target of `vitjax.layerwise.target`, which `score_of` and folds take; `key` is a PRNG
+        key that depends only on the seed and the image's id. A method that evaluates the model many times returns a
+        MapReduce instead of the map.
     explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
         for methods that cannot be compiled as a whole; calls on_progress(1) after each image.
     cnn: as `explain`, for a ResNet, with the same options; None if the method is defined for transformers only.
     level: "token": maps are [h, w] on the patch grid (or the positions of a ResNet's stage); "pixel": maps are [H, W].
         An option `at` overrides it.
     class_specific: whether the map depends on the target.
-    needs: parts that the model must have, "class_token" or "head".
+    needs: parts that the model must have, "class_token" or "head"; "probability" if the method explains the probability
+        of a class whatever its options.
     slow: the method costs tens of forwards or more; the command line leaves it out of "all" and runs it in smaller
         batches.
     complete: maps sum to s(image) - s(0).

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Boundary, Fold, LayerTrace, Score
+from vitjax.layerwise.fold import Boundary, Fold, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import patch_map, single_layer_fold, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
