@@ -1,35 +1,37 @@
-"""The conversion command: `python -m weights_convert SOURCE --arch NAME -o DIR [--verify]`."""
+"""The conversion command: `python -m weights_convert SOURCE -o DIR [--arch NAME] [--verify]`."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from vitjax.errors import VitjaxError, WeightsError, unknown_name
+from vitjax.errors import VitjaxError, WeightsError
 from vitjax.output.terminal import say
 
 
 def convert(
     source: Annotated[str, tyro.conf.Positional],
     /,
-    arch: str,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    arch: str | None = None,
     verify: bool = False,
     num_classes: int | None = None,
+    class_names: Path | None = None,
+    ema: bool = True,
 ) -> int:
-    """Convert a checkpoint to a directory of verified arrays that vitjax.load accepts as weights.
+    """Convert a checkpoint to a directory of verified arrays, which vitjax.load reads without further arguments.
 
     Args:
-        source: .safetensors, .pth, .pt or .bin file with timm's or Hugging Face's parameter names, or a hub id.
-        arch: name of the architecture (see `vitjax models`).
+        source: checkpoint file, folder or hub id, of any form that vitjax.load accepts.
         out: output directory; must be empty or absent.
+        arch: name of the architecture (see `vitjax models`), where the source does not show it.
         verify: run the written checkpoint and timm on the same inputs and print the differences of every layer.
-        num_classes: number of classes of the head, where it is not the architecture's default.
+        num_classes: number of classes of the head; if not given, it follows from the weights.
+        class_names: file of class names, one a line or JSON, where the source does not state them.
+        ema: read averaged weights where a file has raw ones, too.
 
     Returns:
         The exit status: 0, or 1 if the differences exceed the tolerance.
@@ -38,38 +40,42 @@ def convert(
         WeightsError: the source does not exist, cannot be read, or belongs to another architecture.
         ConfigError: the output directory is not empty or not writable.
         UnknownNameError: no architecture is called `arch`.
+        LabelError: the file of class names cannot be used.
     """
-    from vitjax.models.families import ZOO, known_configs
+    from vitjax.models.class_names import read_class_names
+    from vitjax.models.load import load, names
+    from vitjax.nn.network import parameter_count
+    from vitjax.nn.vit_config import ViTConfig
     from weights_convert.checkpoint import prepare_directory, write_checkpoint
-    from weights_convert.load import params_of, read_file
-    from weights_convert.source import locate
+    from weights_convert.source import file_digest, locate
 
-    if arch not in ZOO:
-        raise unknown_name("model", arch, ZOO)
     prepare_directory(out)
+    labels = None if class_names is None else read_class_names(class_names)
+    options = {"num_classes": num_classes, "class_names": labels, "ema": ema}
+    model = load(source, **options) if arch is None else load(arch, weights=source, **options)  # type: ignore[arg-type]
     path, kind = locate(source)
-    if kind == "orbax":
-        raise WeightsError(f"{path}: is a directory; the source must be a checkpoint file or a hub id")
-    config = ZOO[arch].config
-    if num_classes is not None:
-        config = replace(config, num_classes=num_classes)
-    state, notes = read_file(path)
-    for note in notes:
-        say(f"{source}: {note}", error=True)
-    config, params = params_of(state, config, source, known_configs())
-    with path.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256").hexdigest()
-    write_checkpoint(out, params, config, arch, {"path": source, "sha256": sha})
-    say(f"{out}  {arch}, {sum(array.size for array in state.values()):,} parameters")
-    return 0 if not verify else _verify(out, arch, state, num_classes)
+    if kind == "orbax" or not isinstance(model.config, ViTConfig):
+        raise WeightsError(f"{path}: the source must be the checkpoint of a ViT, and no directory of weights_convert")
+    write_checkpoint(
+        out,
+        model.params,
+        model.config,
+        arch or (model.name if model.name in names() else ""),
+        {"path": source, "sha256": file_digest(path)},
+        class_names=None if model.labels is None else model.labels.names,
+        preprocessing=model.preprocessing,
+    )
+    say(f"{out}  {arch or model.name}, {parameter_count(model.config):,} parameters")
+    return 0 if not verify else _verify(out, arch, path, ema)
 
 
-def _verify(out: Path, arch: str, state: dict, num_classes: int | None) -> int:
+def _verify(out: Path, arch: str | None, path: Path, ema: bool) -> int:
     """Load the written checkpoint with `vitjax.load` and compare it with timm running the source's state dict."""
     from vitjax.models.load import load
     from weights_convert.check import verify
+    from weights_convert.source import state_of
 
-    report = verify(load(arch, weights=out, num_classes=num_classes), arch, state)
+    report = verify(load(str(out)), arch or "", state_of(path, ema=ema).state)
     say(report)
     return 0 if report.passed else 1
 

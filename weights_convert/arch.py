@@ -29,9 +29,8 @@ FOREIGN = {
     r"^attn_pool\.": ("a ViT with attention pooling", "a head that is itself an attention layer"),
     r"\.mlp\.fc1_g\.": ("a ViT with unpacked SwiGLU", "separate gate weights"),
     r"^blocks_token_only\.": ("CaiT", "class attention in layers of its own"),
-    r"^(module\.)?visual\.": ("an OpenAI or OpenCLIP checkpoint", "an image and a text tower"),
     r"^decoder_(blocks|embed)\b": ("a masked autoencoder", "a decoder"),
-    r"^(module\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
+    r"^(module\.|visual\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
     r"^(stages|features|stem)\.": ("a convolutional network", "convolutional stages"),
 }
 """Pattern of a key -> (architecture with such keys, the feature that vitjax's ViT lacks). The first match counts."""

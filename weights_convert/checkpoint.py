@@ -1,7 +1,8 @@
 """vitjax's checkpoint format: a directory with orbax arrays and a manifest that describes them.
 
     DIR/arrays/         the parameters, an orbax PyTree
-    DIR/manifest.json   arch, config, source and its digest, sha256 of each array and file, versions
+    DIR/manifest.json   arch, config, class names, preprocessing, source and its digest, sha256 of each array and file,
+                        versions; directories of earlier versions lack class names and preprocessing
 
 Orbax restores altered bytes without an error. Reading therefore checks every file and array against the manifest, and
 the manifest against its own sha256 ("seal"). The manifest is written last: a directory without one comes from an
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
+from vitjax.images.geometry import Preprocessing
 from vitjax.nn.vit_config import ViTConfig, check_fields
 from vitjax.output.files import write_text
-from weights_convert.keys import differences, flatten, parameter_shapes, unflatten
+from weights_convert.keys import differences, flatten, parameter_shapes, shortened, unflatten
 from weights_convert.load import digests
 
 MANIFEST, ARRAYS = "manifest.json", "arrays"
@@ -34,12 +36,17 @@ _PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read and verified. params: nested numpy arrays."""
+    """A checkpoint that was read and verified.
+
+    params: nested numpy arrays. class_names, preprocessing: None if the manifest has none.
+    """
 
     arch: str
     config: ViTConfig
     params: dict[str, Any]
     manifest: dict[str, Any]
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
 
 
 def prepare_directory(out: str | Path) -> Path:
@@ -61,7 +68,16 @@ def prepare_directory(out: str | Path) -> Path:
     return out
 
 
-def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str, source: Mapping[str, str]) -> Path:
+def write_checkpoint(
+    out: str | Path,
+    params: Any,
+    config: ViTConfig,
+    arch: str,
+    source: Mapping[str, str],
+    *,
+    class_names: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Path:
     """Write a checkpoint directory and return its path.
 
     Args:
@@ -70,6 +86,8 @@ def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str,
         config: architecture of the model.
         arch: name of the architecture.
         source: origin of the parameters, {"path", "sha256"}.
+        class_names: in the order of the logits; None if unknown.
+        preprocessing: of the model; None if unknown.
 
     Raises:
         ConfigError: as `prepare_directory`.
@@ -87,6 +105,8 @@ def write_checkpoint(out: str | Path, params: Any, config: ViTConfig, arch: str,
         "sha256": digests(params),
         "files": _file_digests(out / ARRAYS),
         "versions": _versions(),
+        **({"class_names": list(class_names)} if class_names is not None else {}),
+        **({"preprocessing": asdict(preprocessing)} if preprocessing is not None else {}),
     }
     manifest["seal"] = _seal(manifest)
     write_text(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -144,7 +164,7 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
         versions = manifest["versions"]
         raise WeightsError(f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}") from error
     _check_same(directory, manifest["sha256"], digests(params))
-    return Checkpoint(manifest["arch"], config, params, manifest)
+    return Checkpoint(manifest["arch"], config, params, manifest, *_described(manifest, config, directory / MANIFEST))
 
 
 def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
@@ -164,10 +184,28 @@ def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
         raise WeightsError(f"{source}: not a ViT configuration: {error}") from error
 
 
+def _described(
+    manifest: Mapping[str, Any], config: ViTConfig, file: Path
+) -> tuple[tuple[str, ...] | None, Preprocessing | None]:
+    """Class names and preprocessing of a manifest; None for what it does not state."""
+    names, stated = manifest.get("class_names"), manifest.get("preprocessing")
+    if names is not None and (not isinstance(names, list) or len(names) != config.num_classes):
+        raise WeightsError(f"{file}: class_names is no list of {config.num_classes} names")
+    try:
+        pairs: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in (stated or {}).items()
+        }
+        preprocessing = Preprocessing(**pairs) if stated is not None else None
+    except (TypeError, AttributeError, ConfigError) as error:
+        raise WeightsError(f"{file}: not a preprocessing: {error}") from error
+    return (tuple(map(str, names)) if names is not None else None), preprocessing
+
+
 def _check_shapes(arrays: Mapping[str, Any], config: ViTConfig, directory: Path) -> None:
     shapes = {path: tuple(array.shape) for path, array in arrays.items()}
     if problems := differences(shapes, parameter_shapes(config)):
-        raise WeightsError("\n  ".join([f"{directory}: arrays do not fit the manifest's config:", *problems]))
+        headline = f"{directory}: {len(problems)} arrays do not fit the manifest's config:"
+        raise WeightsError("\n  ".join([headline, *shortened(problems)]))
 
 
 def _check_same(where: Path, expected: Mapping[str, str], actual: Mapping[str, str]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from vitjax.errors import WeightsError
 
-FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+"""Files of weights that a repository may have, in order of preference."""
+SIDECARS = ("config.json", "preprocessor_config.json", "open_clip_config.json")
+"""Files that describe the weights; a repository may lack each."""
 
 
 def is_hub_id(text: str) -> bool:
@@ -32,7 +37,7 @@ def fetch(repo: str) -> Path:
 
     for name in FILES:
         try:
-            return Path(hf_hub_download(repo, name, local_files_only=True))
+            return _with_shards(repo, Path(hf_hub_download(repo, name, local_files_only=True)))
         except LocalEntryNotFoundError:
             continue
     cause: Exception | None = None
@@ -40,7 +45,9 @@ def fetch(repo: str) -> Path:
         try:
             # Fails at once without a network, where the download would retry for half a minute.
             get_hf_file_metadata(hf_hub_url(repo, name))
-            return Path(hf_hub_download(repo, name))
+            path = Path(hf_hub_download(repo, name))
+            _fetch_sidecars(repo)
+            return _with_shards(repo, path)
         except RemoteEntryNotFoundError as error:
             cause = error
         except Exception as error:  # offline, no such repository, gated, proxy, disk full: the same advice applies
@@ -52,3 +59,23 @@ def fetch(repo: str) -> Path:
         f"on the hub ({type(cause).__name__}: {reason}). Without a network, download {FILES[0]} of {repo} on "
         "another machine, copy it to this one and pass weights='PATH/model.safetensors'."
     ) from cause
+
+
+def _fetch_sidecars(repo: str) -> None:
+    """Download those files of `SIDECARS` that the repository has, to the folder of its weights."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    for name in SIDECARS:
+        with suppress(RemoteEntryNotFoundError):
+            hf_hub_download(repo, name)
+
+
+def _with_shards(repo: str, path: Path) -> Path:
+    """The path itself; if it is an index, the shards that it lists are in its folder afterwards."""
+    from huggingface_hub import hf_hub_download
+
+    if path.name.endswith(".index.json"):
+        for shard in sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())):
+            hf_hub_download(repo, shard)
+    return path

@@ -24,6 +24,10 @@ State = dict[str, np.ndarray]
 """A PyTorch state dict: key -> numpy array."""
 
 
+LINES = 5
+"""Number of keys that do not fit up to which a message has a line for each."""
+
+
 class Layout(NamedTuple):
     """Conversion of one array between PyTorch's axes and vitjax's."""
 
@@ -140,7 +144,7 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     """PyTorch state dict -> vitjax parameters (numpy; half precision becomes float32).
 
     Raises:
-        WeightsError: keys are missing, extra or have another shape. The message lists all of them, with both shapes.
+        WeightsError: keys are missing, extra or have another shape. The message gives examples, with both shapes.
     """
     check_fit(state, config, keys)
     flat = {}
@@ -162,7 +166,7 @@ def check_fit(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     """
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config, keys))
     if problems:
-        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *problems]))
+        raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *shortened(problems)]))
 
 
 def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -180,6 +184,20 @@ def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple
             for key in needed
             if key in found and tuple(found[key]) != tuple(needed[key])
         ),
+    ]
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """What `differences` returns, or, if these are more than LINES, one line for each kind with three examples."""
+    if len(problems) <= LINES:
+        return problems
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kind, _, what = problem.partition(": ")
+        kinds.setdefault(kind, []).append(what)
+    return [
+        f"{kind}: {', '.join(whats[:3])}" + (f" and {len(whats) - 3} more" if len(whats) > 3 else "")
+        for kind, whats in kinds.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint files -> numpy arrays -> parameters. No code that a file contains is executed.
+"""Checkpoint files -> numpy arrays. No code that a file contains is executed.
 
 Every error names the file (or the `source` argument) and the cause.
 """
@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from vitjax.errors import WeightsError
-from vitjax.nn.vit_config import ViTConfig
-from weights_convert import huggingface
-from weights_convert.arch import described, foreign, names_like, summary
-from weights_convert.keys import TIMM, State, check_fit, flatten, to_params
-from weights_convert.pickles import read_pickle
-from weights_convert.tensors import check_finite, check_kinds, refuse_dtype
+from weights_convert.big_vision import read_npz
+from weights_convert.keys import State, flatten
+from weights_convert.pickles import Tensors, read_pickle
+from weights_convert.tensors import refuse_dtype
 from weights_convert.wrappers import without_prefix, without_unused
 
-PICKLES = (".pth", ".pt", ".bin")
-SUFFIXES = (".safetensors", *PICKLES)
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+SUFFIXES = (".safetensors", *PICKLES, ".npz")
 _STORED = frozenset(("F64", "F32", "F16", "BF16", "C64", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"))
 """Dtypes of safetensors that NumPy has."""
 _NAMES = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F4": "float4_e2m1fn_x2"}
@@ -31,39 +29,59 @@ _NAMES = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "floa
 
 def read_state(path: str | Path) -> State:
     """A checkpoint file -> {key: array}, in the stored dtypes; see `read_file`."""
-    return read_file(path)[0]
+    return read_file(path).state
 
 
-def read_file(path: str | Path) -> tuple[State, list[str]]:
+def read_file(path: str | Path, *, ema: bool = True) -> Tensors:
     """A checkpoint file -> {key: array}, in the stored dtypes, and a sentence for each choice that reading it made.
 
     Of averaged and raw weights in one file the averaged ones are read, as timm does. Prefixes of wrappers are removed
-    from the keys, and tensors that only pretraining uses are left aside.
+    from the keys, and tensors that no image classifier reads, such as a text tower, are left aside.
 
     Args:
-        path: a `.safetensors` file; or a `.pth`, `.pt` or `.bin` file, which needs PyTorch and is read with
-            `weights_only=True`, so that a pickle that would execute code is refused.
+        path: a `.safetensors` or `.npz` file; or a `.pth`, `.pt`, `.bin`, `.ckpt` or `.pth.tar` file, which needs
+            PyTorch and is read with `weights_only=True`, so that a pickle that would execute code is refused.
+        ema: False reads the raw weights.
 
     Raises:
         WeightsError: the file does not exist, is empty, truncated, an HTML page, unsafe, declares more data than it
-            has, or contains no tensors.
+            has, contains no tensors or several models.
     """
+    tensors = read_tensors(path, ema=ema)
+    return tidied(tensors, path)
+
+
+def tidied(tensors: Tensors, source: object) -> Tensors:
+    """What was read, without wrappers' prefixes and without tensors that no image classifier reads.
+
+    Raises:
+        WeightsError: it contains several models.
+    """
+    try:
+        state, prefix = without_prefix(tensors.state)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from None
+    state, unused = without_unused(state)
+    return tensors._replace(state=state, notes=[*tensors.notes, *prefix, *unused])
+
+
+def read_tensors(path: str | Path, *, ema: bool = True) -> Tensors:
+    """Everything that a checkpoint file contains, under the names that it has there; otherwise as `read_file`."""
     path = Path(path)
     size = _checked_size(path)
-    notes: list[str] = []
     if path.suffix == ".safetensors":
-        state = _read_safetensors(path, size)
+        tensors = Tensors(_read_safetensors(path, size), [])
+    elif path.suffix == ".npz":
+        tensors = Tensors(read_npz(path), [])
     elif path.suffix in PICKLES:
-        state, notes = read_pickle(path, size)
+        tensors = read_pickle(path, size, ema)
     else:
         raise WeightsError(
             f"{path}: unknown checkpoint format {path.suffix!r}; supported suffixes: {', '.join(SUFFIXES)}"
         )
-    if not state:
+    if not tensors.state:
         raise WeightsError(f"{path}: contains no tensors ({size} bytes)")
-    state, prefix = without_prefix(state)
-    state, unused = without_unused(state)
-    return state, [*notes, *prefix, *unused]
+    return tensors
 
 
 def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
@@ -82,46 +100,6 @@ def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, tuple[int, 
             return dict(file.metadata() or {}), shapes
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({size} bytes): {error}") from error
-
-
-def params_of(
-    state: State,
-    config: ViTConfig,
-    source: str,
-    known: Mapping[str, ViTConfig] | None = None,
-    dtype: str = "float32",
-) -> tuple[ViTConfig, dict[str, Any]]:
-    """A state dict with timm's or Hugging Face's names -> (config, parameters in numpy).
-
-    Args:
-        state: the state dict.
-        config: the architecture.
-        source: name of the file or hub id, for error messages.
-        known: architectures by name; an error lists those whose shapes match the weights.
-        dtype: dtype of the model, whose range the values must not exceed.
-
-    Returns:
-        The configuration, whose LayerNorm epsilon is changed for Hugging Face's models, and the nested parameters.
-
-    Raises:
-        WeightsError: the weights belong to an unsupported architecture (the message names it), keys do not fit (the
-            message lists all of them), tensors are not floating-point numbers, or values are NaN, Inf or too large
-            for `dtype`.
-    """
-    keys = TIMM
-    if huggingface.is_huggingface(state):
-        config, state = huggingface.config_for(config), huggingface.without_unused(state)
-        keys = huggingface.key_map(state)
-    reason = foreign(state)
-    if reason:
-        raise WeightsError(f"{source}: {reason}")
-    try:
-        check_fit(state, config, keys)
-    except WeightsError as error:
-        raise WeightsError(f"{source}: {error}{_shape_hint(state, config, known or {})}") from None
-    check_kinds(state, source)
-    check_finite(state, source, dtype)
-    return config, to_params(state, config, keys)
 
 
 def digests(params: Any) -> dict[str, str]:
@@ -181,14 +159,3 @@ def _read_safetensors(path: Path, size: int) -> State:
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: truncated or damaged safetensors file ({size} bytes): {error}") from error
     return state
-
-
-def _shape_hint(state: State, config: ViTConfig, known: Mapping[str, ViTConfig]) -> str:
-    """Lines that compare the sizes of the weights with those of the model; "" for weights that are not a ViT's."""
-    shapes = {key: array.shape for key, array in state.items()}
-    sizes = described(shapes)
-    if sizes is None:
-        return ""
-    names = names_like(shapes, known)
-    match = f" (the shapes of {', '.join(names)})" if names else ""
-    return f"\nthe weights have {sizes}{match}\nthe requested model has {summary(config)}"

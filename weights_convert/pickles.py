@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitjax.errors import WeightsError
 from weights_convert.keys import State
@@ -26,14 +26,27 @@ _WAY_OUT = (
 )
 
 
-def read_pickle(path: Path, size: int) -> tuple[State, list[str]]:
-    """A file of `torch.save` -> {key: array}, and a sentence for each choice among its contents.
+class Tensors(NamedTuple):
+    """What a checkpoint file contains.
+
+    state: {key: array}. notes: a sentence for each choice among its contents. arch: name of the architecture that the
+    training script stored with it, or None.
+    """
+
+    state: State
+    notes: list[str]
+    arch: str | None = None
+
+
+def read_pickle(path: Path, size: int, ema: bool = True) -> Tensors:
+    """Read a file of `torch.save`.
 
     Tensors, plain containers and `argparse.Namespace` are read; any other object is refused.
 
     Args:
         path: the file.
         size: its size in bytes.
+        ema: whether averaged weights are preferred where a file contains raw ones, too.
 
     Raises:
         WeightsError: PyTorch is not installed; the file is damaged, contains other objects, or declares much more data
@@ -61,9 +74,17 @@ def read_pickle(path: Path, size: int) -> tuple[State, list[str]]:
         ) from None
     except Exception as error:  # the zip reader raises many types of errors for a truncated file
         raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
-    tensors, notes = unwrapped(loaded, path)
+    tensors, notes = unwrapped(loaded, path, ema)
     _check_tensors(tensors, path, size)
-    return state_of_torch(tensors, path), notes
+    return Tensors(state_of_torch(tensors, path), notes, _arch(loaded))
+
+
+def _arch(loaded: Any) -> str | None:
+    """The architecture's name in a checkpoint of timm's training script ("arch"), or of one with `--model` ("args")."""
+    if not isinstance(loaded, Mapping):
+        return None
+    named = loaded.get("arch") or getattr(loaded.get("args"), "model", None)
+    return named if isinstance(named, str) else None
 
 
 def _one_line(error: Exception) -> str:
@@ -73,6 +94,8 @@ def _one_line(error: Exception) -> str:
 def _check_archive(path: Path, size: int) -> None:
     """Compare what a zip archive declares with the size of the file, before anything is unpacked; then the checksums.
 
+    An archive of TorchScript, as OpenAI published CLIP, is a program; it is refused.
+
     Cost: reads the file once more, at 1 GB/s.
     """
     with path.open("rb") as file:
@@ -81,6 +104,12 @@ def _check_archive(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_declared(sum(entry.file_size for entry in archive.infolist()), path, size)
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise WeightsError(
+                    f"{path}: a TorchScript program, not a file of weights; where it is trusted, write its weights by\n"
+                    "  state = torch.jit.load(FILE, map_location='cpu').state_dict()\n"
+                    "  safetensors.torch.save_file({k: v.float() for k, v in state.items()}, 'weights.safetensors')"
+                )
             damaged = archive.testzip()  # PyTorch does not compare the checksums that it writes
     except WeightsError:
         raise

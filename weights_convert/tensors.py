@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,7 +17,17 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 _NUMPY_HAS = r"bool|u?int(8|16|32|64)|complex(64|128)"
 _SAVE = "safetensors.torch.save_file(state, 'weights.safetensors')"
 CONVERT = f"convert it in PyTorch by tensor.float() and write the file again by {_SAVE}"
-MERGE = f"dequantise the model in PyTorch where it was made and write its state dict by {_SAVE}"
+_SAVE_FOLDER = "model.save_pretrained('NEW_FOLDER')"
+MERGE = (
+    "dequantise it where it was made, by the two lines\n"
+    "  model = AutoModelForImageClassification.from_pretrained('FOLDER').dequantize()\n"
+    f"  {_SAVE_FOLDER}"
+)
+MERGE_ADAPTER = (
+    "merge it into its base model by the two lines\n"
+    "  model = peft.PeftModel.from_pretrained(BASE_MODEL, 'FOLDER').merge_and_unload()\n"
+    f"  {_SAVE_FOLDER}"
+)
 
 
 def check_kinds(state: Mapping[str, np.ndarray], source: object) -> None:
@@ -29,6 +39,19 @@ def check_kinds(state: Mapping[str, np.ndarray], source: object) -> None:
     for key, array in state.items():
         if array.dtype.name not in FLOATS:
             raise WeightsError(f"{source}: {_refusal(key, array.dtype.name)}")
+
+
+def check_unmerged(keys: Iterable[str], source: object) -> None:
+    """Check that the keys are those of a whole model, and not of an adapter or of a quantised model.
+
+    Raises:
+        WeightsError: they are; the message has the two lines that merge or convert it.
+    """
+    for key in keys:
+        if re.search(r"\.(lora_(A|B|embedding_[AB])|lora_magnitude_vector|base_layer)\.|^base_model\.model\.", key):
+            raise WeightsError(f"{source}: a peft (LoRA) adapter, not a whole model (key {key!r}); {MERGE_ADAPTER}")
+        if re.search(r"\.(SCB|qweight|qzeros|absmax|quant_state\.\w+|weight_scale(_inv)?|_scale)$", key):
+            raise WeightsError(f"{source}: a quantised model (key {key!r}); {MERGE}")
 
 
 def check_finite(state: Mapping[str, np.ndarray], source: str, dtype: str = "float32") -> None:

@@ -78,7 +78,7 @@ def params_of(
         dtype: dtype of the model, whose range the values must not exceed.
 
     Raises:
-        WeightsError: keys are missing, extra or have another shape (the message lists all of them, with the shapes),
+        WeightsError: keys are missing, extra or have another shape (the message gives examples, with the shapes),
             tensors are not floating-point numbers, or contain NaN, Inf or values too large for `dtype` (the message
             lists all of them).
     """
@@ -86,7 +86,7 @@ def params_of(
     problems = differences({key: array.shape for key, array in state.items()}, state_shapes(config))
     if problems:
         headline = f"{source}: {len(problems)} keys do not fit a ResNet with {summary(config)}:"
-        raise WeightsError("\n  ".join([headline, *problems]))
+        raise WeightsError("\n  ".join([headline, *keys.shortened(problems)]))
     check_kinds(state, source)
     check_finite(state, source, dtype)
     sources = key_map(parameter_shapes(config)).items()

@@ -7,28 +7,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vitjax.errors import WeightsError
-from weights_convert import huggingface
 from weights_convert.keys import State, printable
+from weights_convert.naming import recognised, wrapper_prefix
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher")
 """Keys of averaged weights, which are those that a training script evaluates and timm's loader prefers."""
 RAW = ("state_dict", "model", "model_state_dict", "student", "net", "module")
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "vit.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "visual.", "vit.")
 """What DataParallel, torch.compile, Lightning and models with a backbone put before a name."""
-UNUSED = re.compile(r"(^|\.)mask_token$")
-"""Tensors of pretraining that no classifier reads."""
 _DEEPEST = 3
 """Dicts within dicts that are opened."""
-_ANCHOR = "patch_embed.proj.weight"
-"""A key that every ViT with timm's names has; what stands before it is the prefix."""
+UNUSED = (
+    (r"(.*\.)?mask_token", "which only pretraining uses"),
+    (r"(decoder|decoder_\w+|dino_head|ibot_head)\b.*|head\.(mlp\.\d|last_layer)\b.*", "of pretraining"),
+    (r"([a-z_0-9]+\.)?pooler\.dense\.\w+", "a pooler behind the features"),
+    (
+        r"(text|text_model|transformer|token_embedding|ln_final|text_projection|logit_scale|logit_bias"
+        r"|context_length|vocab_size|positional_embedding|attn_mask)(\..*)?",
+        "of the text tower",
+    ),
+    (r"(.*\.)?(attn\.qkv\.bias_mask|relative_position_index|num_batches_tracked)", "constants"),
+)
+"""(pattern of a key, what the tensor is) of tensors that no image classifier reads."""
 
 
-def unwrapped(loaded: Any, source: object) -> tuple[Any, list[str]]:
+def unwrapped(loaded: Any, source: object, ema: bool = True) -> tuple[Any, list[str]]:
     """The state dict inside of what a training script saved.
 
     Args:
         loaded: what the file contains.
         source: name of the file, for error messages.
+        ema: whether averaged weights are preferred where a file contains raw ones, too.
 
     Returns:
         The state dict, and a sentence for each choice that was made.
@@ -37,12 +46,14 @@ def unwrapped(loaded: Any, source: object) -> tuple[Any, list[str]]:
         WeightsError: the file contains dicts under other keys only; the message names them.
     """
     notes: list[str] = []
+    usual = (*AVERAGED, *RAW) if ema else (*RAW, *AVERAGED)
     for _ in range(_DEEPEST):
-        found = _state_dicts(loaded, (*AVERAGED, *RAW))
+        found = _state_dicts(loaded, usual)
         if not found or _is_state_dict(loaded):
             break
         if len(found) > 1:
-            kind = "averaged weights " if found[0] in AVERAGED else ""
+            kind = "averaged weights " if found[0] in AVERAGED else "raw weights "
+            kind = kind if any(key in AVERAGED for key in found) else ""
             rest = ", ".join(map(repr, found[1:]))
             notes.append(f"read the {kind}{found[0]!r}; the file also contains {rest}")
         loaded = loaded[found[0]]
@@ -77,36 +88,52 @@ def _is_state_dict(value: Any) -> bool:
 def without_prefix(state: State) -> tuple[State, list[str]]:
     """The state dict without the prefix of a wrapper, and a sentence if there was one.
 
-    The prefix is a chain of `PREFIXES` before all keys, or before `patch_embed.proj.weight`. A key without it keeps its
-    name. Nothing is removed if two keys would become one.
+    The prefix is what stands before the patch embedding of a ViT; of other models, a chain of `PREFIXES` before all
+    keys. A key with the outer part of it only, such as that of a head beside a backbone, loses that part. Nothing is
+    removed if two keys would become one.
+
+    Raises:
+        WeightsError: the state dict contains several ViTs.
     """
     prefix = _prefix(state)
     if not prefix:
         return state, []
-    plain = {key.removeprefix(prefix): array for key, array in state.items()}
+    parts = prefix.split(".")
+    outer = [".".join(parts[:count]) + "." for count in range(len(parts) - 1, 0, -1)]  # the whole prefix first
+
+    def without(key: str) -> str:
+        return key.removeprefix(next((each for each in outer if key.startswith(each)), ""))
+
+    plain = {without(key): array for key, array in state.items()}
     if len(plain) < len(state):
         return state, []
     return plain, [f"removed the prefix {prefix!r} of the keys"]
 
 
 def _prefix(state: State) -> str:
-    anchors = [key.removesuffix(_ANCHOR) for key in state if key.endswith(_ANCHOR)]
-    if len(anchors) == 1:
-        chain = rf"({'|'.join(map(re.escape, PREFIXES))})*"
-        return anchors[0] if re.fullmatch(chain, anchors[0]) else ""
+    found = recognised(state)
+    if found is not None:
+        return wrapper_prefix(*found)
     prefix = ""
-    while not huggingface.is_huggingface(key.removeprefix(prefix) for key in state):
-        longer = [prefix + part for part in PREFIXES if all(key.startswith(prefix + part) for key in state)]
-        if not longer:
-            break
+    while longer := [prefix + part for part in PREFIXES if all(key.startswith(prefix + part) for key in state)]:
         prefix = longer[0]
     return prefix
 
 
 def without_unused(state: State) -> tuple[State, list[str]]:
-    """The state dict without tensors that no classifier reads, and a sentence if there were any."""
-    unused = [key for key in state if UNUSED.search(key)]
-    if not unused:
-        return state, []
-    plain = {key: array for key, array in state.items() if key not in unused}
-    return plain, [f"left {', '.join(map(printable, unused))} aside, which only pretraining uses"]
+    """The state dict without tensors that no classifier reads, and a sentence if there were any.
+
+    Of a CLIP tower that was saved alone, `transformer` and `positional_embedding` are the image tower's own.
+    """
+    both_towers = any(key.startswith(("visual.", "vision_model.")) for key in state)
+    plain, reasons = dict(state), []
+    for pattern, what in UNUSED:
+        if "text tower" in what and not both_towers:
+            continue
+        unused = [key for key in plain if re.fullmatch(pattern, key)]
+        for key in unused:
+            del plain[key]
+        if unused:
+            named = ", ".join(map(printable, unused)) if len(unused) < 4 else f"{len(unused)} tensors"
+            reasons.append(f"{named} aside, {what}")
+    return plain, [f"left {'; '.join(reasons)}"] if reasons else []

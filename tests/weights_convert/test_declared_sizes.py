@@ -144,7 +144,7 @@ def test_manifest_is_compared_with_the_stored_shapes(monkeypatch, tmp_path):
         return str(caught.value)
 
     deeper = {**asdict(model.config), "depth": 10**9}
-    assert "blocks.norm1.scale is [2, 16], needs [1000000000, 16]" in error_with(config=deeper)
+    assert "blocks.attn.qkv.bias is [2, 48], needs [1000000000, 48] and 9 more" in error_with(config=deeper)
     assert "depth must be an integer of at least 1, not 'two'" in error_with(config={**deeper, "depth": "two"})
     assert "damaged manifest: sha256 is missing or of another type" in error_with(sha256=None)
     assert "has format None" in error_with(format=None)

@@ -15,7 +15,8 @@ from tests.timm_peers import ARCH, build, named_in_zoo, timm, torch
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.models.families import ZOO, known_configs
 from weights_convert import keys
-from weights_convert.load import params_of, read_state
+from weights_convert.fitting import params_of
+from weights_convert.load import read_state
 
 
 @pytest.fixture
@@ -102,13 +103,30 @@ def test_one_error_lists_all_key_problems_with_both_shapes(state, tmp_path):
     assert "extra: extra.weight [2, 3]" in text and "misshaped: head.bias is [7], needs [1000]" in text
 
 
-def test_head_of_another_size_needs_num_classes(state, tmp_path):
+def test_head_of_another_size_is_followed_and_said_unless_the_caller_states_the_classes(state, tmp_path, capsys):
     state["head.weight"], state["head.bias"] = state["head.weight"][:7], state["head.bias"][:7]
-    save_file(state, tmp_path / "seven.safetensors")
-    with pytest.raises(WeightsError, match=r"head.weight is \[7, 16\], needs \[1000, 16\]"):
-        vitjax.load(ARCH, weights=tmp_path / "seven.safetensors")
-    model = vitjax.load(ARCH, weights=tmp_path / "seven.safetensors", num_classes=7)
+    file = tmp_path / "seven.safetensors"
+    save_file(state, file)
+    model = vitjax.load(ARCH, weights=file)
     assert model.config.num_classes == 7 and model.labels is None
+    said = "the weights have 7 classes, the name has 1000"
+    assert model.weights["read"] == said and capsys.readouterr().err == f"{file}: {said}\n"
+    named = vitjax.load(ARCH, weights=file, num_classes=7, class_names=list("abcdefg"))
+    assert named.label(6) == "g" and named.weights["arguments"]["class_names"] == tuple("abcdefg")
+    with pytest.raises(WeightsError, match=r"head.weight is \[7, 16\], needs \[9, 16\]"):
+        vitjax.load(ARCH, weights=file, num_classes=9)
+    with pytest.raises(ConfigError, match="2 class names for a model with 7 classes"):
+        vitjax.load(ARCH, weights=file, class_names=["a", "b"])
+
+
+def test_positions_of_another_size_and_a_missing_head_are_followed_and_said(tmp_path, module, capsys):
+    larger = build(embed_dim=16, depth=2, num_heads=2, num_classes=0, img_size=64)
+    save_file({key: value.numpy() for key, value in larger.state_dict().items()}, tmp_path / "large.safetensors")
+    model = vitjax.load(ARCH, weights=tmp_path / "large.safetensors")
+    assert (model.config.image_size, model.config.num_classes, model.preprocessing.size) == ((64, 64), 0, (64, 64))
+    said = capsys.readouterr().err
+    assert "the weights have no classes, the name has 1000" in said
+    assert "the weights have positions for 64 x 64 pixels, the name 32 x 32" in said
 
 
 # ---- weights that are not finite

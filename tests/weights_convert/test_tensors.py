@@ -39,7 +39,7 @@ def test_tensors_of_other_dtypes_are_refused_with_the_way_to_convert_them(state,
     changed = {**state, "norm.weight": convert(state["norm.weight"])}
     save_torch(changed, path) if suffix == ".safetensors" else torch.save(changed, path)
     text = error_of(path)
-    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and "\n" not in text
+    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and len(text.splitlines()) <= 3
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_tensors_without_plain_numbers_are_refused(state, tmp_path, kind, conver
     path = tmp_path / "w.pth"
     torch.save({**state, "norm.weight": convert(state["norm.weight"])}, path)
     text = error_of(path)
-    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and "\n" not in text
+    assert text.startswith(f": 'norm.weight' is {kind}") and said in text and len(text.splitlines()) <= 3
 
 
 def test_views_of_complex_numbers_are_read_as_the_numbers_that_they_show(state, tmp_path):

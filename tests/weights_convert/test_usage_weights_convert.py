@@ -8,7 +8,7 @@ from tests.cases import CONFIGS, tiny_model
 from vitjax.errors import WeightsError
 from weights_convert.checkpoint import read_checkpoint, write_checkpoint
 from weights_convert.keys import flatten, to_params, to_state
-from weights_convert.source import read_source
+from weights_convert.source import Wanted, read_source
 
 MODEL = tiny_model("distilled")
 CONFIG = MODEL.config
@@ -33,13 +33,14 @@ def test_parameters_and_a_state_dict_in_timms_names_are_the_same_numbers():
 
 def test_a_file_is_read_recorded_and_converted_to_a_directory(tmp_path):
     save_file(STATE, tmp_path / "tiny.safetensors")
-    config, params, record = read_source(tmp_path / "tiny.safetensors", CONFIG, "tiny")
-    assert_same(params)
-    directory = write_checkpoint(tmp_path / "tiny", params, config, "tiny", {"path": "tiny.safetensors"})
+    loaded = read_source(tmp_path / "tiny.safetensors", Wanted(CONFIG, "tiny"))
+    assert_same(loaded.params)
+    directory = write_checkpoint(tmp_path / "tiny", loaded.params, CONFIG, "tiny", {"path": "tiny.safetensors"})
     assert_same(read_checkpoint(directory).params)
-    _, _, again = read_source(directory, CONFIG, "tiny")
-    assert (record["format"], again["format"]) == ("safetensors", "orbax")
-    assert again["sha256"] == record["sha256"]  # the same weights, whatever the format
+    again = read_source(directory, Wanted())  # its manifest says what the model is
+    assert again.config == CONFIG and again.arch == "tiny"
+    assert (loaded.record["format"], again.record["format"]) == ("safetensors", "orbax")
+    assert again.record["sha256"] == loaded.record["sha256"]  # the same weights, whatever the format
     file = max((directory / "arrays").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="damaged"):
@@ -55,4 +56,4 @@ def test_an_error_lists_every_key_that_does_not_fit_and_what_it_may_be(tmp_path)
     ]
     save_file(STATE, tmp_path / "tiny.safetensors")
     with pytest.raises(WeightsError, match="distilled"):
-        read_source(tmp_path / "tiny.safetensors", CONFIGS["plain"], "plain", CONFIGS)
+        read_source(tmp_path / "tiny.safetensors", Wanted(CONFIGS["plain"], "plain", CONFIGS))

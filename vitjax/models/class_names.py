@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 
 from vitjax.errors import LabelError
 
@@ -101,6 +104,50 @@ class Labels:
         all_names = ", ".join(self.synonyms[index]) if self.synonyms is not None else self.names[index]
         synset = f" {self.synsets[index]}" if self.synsets is not None else ""
         return f"{index} ({all_names}){synset}"
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Class names of a file, in the order of the logits.
+
+    Args:
+        path: a text file with one name a line; or JSON: a list of names, {"0": name, ...} or {name: 0, ...}.
+
+    Raises:
+        LabelError: the file cannot be read, names no class, or its numbers are not 0 to k - 1.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix == ".json" or text.lstrip()[:1] in ("[", "{") else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabelError(f"{path}: no class names: {' '.join(str(error).split())[:200]}") from error
+    if isinstance(content, dict):
+        content = _in_order(content, path)
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise LabelError(f"{path}: class names must be a list of texts, or a dict of names and numbers")
+    while content and not content[-1].strip():
+        content.pop()
+    names = tuple(name.strip() for name in content)
+    if not names or not all(names):
+        raise LabelError(f"{path}: {'a class name is empty' if names else 'contains no class names'}")
+    return names
+
+
+def _in_order(table: dict[str, object], path: Path) -> list[object]:
+    """The names of {"0": name} or {name: 0} in the order of their numbers.
+
+    Raises:
+        LabelError: the numbers are not 0 to k - 1, each once.
+    """
+    numbers = {key: value for key, value in table.items() if isinstance(value, int) and not isinstance(value, bool)}
+    pairs: list[tuple[int, object]] = []
+    if len(numbers) == len(table):
+        pairs = [(number, name) for name, number in numbers.items()]
+    elif all(re.fullmatch(r"[0-9]{1,9}", key) for key in table):
+        pairs = [(int(key), name) for key, name in table.items()]
+    if sorted(number for number, _ in pairs) != list(range(len(table))):
+        raise LabelError(f"{path}: the numbers of the classes must be 0 to {len(table) - 1}, each once")
+    return [name for _, name in sorted(pairs, key=lambda pair: pair[0])]
 
 
 @cache

@@ -1,8 +1,9 @@
-"""`load` for models by name, `from_timm` for live timm modules."""
+"""`load` for models by name or from a source, `from_timm` for live timm modules."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from vitjax.errors import ConfigError, WeightsError, unknown_name
 from vitjax.execution.backend import check_backend
 from vitjax.images.reading import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
-from vitjax.models.families import CNNS, ZOO, Entry, known_configs
+from vitjax.models.families import CNNS, ZOO, Entry
 from vitjax.models.model import Model
+from vitjax.models.sources import Options, find, from_name, from_source
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 
@@ -36,70 +38,105 @@ def entries() -> dict[str, Entry[Config]]:
 
 
 def load(
-    name: str,
+    source: str | Path,
     weights: str | Path | None = None,
     *,
-    dtype: str = "float32",
-    image_size: int | tuple[int, int] | None = None,
+    arch: str | None = None,
     num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    dtype: str = "float32",
+    preprocess: Mapping[str, Any] | None = None,
+    ema: bool = True,
 ) -> Model:
-    """Loads a named model with its weights.
+    """Loads a model by name, or from a file, a folder or a hub id, which say what the model is.
+
+    What was found in a file or folder, and why, is printed to stderr in at most two lines and recorded in
+    `model.weights`: "read" and "inferred".
 
     Args:
-        name: one of `names()`: timm's name, or "vitjax_scenes" for the small model that comes with the package.
-        weights: a .safetensors, .pth, .pt or .bin file with timm's or Hugging Face's parameter names (for a ResNet
-            timm's or torchvision's, which are the same), a directory written by `weights_convert` (ViTs only), or a hub
-            id; None for the default weights of the name.
-        dtype: dtype of the parameters and the forward pass: "float32", "bfloat16" or "float64" (which needs
-            JAX_ENABLE_X64).
+        source: one of `names()`, timm's names or "vitjax_scenes" for the small model that comes with the package; or a
+            .safetensors, .pth, .pt, .bin, .ckpt, .pth.tar or .npz file, with the names of timm, Hugging Face,
+            torchvision, OpenCLIP, DINO, MAE, DINOv2, big_vision or vitjax.train; a folder of Hugging Face, timm or
+            OpenCLIP with its configuration; a directory written by `weights_convert`; or a hub id.
+        weights: of a named model: a source of weights as above; None for the default weights of the name. Where their
+            head or position table has another size than the name's, classes and image size follow from them.
+        arch: name of the architecture, where the shapes in a file leave a doubt, such as the number of heads.
+        num_classes: number of classes of the head in the weights, 0 for no head; None follows the weights.
+        class_names: in the order of the logits; None for those that the source states. Those of 1000 classes without
+            names are taken to be ImageNet-1k's.
         image_size: (height, width) in pixels, or one number for both; None for the size that the weights were trained
             at. For another size, the position embedding is resampled as in timm, and `model.weights["positions"]`
             records it.
-        num_classes: number of classes of the head in `weights`, 0 for no head; None for that of the named model.
+        dtype: dtype of the parameters and the forward pass: "float32", "bfloat16" or "float64" (which needs
+            JAX_ENABLE_X64).
+        preprocess: entries of `Preprocessing` that replace those of the source: mean, std, crop_pct, crop_mode,
+            interpolation, size.
+        ema: whether averaged weights are read where a file has raw ones, too, as timm does.
 
     Returns:
         The model. `model.weights` records source, format and a sha256 that is the same for the same weights.
 
     Raises:
-        UnknownNameError: no model has this name; the message lists close matches.
-        ConfigError: invalid dtype or image size, or JAX cannot use the platform that JAX_PLATFORMS names.
+        UnknownNameError: no model has this name, and no file either; the message lists close matches.
+        ConfigError: invalid dtype, image size, preprocessing or number of class names, or JAX cannot use the platform
+            that JAX_PLATFORMS names.
         WeightsError: the checkpoint is missing, damaged, unsafe, not finite or of another architecture.
 
     Cost: reads and hashes the file; no forward.
 
     Example:
         >>> import vitjax
-        >>> model = vitjax.load("vitjax_scenes")  # or ("deit_tiny_patch16_224", weights="FILE.safetensors")
+        >>> model = vitjax.load("vitjax_scenes")  # or "FILE.pth", "FOLDER", ("deit_tiny_patch16_224", "FILE.pth")
         >>> model.config.depth, model.label(0)
         (6, 'striped disc')
     """
     check_backend()
-    if name not in names():
-        raise unknown_name("model", name, names())
     _check_dtype(dtype)
-    from weights_convert.source import read_source
+    options = Options.of(class_names, image_size, preprocess, arch=arch, num_classes=num_classes, ema=ema, dtype=dtype)
+    if arch is not None and arch not in names():
+        raise unknown_name("model", arch, names())
+    name = str(source)
+    hub_name = name.removeprefix("timm/").partition(".")[0]
+    if name.startswith("timm/") and hub_name in names() and arch is None and weights is None:
+        return load_named(hub_name, name, options)
+    if name in names():
+        return load_named(name, weights, options)
+    if weights is not None:
+        raise unknown_name("model", name, names())
+    if not _is_source(name):
+        raise unknown_name("model", name, names())
+    if _is_bundled(Path(name)):
+        return load_named(BUNDLED, name, replace(options, arch=None))
+    return from_source(source, options)
 
-    entry: Entry[Config]
-    labels: Labels | None = None
+
+def load_named(name: str, weights: str | Path | None, options: Options) -> Model:
+    """`load` of a named model."""
     if name == BUNDLED:
         path = Path(weights or BUNDLED_FILE)
         entry, labels = _bundled(path)
-        weights = path
-    else:
-        entry = CNNS[name] if name in CNNS else ZOO[name]
-    if num_classes is not None:
-        entry = Entry(replace(entry.config, num_classes=num_classes), entry.preprocessing, entry.hub)
-    source = weights if weights is not None else entry.hub
+        return from_name(name, entry, path, labels, options)
+    named = find(name)
+    source = weights if weights is not None else named.hub
     if source is None:
         raise WeightsError(f"{name} has no default weights: pass weights=PATH or a hub id")
-    config, params, record = read_source(source, entry.config, name, known_configs(), dtype)
-    if labels is None and config.num_classes == 1000:
-        labels = imagenet_labels()
-    params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
-    model = Model(config, params, entry.preprocessing, labels, name, record)
-    if image_size is None:
-        return model
-    return model.at_size((image_size, image_size) if isinstance(image_size, int) else image_size)
+    return from_name(name, named, source, None, options)
+
+
+def _is_source(text: str) -> bool:
+    """Whether a text that is no model's name can be a file, a folder or a hub id."""
+    from weights_convert.hub import is_hub_id
+    from weights_convert.load import SUFFIXES
+
+    return Path(text).exists() or text.startswith("~") or "/" in text or text.endswith(SUFFIXES) or is_hub_id(text)
+
+
+def _is_bundled(path: Path) -> bool:
+    """Whether a file was written by `vitjax.train`: its header describes the model."""
+    from weights_convert.load import read_header
+
+    return path.suffix == ".safetensors" and path.is_file() and {"config", "classes"} <= read_header(path)[0].keys()
 
 
 def from_timm(module: Any, *, dtype: str | None = None) -> Model:
@@ -123,8 +160,9 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
         >>> model.config.depth, model.config.num_classes
         (1, 1000)
     """
+    from weights_convert.fitting import params_of
     from weights_convert.live import config_of, unwrapped
-    from weights_convert.load import digest, digests, params_of
+    from weights_convert.load import digest, digests
     from weights_convert.tensors import state_of_torch
 
     module = unwrapped(module)
@@ -136,7 +174,7 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
     pretrained = getattr(module, "pretrained_cfg", None) or {}
     name = pretrained.get("architecture") or "custom"
     source = f"timm module {name}"
-    config, params = params_of(state_of_torch(module.state_dict(), source), config, source, dtype=dtype)
+    params = params_of(state_of_torch(module.state_dict(), source), config, source, dtype=dtype)
     record = {"source": source, "format": "live", "sha256": digest(digests(params))}
     params = jax.tree.map(lambda array: jnp.asarray(array, dtype), params)
     labels = imagenet_labels() if config.num_classes == 1000 else None

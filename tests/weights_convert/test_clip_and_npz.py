@@ -1,0 +1,150 @@
+"""Files of OpenCLIP, OpenAI's CLIP, and JAX's own ViTs (`.npz`): the same embeddings, features and logits."""
+
+import json
+
+import numpy as np
+import pytest
+
+import vitjax
+from tests.timm_peers import build, timm, torch
+from tests.weights_convert.made import difference, randomised
+from vitjax.errors import WeightsError
+
+open_clip = pytest.importorskip("open_clip")
+
+VISION = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 16}
+TEXT = {"context_length": 8, "vocab_size": 20, "width": 32, "heads": 2, "layers": 1}
+
+
+def clip(quick_gelu=False):
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    return randomised(CLIP(24, CLIPVisionCfg(**VISION), CLIPTextCfg(**TEXT), quick_gelu=quick_gelu))
+
+
+def tensors(module):
+    return {key: value for key, value in module.state_dict().items() if key != "attn_mask"}
+
+
+@pytest.mark.parametrize("towers", ["both", "both in DataParallel", "image"])
+def test_open_clip_tower(towers, tmp_path):
+    module = clip()
+    state = tensors(module.visual if towers == "image" else module)
+    if "Parallel" in towers:  # as open_clip_train saves it
+        state = {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 1}
+    torch.save(state, tmp_path / "clip.pt")
+    model = vitjax.load(tmp_path / "clip.pt")
+    assert (model.config.num_classes, model.config.embedding, model.labels) == (0, 24, None)
+    assert difference(model, module.encode_image) < 1e-5
+    assert "assumed to be GELU, not QuickGELU" in model.weights["read"]
+    assert model.preprocessing.mean[0] == 0.48145466
+
+
+def test_open_clip_folder_says_activation_heads_and_preprocessing(tmp_path):
+    module = clip(quick_gelu=True)
+    torch.save(tensors(module), tmp_path / "open_clip_pytorch_model.bin")
+    model_cfg = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": {**VISION, "head_width": 64}, "text_cfg": TEXT}
+    preprocess = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear", "resize_mode": "squash"}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    model = vitjax.load(tmp_path)
+    assert model.config.mlp == "quick_gelu" and difference(model, module.encode_image) < 1e-5
+    assert (model.preprocessing.mean, model.preprocessing.crop_mode) == ((0.5, 0.4, 0.3), "squash")
+
+
+def test_openai_state_dict_is_known_by_its_constants(tmp_path):
+    module = clip(quick_gelu=True)
+    constants = {name: torch.tensor(32) for name in ("input_resolution", "context_length", "vocab_size")}
+    torch.save({**tensors(module), **constants}, tmp_path / "ViT-B-32.pt")
+    model = vitjax.load(tmp_path / "ViT-B-32.pt")
+    assert difference(model, module.encode_image) < 1e-5 and "OpenAI CLIP keys" in model.weights["read"]
+
+
+def test_torchscript_archive_is_refused_with_two_lines(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "openai.pt")
+    with pytest.raises(WeightsError, match=r"TorchScript.*\n.*torch.jit.load.*\n.*save_file"):
+        vitjax.load(tmp_path / "openai.pt")
+
+
+# ---- .npz
+
+
+def npz_of(module, path, *, new_names=False, stacked=False, prefix="", **more):
+    """The parameters of a timm module under the names and axes of google-research/vision_transformer.
+
+    timm's own reader of these files is the judge of the names below.
+    """
+    state = {key: value.detach().numpy() for key, value in module.state_dict().items()}
+    heads, width = module.blocks[0].attn.num_heads, module.embed_dim
+    attention, second, mlp = ("0", "1", "0") if new_names else ("1", "2", "3")
+    arrays = {
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "cls": state["cls_token"],
+        "pos_embedding" if new_names else "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+    }
+    if "head.weight" in state:
+        arrays |= {"head/kernel": state["head.weight"].T, "head/bias": state["head.bias"]}
+    for layer in range(len(module.blocks)):
+        ours, block = f"blocks.{layer}.", {}
+        for number, name in (("0", "norm1"), (second, "norm2")):
+            block[f"LayerNorm_{number}/scale"] = state[f"{ours}{name}.weight"]
+            block[f"LayerNorm_{number}/bias"] = state[f"{ours}{name}.bias"]
+        inner = f"MultiHeadDotProductAttention_{attention}"
+        kernels, biases = (np.split(state[f"{ours}attn.qkv.{kind}"], 3) for kind in ("weight", "bias"))
+        for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
+            block[f"{inner}/{name}/kernel"] = kernel.T.reshape(width, heads, -1)
+            block[f"{inner}/{name}/bias"] = bias.reshape(heads, -1)
+        block[f"{inner}/out/kernel"] = state[f"{ours}attn.proj.weight"].T.reshape(heads, -1, width)
+        block[f"{inner}/out/bias"] = state[f"{ours}attn.proj.bias"]
+        for number in (0, 1):
+            block[f"MlpBlock_{mlp}/Dense_{number}/kernel"] = state[f"{ours}mlp.fc{number + 1}.weight"].T
+            block[f"MlpBlock_{mlp}/Dense_{number}/bias"] = state[f"{ours}mlp.fc{number + 1}.bias"]
+        arrays |= {f"Transformer/encoderblock_{layer}/{name}": array for name, array in block.items()}
+    if stacked:
+        blocks = [name for name in arrays if "encoderblock_0/" in name]
+        layers = range(len(module.blocks))
+        both = {n: np.stack([arrays.pop(n.replace("_0/", f"_{i}/", 1)) for i in layers]) for n in blocks}
+        arrays |= {name.replace("encoderblock_0/", "encoderblock/"): array for name, array in both.items()}
+    np.savez(path, **{prefix + name: array for name, array in arrays.items()}, **more)
+    return path
+
+
+FORMS = {
+    "augreg": {},
+    "big_vision": {"new_names": True},
+    "big_vision with optimizer": {"new_names": True, "prefix": "params/", "opt/step": np.ones(1)},
+    "scanned": {"new_names": True, "stacked": True},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_npz_of_jax_vits(form, tmp_path):
+    module = build(num_heads=4, embed_dim=48, num_classes=7)  # the file shows the heads: no width of 64 is needed
+    path = npz_of(module, tmp_path / "augreg.npz", **FORMS[form])
+    if form == "augreg":
+        peer = timm.create_model("vit_tiny_patch16_224", depth=3, num_heads=4, embed_dim=48, num_classes=7, img_size=32)
+        peer.load_pretrained(str(path))
+        module = peer.eval()
+    model = vitjax.load(path)
+    assert model.config.heads == 4 and difference(model, module) < 1e-5
+    assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_npz_with_pre_logits_gives_features_and_says_so(tmp_path):
+    module = build(num_heads=4, embed_dim=48, num_classes=0)
+    head = {"pre_logits/kernel": np.ones((48, 48)), "pre_logits/bias": np.ones(48), "head/kernel": np.ones((48, 9))}
+    model = vitjax.load(npz_of(module, tmp_path / "i21k.npz", **head))
+    assert model.config.num_classes == 0 and difference(model, module) < 1e-5
+    assert "left pre_logits, a tanh layer, and the head behind it aside" in model.weights["read"]
+
+
+def test_npz_with_objects_is_not_unpickled(tmp_path):
+    np.savez(tmp_path / "bad.npz", a=np.array([{"x": 1}], dtype=object))
+    with pytest.raises(WeightsError, match=r"bad.npz: not a readable .npz file of arrays: .*allow_pickle=False"):
+        vitjax.load(tmp_path / "bad.npz")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
+    with pytest.raises(WeightsError, match=r"not a readable \.npz"):
+        vitjax.load(tmp_path / "cut.npz")

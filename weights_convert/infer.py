@@ -1,0 +1,211 @@
+"""The architecture of a ViT from the names and shapes of its state dict, in timm's names.
+
+Shapes show everything but the number of heads, the activation, LayerNorm's epsilon and whether a class token or the
+patches are pooled. These come from what the source states, else from the known architectures of the same shapes, else
+from the usual choice (heads of width 64, GELU, 1e-6, the class token), and each such choice is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from vitjax.errors import ConfigError, WeightsError
+from vitjax.nn.vit_config import ViTConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+HEAD_WIDTH = 64
+UNSEEN = ("heads", "mlp", "norm_eps", "pool")
+"""Fields of ViTConfig that shapes do not show."""
+FREE = (*UNSEEN, "image_size", "num_classes", "embedding", "fc_norm")
+"""Fields in which a fine-tuned model may differ from the known architecture that it comes from."""
+_CLIP_EPS = 1e-5
+"""LayerNorm's epsilon of models with a norm before the first block, which are CLIP's; others have 1e-6."""
+
+
+class Inferred(NamedTuple):
+    """config: the architecture. names: known architectures of the same shapes. notes: a sentence for each choice."""
+
+    config: ViTConfig
+    names: tuple[str, ...]
+    notes: list[str]
+
+
+def infer(
+    shapes: Shapes,
+    stated: Mapping[str, Any],
+    known: Mapping[str, ViTConfig],
+    image_size: tuple[int, int] | None = None,
+) -> Inferred:
+    """The architecture that a state dict belongs to.
+
+    Args:
+        shapes: key -> shape of every array, in timm's names.
+        stated: fields of ViTConfig that the source itself states.
+        known: architectures by name.
+        image_size: (height, width) that the position table is for, where its grid is not square.
+
+    Raises:
+        WeightsError: the keys are not those of a ViT, or the shapes leave a doubt that `arch` or `image_size` ends.
+    """
+    seen = seen_in(shapes, image_size)
+    stated = {name: value for name, value in stated.items() if value is not None and name != "image_size"}
+    gated = seen.pop("gated")
+    if gated:
+        stated.pop("mlp", None)
+    usual = {"mlp": "gelu", "norm_eps": _CLIP_EPS if seen["pre_norm"] else 1e-6, "pool": _usual_pool(seen)}
+    draft = _config({**usual, "heads": 1, **seen, **stated})
+    names = tuple(name for name, config in known.items() if _same_but_for(config, draft, gated))
+    notes: list[str] = []
+    values: dict[str, Any] = {}
+    for field in UNSEEN:
+        if field in stated or (field == "mlp" and gated):
+            continue
+        found = list(dict.fromkeys(getattr(known[name], field) for name in names))
+        if field == "pool":
+            found = [pool for pool in found if pool == draft.pool] or [draft.pool]
+        if len(found) == 1:
+            values[field] = found[0]
+        elif field == "heads":
+            values[field] = _usual_heads(draft.width, found)
+            notes.append(f"heads {values[field]} (width / {draft.width // values[field]})")
+        elif found and getattr(draft, field) not in found:
+            values[field] = found[0]
+    config = _config({**usual, **seen, **stated, **values})
+    return Inferred(config, tuple(name for name in names if known[name].heads == config.heads), notes)
+
+
+def seen_in(shapes: Shapes, image_size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """The fields of ViTConfig that names and shapes show, and "gated": whether the MLP is a packed SwiGLU.
+
+    Raises:
+        WeightsError: as `infer`.
+    """
+    kernel = shapes.get("patch_embed.proj.weight", ())
+    blocks = sorted({int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d{1,4})\.", key))})
+    if len(kernel) != 4 or not blocks:
+        raise WeightsError("no ViT: a patch embedding (patch_embed.proj.weight) and numbered blocks are needed")
+    if kernel[1] != 3 or kernel[2] != kernel[3]:
+        raise WeightsError(f"patches of {kernel[2]} x {kernel[3]} pixels, {kernel[1]} channels; needs square RGB ones")
+    if blocks != list(range(len(blocks))):
+        raise WeightsError(f"blocks {blocks[0]} to {blocks[-1]} are not complete: {len(blocks)} are there")
+    width, patch = kernel[0], kernel[2]
+    hidden, fc1 = _last(shapes, "blocks.0.mlp.fc2.weight"), _first(shapes, "blocks.0.mlp.fc1.weight")
+    seen: dict[str, Any] = {
+        "width": width,
+        "depth": len(blocks),
+        "patch_size": patch,
+        "mlp_dim": hidden or 4 * width,
+        "class_token": "cls_token" in shapes,
+        "distilled": "dist_token" in shapes,
+        "registers": (*shapes.get("reg_token", ()), 0, 0)[1],
+        "layer_scale": "blocks.0.ls1.gamma" in shapes,
+        "pre_norm": "norm_pre.weight" in shapes,
+        "fc_norm": "fc_norm.weight" in shapes and "norm.weight" not in shapes,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
+        "patch_bias": "patch_embed.proj.bias" in shapes,
+        "num_classes": _first(shapes, "head.weight"),
+        "gated": bool(hidden) and fc1 == 2 * hidden,
+    }
+    if seen["gated"]:
+        seen["mlp"] = "swiglu"
+    prefix = seen["class_token"] + seen["distilled"] + seen["registers"]
+    return seen | _positions(shapes, patch, prefix, seen["registers"], image_size)
+
+
+def resized(config: ViTConfig, shapes: Shapes) -> tuple[ViTConfig, list[str]]:
+    """A named architecture with the classes and the image size that the weights have, and a sentence for each change.
+
+    Args:
+        config: the architecture.
+        shapes: key -> shape of every array, in timm's names.
+    """
+    notes = []
+    head, table = shapes.get("head.weight"), shapes.get("pos_embed")
+    classes = head[0] if head is not None and len(head) == 2 else 0
+    if classes != config.num_classes and "patch_embed.proj.weight" in shapes:
+        was = f"the name has {config.num_classes or 'no'}"
+        notes.append(f"the weights have {classes or 'no'} classes, {was}")
+        config = replace(config, num_classes=classes)
+    if table is not None and len(table) == 3 and table[1] != config.position_tokens:
+        patches = table[1] - (config.prefix if config.position_on_prefix else 0)
+        side = _side(patches)
+        if side:
+            pixels = side * config.patch_size
+            notes.append(
+                f"the weights have positions for {_by((pixels, pixels))} pixels, the name {_by(config.image_size)}"
+            )
+            config = config.at_size((pixels, pixels))
+    return config, notes
+
+
+def _positions(
+    shapes: Shapes, patch: int, prefix: int, registers: int, image_size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Image size, and whether prefix tokens have positions, from the length of the position table."""
+    length = (*shapes.get("pos_embed", ()), 0, 0)[1]
+    if not length:
+        raise WeightsError("no position table (pos_embed): the architecture must be named by arch=")
+    counts = {True: length - prefix, False: length}
+    order = (False, True) if registers else (True, False)
+    square = [on_prefix for on_prefix in order if _side(counts[on_prefix])]
+    if image_size is not None:
+        patches = (image_size[0] // patch) * (image_size[1] // patch)
+        fitting = [on_prefix for on_prefix in order if counts[on_prefix] == patches]
+        if fitting:
+            return {"image_size": image_size, "position_on_prefix": fitting[0]}
+    if not square:
+        raise WeightsError(
+            f"a position table of {length} rows is for no square image (patch {patch}, {prefix} tokens before the "
+            "patches): pass image_size=(height, width)"
+        )
+    side = _side(counts[square[0]]) * patch
+    return {"image_size": (side, side), "position_on_prefix": square[0] if prefix else True}
+
+
+def _same_but_for(config: ViTConfig, draft: ViTConfig, gated: bool) -> bool:
+    """Whether two configurations differ only in what shapes do not show, or fine-tuning changes."""
+    if gated != (config.mlp == "swiglu"):
+        return False
+    seen = (each.name for each in fields(draft) if each.name not in FREE)
+    return all(getattr(config, name) == getattr(draft, name) for name in seen)
+
+
+def _usual_pool(seen: Mapping[str, Any]) -> str:
+    return "avg" if seen["fc_norm"] or not seen["class_token"] else "token"
+
+
+def _usual_heads(width: int, found: list[int]) -> int:
+    heads = width // HEAD_WIDTH
+    if width % HEAD_WIDTH or not heads:
+        raise WeightsError(
+            f"the number of attention heads cannot be seen in a width of {width}: pass arch=NAME of the architecture"
+        )
+    return heads if not found or heads in found else found[0]
+
+
+def _config(values: Mapping[str, Any]) -> ViTConfig:
+    try:
+        return ViTConfig(**values)
+    except ConfigError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _first(shapes: Shapes, key: str) -> int:
+    return (*shapes.get(key, ()), 0)[0]
+
+
+def _last(shapes: Shapes, key: str) -> int:
+    return (0, *shapes.get(key, ()))[-1]
+
+
+def _side(count: int) -> int:
+    """Side of a square of `count` patches; 0 if there is none."""
+    side = round(max(count, 0) ** 0.5)
+    return side if side * side == count else 0
+
+
+def _by(size: tuple[int, int]) -> str:
+    return "{} x {}".format(*size)
