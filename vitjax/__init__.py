@@ -17,6 +17,7 @@ from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
 from vitjax.models.load import from_timm, load
 from vitjax.models.model import Model
+from vitjax.models.text import zero_shot
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 
@@ -39,4 +40,5 @@ __all__ = [
     "load",
     "register",
     "trace",
+    "zero_shot",
 ]

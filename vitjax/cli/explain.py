@@ -19,6 +19,7 @@ from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.requests import check_needs, passes, request
 from vitjax.explaining.run import explain_many, trace
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif, check_exif
 from vitjax.methods import METHODS
 from vitjax.models.families import CNNS
@@ -177,6 +178,7 @@ def explain_images(
             raise unknown_name("CNN", cnn, CNNS)
         loaded = load(model, weights, dtype=dtype)
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
+        loaded, target_classes = with_target_classes(loaded, target)
         for wanted in requests:
             check_needs(loaded, wanted)
         images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
@@ -184,7 +186,7 @@ def explain_images(
             say(line, error=True)
         for record in images.skipped:
             say(f"skipped: {record['cause']}", error=True)
-        targets = [target] * len(images) if isinstance(target, list) else target
+        targets = [target_classes] * len(images) if isinstance(target, list) else target_classes
         maps = len(resolve_targets(loaded, targets, len(images)).image_index)
         total = maps * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:

@@ -17,6 +17,7 @@ from vitjax.errors import ConfigError, LabelError
 from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.requests import Request, check_needs, check_probability, check_score, request
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.metrics import find_metric
 from vitjax.metrics.contract import Metric
@@ -104,6 +105,8 @@ class Job:
             raise ConfigError("no methods requested")
         if not metric_requests:
             raise ConfigError("no metrics requested")
+        if isinstance(target, str):
+            model, _ = with_target_classes(model, target)
         for requested in method_requests:
             check_needs(model, requested)
         if not len(source.ids):

@@ -19,6 +19,7 @@ from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
 from vitjax.models.load import load
 from vitjax.models.model import Model
@@ -154,6 +155,8 @@ class Run:
     def _overlays(self) -> Overlays | None:
         try:
             model, source = self._model_and_source()
+            if isinstance(self.config["target"], str):
+                model, _ = with_target_classes(model, self.config["target"])
             if weights_digest(model.params) != self.config["model"]["sha256"]:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:

@@ -22,6 +22,7 @@ from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Request, check_needs, check_probability, check_score, request
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
 from vitjax.layerwise.fold import LayerTrace
 from vitjax.layerwise.target import SCORES
@@ -53,8 +54,9 @@ def explain(
             the method's own.
         target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), "topK"
             for another K (each of the K most probable classes, one map for each), "A - B" (the difference of two
-            logits), weights over the outputs [k], or a function of the logits [k]; or a list with one of these (but
-            functions) for each image, or with a list of several for an image: `[["tabby", "tiger cat"], "top5"]`.
+            logits), weights over the outputs [k], or a function of the logits [k]; of a CLIP or SigLIP with both towers
+            "text:WORDS", and of a model without classes an embedding [e]: its similarity. Or a list with one of these
+            (but functions) for each image, or with a list of several for an image: `[["tabby", "top5"], None]`.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
         exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
@@ -131,6 +133,7 @@ def explain_many(
     if not requests:
         raise ConfigError("no methods requested")
     batch_size, seed = check_whole_number("batch_size", batch_size, 1), check_seed(seed)
+    model, target = with_target_classes(model, target)
     for wanted in requests:
         check_needs(model, wanted)
     requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
@@ -190,6 +193,7 @@ def trace(
         >>> vitjax.trace(model, image, score=None).attention.shape
         (1, 6, 4, 65, 65)
     """
+    model, target = with_target_classes(model, target)
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
     if score == "probability" and model.config.num_classes == 0:

@@ -16,8 +16,10 @@ from vitjax.errors import ConfigError, LabelError
 from vitjax.layerwise.target import NOT_A_CLASS, PREDICTED, SECOND, FunctionTarget, WeightedTarget, class_of, is_class
 from vitjax.models.model import Model
 from vitjax.nn.network import features
+from vitjax.nn.vit_config import ViTConfig
 
 DIFFERENCE = " - "
+TEXT = "text:"
 _FIRST = re.compile(r"top([1-9][0-9]{0,5})")
 
 
@@ -230,7 +232,11 @@ def _difference(model: Model, text: str) -> _One:
 
 
 def _class_named(model: Model, text: str, *, numbers: bool = False) -> int:
-    """Index of the class with this name, or with this number where `numbers` are allowed."""
+    """Index of the class with this name, or with this number where `numbers` are allowed; "text:" names a text."""
+    if isinstance(model.config, ViTConfig) and model.config.similarity and text.startswith(TEXT) and model.labels:
+        text = text.removeprefix(TEXT).strip()
+        if text in model.labels.names:
+            return model.labels.names.index(text)
     if numbers and re.fullmatch(r"\s*[0-9]{1,18}\s*", text):
         return _checked_number(model, int(text), "")
     if model.labels is None:

@@ -33,6 +33,7 @@ class Model:
     labels: class names; None if unknown.
     name: name of the model.
     weights: source, format and sha256 of the weights, as recorded in manifests.
+    text: the text tower of a CLIP or SigLIP, a `vitjax.models.text.TextTower`; None for other models.
     precision: `jax.default_matmul_precision` of float32 matrix products. The default excludes TF32 and bf16 passes.
 
     Example:
@@ -48,6 +49,7 @@ class Model:
     name: str = "custom"
     weights: dict[str, Any] = field(default_factory=dict)
     precision: str = "highest"
+    text: Any = None
 
     @property
     def dtype(self) -> Any:
