@@ -1,17 +1,33 @@
 """Text towers and zero-shot classifiers against transformers and OpenCLIP, with random weights."""
 
+import csv
+import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.cases import tiny_images, tiny_model
-from tests.models.two_towers import LENGTH, huggingface_clip, open_clip_model, torch
+from tests.evaluating.world import Pictures, run
+from tests.models.two_towers import (
+    LENGTH,
+    huggingface_clip,
+    huggingface_siglip,
+    open_clip_model,
+    open_clip_siglip_text,
+    torch,
+)
+from vitjax.cli.main import main
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.explaining.run import explain, explain_many
 from vitjax.methods import METHODS
 from vitjax.models.load import load
-from vitjax.models.text import TEMPLATES, with_text, zero_shot
+from vitjax.models.text import TEMPLATES, TextTower, with_text, zero_shot
+from vitjax.nn.text import text_embeddings
+from vitjax.nn.vit_config import ViTConfig
+from weights_convert.text import text_tower_of
 
 pytestmark = pytest.mark.unoptimised
 
@@ -175,3 +191,83 @@ def test_without_a_tokenizer_or_a_text_tower_the_error_says_so(clip, tmp_path):
         zero_shot(tiny_model("plain"), ["cat"], embeddings=np.ones((1, 24)))
     with pytest.raises(ConfigError, match=r"needs \[1, 8\]"):
         zero_shot(model, ["cat"], embeddings=np.ones((1, 9)))
+
+
+def test_siglip_text_embeddings_scale_and_bias_equal_those_of_transformers(tmp_path):
+    module = huggingface_siglip(tmp_path)
+    state = {key: value.numpy() for key, value in module.state_dict().items()}
+    read = text_tower_of(state, ViTConfig(width=16, depth=2, heads=2, mlp_dim=32, num_classes=0), tmp_path)
+    tower = TextTower(**read._asdict())
+    assert not tower.config.causal and tower.config.end == "last" and tower.config.mlp == "gelu_tanh" and tower.lower
+    np.testing.assert_allclose((tower.scale, tower.bias), (np.exp(2.0), module.logit_bias.item()), rtol=1e-6)
+    ids = tower.ids(["A photo of a cat!", "the DOG"])
+    assert ids[1, 2:].tolist() == [1] * (LENGTH - 2) and ids[0].tolist() == tower.ids(["a photo of a cat"])[0].tolist()
+    with torch.no_grad():
+        found = module.get_text_features(input_ids=torch.tensor(ids).long())
+        expected = getattr(found, "pooler_output", found)
+    expected = (expected / expected.norm(dim=-1, keepdim=True)).numpy()
+    np.testing.assert_allclose(text_embeddings(tower.config, tower.params, ids), expected, atol=1e-5)
+
+
+def test_the_text_tower_of_an_open_clip_siglip(tmp_path):
+    module, config = open_clip_siglip_text()
+    state = {f"module.text.{key}": value.numpy() for key, value in module.state_dict().items()}
+    state |= {"module.logit_scale": np.float32(1.5), "module.logit_bias": np.full(1, -3.0, np.float32)}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"text_cfg": config}}))
+    read = text_tower_of(state, ViTConfig(width=16, depth=2, heads=2, mlp_dim=32, num_classes=0), tmp_path)
+    assert read.config.end == "last" and not read.config.causal and read.config.projection_bias
+    assert read.bias == -3.0 and read.tokenizer is None
+    ids = np.random.default_rng(0).integers(0, read.config.vocabulary, (3, LENGTH))
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(module(torch.tensor(ids)), dim=-1).numpy()
+    np.testing.assert_allclose(text_embeddings(read.config, read.params, ids), expected, atol=1e-5)
+
+
+def test_a_damaged_text_tower_is_refused(clip):
+    module, _, model = clip
+    state = {key: value.numpy() for key, value in module.state_dict().items()}
+    config = model.config
+    missing = {key: value for key, value in state.items() if "final_layer_norm" not in key}
+    with pytest.raises(WeightsError, match=r"text tower: .*text_model\.final_layer_norm"):
+        text_tower_of(missing, config)
+    wrong = {**state, "text_model.final_layer_norm.bias": np.ones(7, np.float32)}
+    with pytest.raises(WeightsError, match=r"text tower: .*final_layer_norm\.bias has the shape \[7\], needs \[16\]"):
+        text_tower_of(wrong, config)
+    with pytest.raises(WeightsError, match="NaN"):
+        text_tower_of({**state, "text_model.final_layer_norm.bias": np.full(16, np.nan, np.float32)}, config)
+    assert text_tower_of({key: value for key, value in state.items() if "text" not in key}, config) is None
+
+
+def test_texts_need_the_tokenizers_package(clip, monkeypatch):
+    _, _, model = clip
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ConfigError, match=r"pip install 'vitjax\[text\]'"):
+        model.text.embed(["cat"])
+
+
+def test_the_command_line_explains_a_text_and_names_it_in_every_file(clip, tmp_path):
+    module, folder, model = clip
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(photo)
+    out = tmp_path / "out"
+    main(["explain", str(photo), "--model", str(folder), "--target", f"text:{TEXTS[0]}", "-o", str(out)])
+    (row,) = csv.DictReader((out / "predictions.csv").open())
+    assert row["target_name"] == TEXTS[0]
+    assert json.loads((out / "manifest.json").read_text())["options"]["target"] == f"text:{TEXTS[0]}"
+    with torch.no_grad():
+        ids, pixels = torch.tensor(model.text.ids(TEXTS[:1])).long(), channels_first(model.preprocess(str(photo)))
+        expected = module(input_ids=ids, pixel_values=pixels).logits_per_image.numpy()
+    np.testing.assert_allclose(np.load(out / "rollout.npz")["logits"], expected, atol=1e-5)
+
+
+def test_a_zero_shot_model_and_a_text_are_evaluated(clip, tmp_path):
+    _, _, model = clip
+    metrics = ["energy_pointing_game", {"metric": "aopc", "levels": (0, 50)}]
+    classifier = zero_shot(model, ["cat", "dog", "sketch"])
+    done = run(tmp_path / "classes", Pictures(2), model=classifier, methods=["transformer_mm"], metrics=metrics)
+    records = done.records()
+    assert records["status"].to_pylist() == ["ok", "ok"] and set(records["prediction"].to_pylist()) <= {0, 1, 2}
+    target = f"text:{TEXTS[0]} - text:{TEXTS[1]}"
+    done = run(tmp_path / "text", Pictures(2), model=model, methods=["saliency"], metrics=metrics[:1], target=target)
+    assert done.records()["target_kind"].to_pylist() == ["difference"] * 2 and done.config["target"] == target
+    assert set(done._overlays()(["picture000"], "saliency")) == {"picture000"}

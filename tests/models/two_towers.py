@@ -74,3 +74,35 @@ def open_clip_model(folder: Path, **vision: Any) -> Any:
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     write_tokenizer(folder)
     return module
+
+
+def huggingface_siglip(folder: Path) -> Any:
+    """transformers' SiglipModel, saved with its configuration and a tokenizer."""
+    from transformers import SiglipConfig, SiglipModel
+
+    text = {
+        **SIZE,
+        "vocab_size": len(WORDS) + 3,
+        "max_position_embeddings": LENGTH,
+        "eos_token_id": 1,
+        "bos_token_id": 1,
+    }
+    module = scrambled(SiglipModel(SiglipConfig(text_config={**text, "pad_token_id": 1}, vision_config=VISION)))
+    module.save_pretrained(folder)
+    write_tokenizer(folder, siglip=True)
+    return module
+
+
+def open_clip_siglip_text() -> Any:
+    """OpenCLIP's text tower with the settings of its SigLIP models."""
+    from open_clip.model import CLIPTextCfg, _build_text_tower
+
+    config = {"context_length": LENGTH, "vocab_size": len(WORDS) + 3, "width": 32, "heads": 4, "layers": 2}
+    config |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
+    config |= {"act_kwargs": {"approximate": "tanh"}}
+    torch.manual_seed(1)
+    tower = _build_text_tower(8, CLIPTextCfg(**config)).eval()
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return tower, config
