@@ -271,3 +271,21 @@ def test_a_zero_shot_model_and_a_text_are_evaluated(clip, tmp_path):
     done = run(tmp_path / "text", Pictures(2), model=model, methods=["saliency"], metrics=metrics[:1], target=target)
     assert done.records()["target_kind"].to_pylist() == ["difference"] * 2 and done.config["target"] == target
     assert set(done._overlays()(["picture000"], "saliency")) == {"picture000"}
+
+
+def test_a_single_text_of_clip_has_a_similarity_and_no_probability(clip, tmp_path):
+    _, _, model = clip
+    images = images_of(model, 1)
+    alone = explain(model, images, "saliency", "text:the dog")
+    assert alone.caption(0)["target_probability"] is None and alone.verdict(0) == "the dog" and alone.best(0) == []
+    with pytest.raises(ConfigError, match="one text, which has a similarity"):
+        _ = alone.probabilities
+    with pytest.raises(ConfigError, match=r"a single text of model .* does not have; score=logit explains it"):
+        explain(model, images, "rise", "text:the dog")
+    single = {"model": model, "methods": ["saliency"], "target": "text:the dog"}
+    with pytest.raises(ConfigError, match=r"'deletion' cannot be used with model .* one text, whose similarity"):
+        run(tmp_path / "refused", Pictures(1), metrics=["deletion"], **single)
+    biased = with_text(model, replace(model.text, bias=-3.0))  # as SigLIP, whose probability is a sigmoid
+    probability = 1 / (1 + np.exp(-(alone.logits[0, 0] - 3.0)))
+    found = explain(biased, images, "saliency", "text:the dog").caption(0)["target_probability"]
+    assert found == pytest.approx(probability, rel=1e-5)

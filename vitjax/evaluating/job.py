@@ -201,12 +201,12 @@ class Job:
 
     @property
     def has_head(self) -> bool:
-        """Whether the outputs of the model are logits of classes, and not features."""
-        return self.model.config.num_classes > 0
+        """Whether the outputs of the model are logits of classes, and not features, or the similarity of one text."""
+        return self.model.has_probabilities
 
     def _check_outputs(self) -> None:
         """Check what needs classes, or a choice among them, against the number of the model's outputs."""
-        one, name = self.model.config.num_classes == 1, self.model.name
+        one, name = self.model.config.num_classes == 1 and self.model.has_probabilities, self.model.name
         predicting = {
             "only_correct": self.only_correct,
             "min_confidence": self.min_confidence and not one,
@@ -220,7 +220,9 @@ class Job:
         }
         used = next((what for what, is_used in predicting.items() if is_used), None)
         if used and self.model.config.num_classes < 2:
-            has = "one output, which is always the predicted one" if one else "no head: its outputs are no classes"
+            no_classes = "one text, whose similarity is no probability" if self.model.config.num_classes else ""
+            has = "one output, which is always the predicted one" if one else no_classes
+            has = has or "no head: its outputs are no classes"
             raise ConfigError(f"{used} cannot be used with model {name!r}, which has {has}")
 
     def _check_target(self) -> None:
@@ -231,7 +233,7 @@ class Job:
         if len(targets.names) > 1:
             raise ConfigError(f"target {self.target!r} has several maps for an image; an evaluation has one")
         for wanted in self.requests:
-            check_score(wanted, targets)
+            check_score(self.model, wanted, targets)
         for metric in self.metrics:
             check_probability(f"metric {metric.label!r}", "class" in metric.metric.needs, targets)
 

@@ -80,10 +80,11 @@ class Explanation:
         """Softmax of the logits, [b, k]; the sigmoid of the logit for a model with one output.
 
         Raises:
-            ConfigError: the model has no head; its outputs are features, not classes.
+            ConfigError: the model has no head, so that its outputs are features, or one text, which has a similarity.
         """
-        if not self.has_classes:
-            raise ConfigError(f"model {self.model.name!r} has no head: its outputs are features without probabilities")
+        if not self.model.has_probabilities:
+            has = "one text, which has a similarity" if self.has_classes else "no head: its outputs are features"
+            raise ConfigError(f"model {self.model.name!r} has {has} without probabilities")
         return _probabilities(self.logits)
 
     @property
@@ -158,7 +159,7 @@ class Explanation:
         Returns:
             {"method", "predicted", "predicted_probability", "target", "target_probability"}. The probabilities are None
             for a model without a head; "predicted" is then the feature with the largest value. That of the target is
-            None, too, where it is not one class.
+            None, too, where it is not one class, and both are for a single text of CLIP.
 
         Example:
             >>> caption = e.caption(0)
@@ -167,7 +168,7 @@ class Explanation:
         """
         predicted, target = int(self.predicted[index]), int(self.target[index])
         name = self.targets.names[index]
-        of = self.probabilities[index].tolist() if self.has_classes else [None] * self.logits.shape[-1]
+        of = self.probabilities[index].tolist() if self.model.has_probabilities else [None] * self.logits.shape[-1]
         return {
             "method": self.label,
             "predicted": self.model.label(predicted),
@@ -201,7 +202,7 @@ class Explanation:
             >>> [name for name, probability in e.best(0, count=2)]
             ['striped star', 'plain ring']
         """
-        if not self.has_classes:
+        if not self.model.has_probabilities:
             return []
         probabilities = self.probabilities[index]
         top = np.argsort(-probabilities, kind="stable")[:count]

@@ -68,13 +68,18 @@ def check_needs(model: Model, wanted: Request) -> None:
     _check_ranges(model, wanted)
 
 
-def check_score(wanted: Request, targets: Targets) -> None:
+def check_score(model: Model, wanted: Request, targets: Targets) -> None:
     """Check that a method does not explain the probability of a target that has none.
 
     Raises: ConfigError where the method reads probabilities, by its option `score` or by its definition.
     """
     reads = dict(wanted.options).get("score") == "probability" or "probability" in wanted.method.needs
     hint = "; score=logit explains it" if "score" in wanted.method.options else ""
+    if reads and model.config.num_classes and not model.has_probabilities:
+        raise ConfigError(
+            f"method {wanted.label!r} explains a probability, which a single text of model {model.name!r} does not have"
+            f"{hint or '; vitjax.zero_shot makes several classes'}"
+        )
     check_probability(f"method {wanted.label!r}", reads, targets, hint)
 
 

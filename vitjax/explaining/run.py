@@ -140,7 +140,7 @@ def explain_many(
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     for wanted in requests:
-        check_score(wanted, targets)
+        check_score(model, wanted, targets)
     model = model.at_size(batch.x.shape[1:3])
     targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
     batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
@@ -196,8 +196,9 @@ def trace(
     model, target = with_target_classes(model, target)
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
-    if score == "probability" and model.config.num_classes == 0:
-        raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
+    if score == "probability" and not model.has_probabilities:
+        has = "only a similarity" if model.config.num_classes else "no head, so that there are no classes"
+        raise ConfigError(f"score='probability': model {model.name!r} has {has}")
     batch_size = check_whole_number("batch_size", batch_size, 1)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))

@@ -106,8 +106,9 @@ def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
     """
     if score == "probability":
         _check_probability(target)
+        one_hot = _one_hot(logits, target)
         p = probabilities(at_least_float32(logits)).astype(logits.dtype)
-        return p[target] * (_one_hot(logits, target) - p)
+        return p[target] * (one_hot - p)
     if isinstance(target, FunctionTarget):
         return jax.grad(lambda logits: logit_of(logits, target))(logits)
     return target.weights.astype(logits.dtype) if isinstance(target, WeightedTarget) else _one_hot(logits, target)

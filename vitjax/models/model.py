@@ -56,6 +56,16 @@ class Model:
         """Dtype of the forward pass."""
         return params_dtype(self.params)
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the outputs have probabilities: the softmax of several classes, the sigmoid of one.
+
+        A single similarity is no logit of a sigmoid, except in SigLIP, which is trained with one and has a bias.
+        """
+        if self.config.num_classes == 1 and isinstance(self.config, ViTConfig) and self.config.similarity:
+            return self.text is not None and self.text.bias != 0
+        return self.config.num_classes > 0
+
     @contextmanager
     def settings(self) -> Iterator[None]:
         """JAX's settings for programs of this model: its precision, and 64-bit types only if its parameters have them.
