@@ -57,7 +57,7 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
     assert not any(row[column] for column in row if column.startswith(("predicted", "top5", "target_prob")))
     page = write_page(tmp_path / "page.html", "features", {"rollout": features}).read_text()
     assert "explained: feature 3" in page and "predicted:" not in page
-    assert vitjax.explaining.explanation.comparison({"rollout": features}).axes
+    assert vitjax.explaining.comparison.comparison({"rollout": features}).axes
 
 
 def test_probability_of_one_output_is_a_sigmoid(single):
