@@ -73,7 +73,7 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
     from vitjax.execution.plan import plan_for
     from vitjax.explaining.programs import compiled
     from vitjax.explaining.requests import request
-    from vitjax.models.load import entries
+    from vitjax.models.families import find
     from vitjax.nn.network import network
 
     # All chips of the topology belong to one host.
@@ -86,7 +86,7 @@ def compile_for_tpu(task: Task) -> dict[str, Any]:
     def shape(sizes: Sequence[int], dtype: Any, sharding: NamedSharding = divided) -> Any:
         return jax.ShapeDtypeStruct(tuple(sizes), dtype, sharding=sharding)
 
-    config = entries()[task.model].config
+    config = find(task.model).config
     image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
     params = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]
     params = jax.tree.map(lambda leaf: shape(leaf.shape, task.dtype, replicated), params)

@@ -1,4 +1,4 @@
-"""Writes docs/methods.md and docs/metrics.md from the registries and docstrings: `python -m docs.generate`."""
+"""Writes docs/methods.md, docs/metrics.md and docs/models.md: `python -m docs.generate`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docs.docstrings import NOTATION, arguments, entries, parts
+from docs.models_page import models_page
 from vitjax import methods, metrics
 from vitjax.methods.contract import Method
 from vitjax.metrics.contract import Metric, Statistic
@@ -27,6 +28,12 @@ NEEDS = {
     "mask": "object masks",
     "label": "labels",
     "explainer": "further explanations",
+}
+NEEDS_OF_METHODS = {
+    "class_token": "needs a model with a class token",
+    "head": "explains a class, or the feature that the target names",
+    "probability": "needs a model with a head",
+    "feature_map": "needs a feature map that a function returns",
 }
 
 
@@ -173,8 +180,8 @@ def _method_section(name: str, method: Method) -> str:
         f"map: {_levels(method)}",
         f"cost: {_cost(method)}",
         "class-specific" if method.class_specific else "class-agnostic",
-        *([f"needs a model with {_needs(method)}"] if method.needs else []),
-        *(["also on a ResNet"] if method.cnn is not None else []),
+        *(NEEDS_OF_METHODS[need] for need in sorted(method.needs)),
+        *(["also on a ResNet and on a function"] if method.cnn is not None else []),
         *(["complete: the map sums to the difference of the score to that of the baseline"] * method.complete),
         *(["ill-conditioned in float32"] * method.ill_conditioned),
     ]
@@ -244,7 +251,8 @@ def _of_evaluations() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """The content of every generated page, by file name."""
-    return {"methods.md": methods_page() + "\n", "metrics.md": metrics_page() + "\n"}
+    content = {"methods.md": methods_page(), "metrics.md": metrics_page(), "models.md": models_page(prose, table)}
+    return {name: page + "\n" for name, page in content.items()}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from timm.layers import LayerNorm, QuickGELU, SwiGLUPacked  # noqa: E402
 from timm.models.deit import VisionTransformerDistilled  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
-from vitjax.models.families import ZOO, Entry  # noqa: E402
+from vitjax.models import families  # noqa: E402
 from weights_convert.live import config_of  # noqa: E402
 
 TINY = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_classes": 10}
@@ -94,11 +95,12 @@ def randomise(module, seed: int = 0):
 ARCH = "tiny_test"
 
 
-def named_in_zoo(monkeypatch):
+def named_in_table(monkeypatch):
     """A tiny module whose architecture is registered under the name ARCH while the test runs."""
     module = build(embed_dim=16, depth=2, num_heads=2, num_classes=1000)
-    preprocessing = ZOO["deit_tiny_patch16_224"].preprocessing
-    monkeypatch.setitem(ZOO, ARCH, Entry(config_of(module), preprocessing, f"timm/{ARCH}.none"))
+    models = families.table()["models"]
+    tag = models["deit_tiny_patch16_224"]["tags"]["fb_in1k"]
+    monkeypatch.setitem(models, ARCH, {"config": asdict(config_of(module)), "parameters": 0, "tags": {"none": tag}})
     return module
 
 

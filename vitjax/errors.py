@@ -68,6 +68,10 @@ class UnknownNameError(VitjaxError):
     """A name is not registered."""
 
 
+MANY = 80
+"""More names than this are not listed in an error message."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An error that suggests similar names.
 
@@ -77,15 +81,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
         known: the registered names.
 
     Returns:
-        The error, for the caller to raise. Its message lists up to three close matches, or all registered names if
-        none is close.
+        The error, for the caller to raise. Its message lists up to three close matches. If none is close, it lists all
+        registered names, or three of them if there are many.
 
     Example: `unknown_name("method", "rolout", METHODS)` says "unknown method 'rolout'; did you mean 'rollout'?".
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not close and len(name) > 2:
+        close = [known_name for known_name in names if name in known_name][:3]
     if close:
         hint = "did you mean " + " or ".join(map(repr, close)) + "?"
+    elif len(names) > MANY:
+        hint = f"there are {len(names)}, such as " + ", ".join(names[:: len(names) // 3][:3])
     else:
         hint = "known: " + ", ".join(names) if names else "known: none"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

@@ -12,22 +12,8 @@ from weights_convert.keys import state_shapes
 FOREIGN = {
     r"^layers\.\d+\.blocks\.\d+\..*relative_position_bias_table": ("Swin", "attention in shifted windows"),
     r"^layers\.\d+\.blocks\.\d+\.": ("Swin or another hierarchical transformer", "stages of different width"),
-    r"^(blocks\.\d+\.attn\.(relative_position_bias_table|q_bias)|rel_pos_bias\.)": (
-        "BEiT",
-        "a relative position bias inside the attention",
-    ),
-    r"\.attn\.q_norm\.": ("a ViT with qk_norm", "normalised queries and keys"),
     r"\.attn\.gate\.": ("a ViT with gated attention", "a gate on the attention output"),
-    r"\.attn\.norm\.": ("a ViT with scale_attn_norm", "a norm on the attention output"),
-    r"\.mlp\.norm\.": ("a ViT with scale_mlp_norm", "a norm inside the MLP"),
-    r"^blocks\.\d+\.attns\.": ("a ViT with parallel blocks", "several attentions side by side"),
     r"^blocks\.\d+\.in_proj\.": ("a ViT with parallel scaling blocks", "attention and MLP in one projection"),
-    r"(^|\.)rope\.|^freqs|\.rel_pos\.": (
-        "a ViT with relative or rotary positions",
-        "positions in the attention",
-    ),
-    r"^attn_pool\.": ("a ViT with attention pooling", "a head that is itself an attention layer"),
-    r"\.mlp\.fc1_g\.": ("a ViT with unpacked SwiGLU", "separate gate weights"),
     r"^blocks_token_only\.": ("CaiT", "class attention in layers of its own"),
     r"^decoder_(blocks|embed)\b": ("a masked autoencoder", "a decoder"),
     r"^(module\.|visual\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),

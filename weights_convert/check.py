@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from vitjax.errors import WeightsError
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.keys import to_state
-from weights_convert.live import timm_arguments
+from weights_convert.timm_module import import_timm, timm_peer
+
+__all__ = ["Difference", "ParityReport", "compare", "compare_on_noise", "import_timm", "peer_of", "timm_peer", "verify"]
 
 TOLERANCE = 1e-4
 """Largest difference relative to the largest value of an array that passes."""
@@ -72,88 +73,39 @@ def compare(model: Any, module: Any, images: np.ndarray, tolerance: float = TOLE
     return ParityReport(tuple(_difference(name, ours[name], theirs[name]) for name in ours), tolerance)
 
 
-def verify(model: Any, arch: str, state: Any = None, *, images: int = 2, seed: int = 0) -> ParityReport:
-    """Compare a `vitjax.Model` with timm on images of standard normal noise.
+def verify(model: Any, arch: str, state: Any = None) -> ParityReport:
+    """Compare a `vitjax.Model` with timm on two images of standard normal noise.
+
+    Args:
+        model, arch, state: as for `peer_of`.
+
+    Raises:
+        WeightsError: as `peer_of`.
+    """
+    return compare_on_noise(model, peer_of(model, arch, state))
+
+
+def peer_of(model: Any, arch: str, state: Any = None, like: str | None = None) -> Any:
+    """The timm module that computes the same as a `vitjax.Model`.
 
     Args:
         model: the `vitjax.Model`.
-        arch: timm's name of the architecture that the model should be.
+        arch: timm's name of the architecture that the model should be; another name if it has none.
         state: state dict (numpy) for the timm module; None converts the model's own parameters back.
-        images: number of random images.
-        seed: seed of the random images.
+        like: as for `timm_peer`.
 
     Raises:
         WeightsError: PyTorch or timm is not installed, or timm rejects the state dict.
     """
     if state is None or huggingface.is_huggingface(state):  # timm does not know Hugging Face's names
         state = to_state(jax.tree.map(np.asarray, model.params))
-    x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
-    return compare(model, timm_peer(model.config, state, arch), x)
+    return timm_peer(model.config, state, arch, like)
 
 
-def timm_peer(config: ViTConfig, state: Any, arch: str | None = None) -> Any:
-    """A timm module in eval mode with the given weights.
-
-    Args:
-        config: the architecture.
-        state: state dict (numpy) with timm's names.
-        arch: timm's name of the architecture. Where timm has it, the module is timm's definition of it; otherwise, and
-            for None, the module is built from `config`.
-
-    Raises:
-        WeightsError: PyTorch or timm is not installed, or timm rejects the state dict.
-    """
-    timm = import_timm()
-    import torch
-    from timm.models.deit import VisionTransformerDistilled
-    from timm.models.vision_transformer import VisionTransformer
-
-    if arch is not None and timm.is_model(arch):
-        # Built by name and not from `config`, so that a wrong entry in vitjax's list of architectures is detected.
-        module = timm.create_model(arch, pretrained=False, num_classes=config.num_classes, img_size=config.image_size)
-        for part in module.modules():
-            if isinstance(part, torch.nn.LayerNorm) and config.norm_eps == huggingface.NORM_EPS:
-                part.eps = config.norm_eps  # the only respect in which Hugging Face computes differently from timm
-    else:
-        module_class = VisionTransformerDistilled if config.distilled else VisionTransformer
-        module = module_class(**timm_arguments(config))
-    try:
-        module.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()})
-    except RuntimeError as error:
-        raise WeightsError(f"timm rejects the weights: {error}") from error
-    return module.eval()
-
-
-_schemas: list[Any] = []  # a torch Library removes its operators when it is garbage-collected
-
-
-def import_timm() -> Any:
-    """The timm package.
-
-    If torchvision's compiled operators do not match the installed torch, importing torchvision, and so timm, fails.
-    The schemas of these operators are then registered here, which is all that the import needs.
-
-    Raises:
-        WeightsError: PyTorch or timm is not installed.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError("the comparison needs PyTorch and timm: pip install 'vitjax[torch]'") from error
-    try:
-        import torchvision  # noqa: F401
-    except (RuntimeError, OSError):
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _schemas.append(library)
-    except ImportError:
-        pass  # timm's own ImportError names the missing package
-    try:
-        import timm
-    except ImportError as error:
-        raise WeightsError("the comparison needs timm: pip install 'vitjax[torch]'") from error
-    return timm
+def compare_on_noise(model: Any, module: Any, images: int = 2, seed: int = 0) -> ParityReport:
+    """`compare` on images of standard normal noise, of which there are `images`, drawn with `seed`."""
+    noise = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3))
+    return compare(model, module, noise.astype(np.float32))
 
 
 @lru_cache(maxsize=8)

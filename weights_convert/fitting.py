@@ -8,6 +8,7 @@ from typing import Any
 from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert.arch import described, foreign, names_like, summary
+from weights_convert.canonical import canonical
 from weights_convert.keys import State, check_fit, to_params
 from weights_convert.tensors import check_finite, check_kinds, check_unmerged
 
@@ -33,6 +34,7 @@ def params_of(
             message gives examples, in at most ten lines), tensors are not floating-point numbers, or values are NaN,
             Inf or too large for `dtype`.
     """
+    state = canonical(state, config)
     refuse_foreign(state, source)
     try:
         check_fit(state, config)

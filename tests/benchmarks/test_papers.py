@@ -21,7 +21,7 @@ from vitjax.evaluating.run import evaluate
 from vitjax.explaining.requests import check_needs, request
 from vitjax.images.reading import Preprocessing
 from vitjax.metrics.masks import mask_on_grid
-from vitjax.models.load import entries
+from vitjax.models.families import find
 from vitjax.models.model import Model
 
 PARTS = [pytest.param(table, part, id=f"{table.name}-{part.name}") for table in TABLES.values() for part in table.parts]
@@ -47,7 +47,7 @@ def test_every_table_of_the_papers_is_defined():
 
 @pytest.mark.parametrize(("table", "part"), PARTS)
 def test_requests_are_valid(table, part):
-    entry = entries()[part.model]
+    entry = find(part.model)
     model = Model(entry.config, {}, entry.preprocessing, None, part.model)
     for row in part.rows:
         check_needs(model, request(row.method))

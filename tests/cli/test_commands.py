@@ -18,6 +18,8 @@ from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
 from vitjax.methods import METHODS
 from vitjax.methods.options import parse
+from vitjax.models import families
+from vitjax.models.load import names as model_names
 
 QUICK = [name for name, method in METHODS.items() if not method.slow]
 """The methods of `--methods all`."""
@@ -135,8 +137,29 @@ def test_methods_and_models_list_every_entry(capsys):
     for name, method in METHODS.items():
         assert f"{name}\n" in printed and method.cite in printed
     main(["models"])
-    printed = capsys.readouterr().out
-    assert "deit_tiny_patch16_224 " in printed and "vitjax_scenes" in printed
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-3]] == model_names()
+    line = next(line for line in lines if line.startswith("deit_tiny_patch16_224 "))
+    assert line.split() == ["deit_tiny_patch16_224", "224x224", "5.72", "M", "197", "imagenet", "-", "fb_in1k"]
+
+
+def test_models_are_filtered_and_refused_ones_say_why(capsys, monkeypatch):
+    monkeypatch.setitem(families.table()["models"], "swim_dinov2", {"refused": "it swims", "tags": ["in1k"]})
+    main(["models", "small_patch14_dinov2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("vit_small_patch14_dinov2.lvd142m  518x518     22.06 M    1370")
+    assert lines[1].endswith("features, crop 1 center bicubic")
+    main(["models", "augreg2_in21k_ft_in1k"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert lines[0].startswith("vit_base_patch8_224.augreg2_in21k_ft_in1k ") and "1000 ImageNet classes" in lines[0]
+    main(["models", "dinov2"])
+    assert capsys.readouterr().out.splitlines()[-1] == "swim_dinov2: refused: it swims"
+    main(["models", "--refused"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "swim_dinov2: refused: it swims" in lines and len(lines) == len(families.refused())
+    main(["models", "scenes"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert "no model's name contains 'xyz'" in error_of(capsys, "models", "xyz")
 
 
 def test_method_options_are_parsed_from_text():

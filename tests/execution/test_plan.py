@@ -12,10 +12,10 @@ from vitjax.execution.plan import active_plan, executing, plan_for, planned
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
 from vitjax.layerwise.target import PREDICTED
-from vitjax.models.load import entries
+from vitjax.models.families import find
 
 TINY, SMALL, LARGE, RESNET = (
-    entries()[name].config
+    find(name).config
     for name in ("deit_tiny_patch16_224", "deit_small_patch16_224", "vit_large_patch16_224", "resnet50")
 )
 

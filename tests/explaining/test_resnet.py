@@ -266,7 +266,7 @@ def test_resnet50_equals_the_model_of_that_name_in_timm(capsys):
     assert parameter_count(entry.config) == timm_count == 25_557_032
     main(["models"])
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("resnet50"))
-    assert "25.56 M" in line and "ResNet" in line and "1000 classes" in line
+    assert "25.56 M" in line and "ResNet" in line and "224x224" in line
 
 
 # ---- figures and the command line

@@ -9,7 +9,8 @@ import vitjax
 from tests.cases import CASES, CONFIGS, case_id, tiny_images, tiny_model
 from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
-from vitjax.nn.vit import Block, ViT
+from vitjax.nn.block import Block
+from vitjax.nn.vit import ViT
 from vitjax.verifying.formulas import FORMULAS, NEEDS_RULES, RANDOM
 from vitjax.verifying.model_run import FullGradient, ModelRun, Trace
 

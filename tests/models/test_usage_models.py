@@ -7,13 +7,13 @@ import vitjax
 from tests.cases import tiny_images, tiny_model
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
-from vitjax.models.load import entries
+from vitjax.models.families import find
 
 pytestmark = pytest.mark.unoptimised
 
 
 def test_a_name_stands_for_an_architecture_its_preprocessing_and_default_weights():
-    entry = entries()["deit_small_distilled_patch16_224"]
+    entry = find("deit_small_distilled_patch16_224")
     assert (entry.config.width, entry.config.depth, entry.config.heads) == (384, 12, 6)
     assert entry.config.tokens == 2 + 14 * 14 and entry.config.distilled
     assert entry.preprocessing.mean == (0.485, 0.456, 0.406) and entry.preprocessing.crop_pct == 0.9

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,11 @@ from vitjax.verifying.formulas import FORMULAS
 
 pytest.importorskip("torch")  # before tests.timm_peers imports it
 
-from tests.timm_peers import ARCH, named_in_zoo
+from tests.cases import CONFIGS, tiny_model
+from tests.timm_peers import ARCH, named_in_table
 from vitjax.cli.main import main
+from vitjax.models.families import find, of_the_same_kind
+from weights_convert import check
 from weights_convert.live import config_of
 
 pytestmark = pytest.mark.unoptimised
@@ -34,7 +37,7 @@ def write_weights(module, directory: Path) -> Path:
 @pytest.fixture
 def verify(monkeypatch, tmp_path):
     """The arguments of `vitjax verify` for a tiny model with random weights."""
-    weights = write_weights(named_in_zoo(monkeypatch), tmp_path)
+    weights = write_weights(named_in_table(monkeypatch), tmp_path)
     return ["verify", "--model", ARCH, "--weights", str(weights), "--images", "2", "--methods"]
 
 
@@ -76,15 +79,42 @@ import json, sys
 sys.modules["tests"] = sys.modules["benchmarks"] = None  # importing them fails, as with an installed wheel
 import vitjax
 from vitjax.cli.main import main
-from vitjax.models.families import ZOO, Entry
+from vitjax.models.families import table
 
 arch, weights, config = json.loads(sys.argv[1])
-config["image_size"] = tuple(config["image_size"])
-ZOO[arch] = Entry(vitjax.ViTConfig(**config), ZOO["deit_tiny_patch16_224"].preprocessing, None)
+models = table()["models"]
+models[arch] = {**models["deit_tiny_patch16_224"], "config": config}
 arguments = ["--model", arch, "--weights", weights, "--images", "1", "--methods", "rollout", "lrp", "attention_flow"]
 main(["verify", *arguments])
 print(vitjax.__file__)
 """
+
+
+def test_the_bundled_model_is_verified_with_timms_class(capsys):
+    main(["verify", "--model", "vitjax_scenes"])
+    assert "block 5" in (printed := capsys.readouterr().out) and "passed" in printed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch16_224",
+        "deit3_small_patch16_224",
+        "vit_giant_patch14_reg4_dinov2",
+        "vit_medium_patch16_gap_240",
+        "vit_base_patch32_clip_quickgelu_224",
+        "deit_tiny_distilled_patch16_224",
+    ],
+)
+def test_a_model_of_other_sizes_is_compared_with_timms_architecture_of_the_same_kind(name, monkeypatch):
+    """As for a file whose architecture has no name."""
+    sizes = {"width": 24, "depth": 2, "heads": 2, "mlp_dim": 52, "patch_size": 8, "image_size": (32, 24)}
+    config = replace(find(name).config, **sizes, num_classes=5)
+    monkeypatch.setitem(CONFIGS, "tuned", config)
+    model = tiny_model("tuned")
+    module = check.peer_of(model, "tuned", like=of_the_same_kind(config))
+    assert config_of(module) == config  # that of a module by size, not by name
+    assert check.compare_on_noise(model, module).passed
 
 
 @pytest.mark.slow
@@ -93,7 +123,7 @@ def test_the_shipped_packages_suffice(monkeypatch, tmp_path):
     elsewhere.mkdir()
     for package in ("vitjax", "weights_convert"):
         shutil.copytree(ROOT / package, installed / package, ignore=shutil.ignore_patterns("__pycache__"))
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     argument = json.dumps([ARCH, str(write_weights(module, tmp_path)), asdict(config_of(module))])
     command = [sys.executable, "-c", COMMAND, argument]
     monkeypatch.setenv("PYTHONPATH", str(installed))

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import vitjax
 from tests.conftest import SHARED, needs_shared
-from tests.timm_peers import ARCH, named_in_zoo
+from tests.timm_peers import ARCH, named_in_table
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
 from weights_convert import __main__ as cli
 from weights_convert import checkpoint, source
@@ -20,7 +20,7 @@ from weights_convert.load import digest
 
 @pytest.fixture
 def module(monkeypatch):
-    return named_in_zoo(monkeypatch)
+    return named_in_table(monkeypatch)
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_verify_fails_beyond_tolerance(module, file, tmp_path, capsys, monkeypat
 
     timm_peer = check.timm_peer
 
-    def altered_peer(config, state, arch):
-        return timm_peer(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch)
+    def altered_peer(config, state, arch, like):
+        return timm_peer(config, state | {"norm.bias": state["norm.bias"] + 0.01}, arch, like)
 
     monkeypatch.setattr(check, "timm_peer", altered_peer)
     assert cli.convert(str(file), arch=ARCH, out=tmp_path / "out", verify=True) == 1

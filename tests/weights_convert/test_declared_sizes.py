@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
 
 import vitjax
-from tests.timm_peers import ARCH, named_in_zoo, torch
+from tests.timm_peers import ARCH, named_in_table, torch
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.models.load import BUNDLED, BUNDLED_FILE
 from weights_convert import checkpoint
@@ -55,7 +55,7 @@ def test_configuration_in_a_header_is_compared_with_the_shapes(tmp_path, field):
         ({"config": {"image_size": [64]}}, "image_size must be"),
         ({"config": {"image_size": None}}, "image_size must be"),
         ({"config": {"layer_scale": "false"}}, "layer_scale must be true or false, not 'false'"),
-        ({"config": {"pool": "max"}}, "pool must be one of token, avg, not 'max'"),
+        ({"config": {"pool": "max"}}, "pool must be one of token, avg, avg_all, token_avg, map, map_all, not 'max'"),
         ({"config": {"norm_eps": float("nan")}}, "norm_eps must be a number"),
         ({"config": {"colour": 1}}, "not a ViT configuration"),
         ({"mean": [0.5, 0.5]}, "inhomogeneous|three finite numbers"),
@@ -80,7 +80,7 @@ def test_configuration_of_a_user_is_checked_in_the_same_way(field):
 
 @pytest.mark.parametrize("length", [0x3C20, 0x3C0A, 0x0A3C])
 def test_length_of_a_header_may_look_like_html(length, monkeypatch, tmp_path):
-    state = {key: value.numpy() for key, value in named_in_zoo(monkeypatch).state_dict().items()}
+    state = {key: value.numpy() for key, value in named_in_table(monkeypatch).state_dict().items()}
     content = save(state)
     end = 8 + struct.unpack("<Q", content[:8])[0]
     content = struct.pack("<Q", length) + content[8:end].ljust(length) + content[end:]
@@ -130,7 +130,7 @@ def test_number_of_elements_in_an_old_pickle_is_not_believed(tmp_path):
 
 
 def test_manifest_is_compared_with_the_stored_shapes(monkeypatch, tmp_path):
-    model = vitjax.from_timm(named_in_zoo(monkeypatch))
+    model = vitjax.from_timm(named_in_table(monkeypatch))
     out = checkpoint.write_checkpoint(tmp_path / "out", model.params, model.config, ARCH, {})
     file = out / checkpoint.MANIFEST
     manifest = json.loads(file.read_text())
@@ -151,7 +151,7 @@ def test_manifest_is_compared_with_the_stored_shapes(monkeypatch, tmp_path):
 
 
 def test_arrays_that_are_not_finite_are_refused_in_a_directory_too(monkeypatch, tmp_path):
-    model = vitjax.from_timm(named_in_zoo(monkeypatch))
+    model = vitjax.from_timm(named_in_table(monkeypatch))
     params = {**model.params, "norm": {**model.params["norm"], "scale": np.full(16, np.nan, np.float32)}}
     out = checkpoint.write_checkpoint(tmp_path / "out", params, model.config, ARCH, {})
     with pytest.raises(WeightsError, match=r"norm\.scale: 16 NaN, 0 Inf of 16"):

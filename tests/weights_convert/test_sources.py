@@ -1,6 +1,8 @@
 """`vitjax.load(FILE)`: architecture, classes, size and preprocessing of files of timm, Facebook, torchvision."""
 
 import argparse
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -60,9 +62,9 @@ def test_what_was_found_is_said_in_two_lines_and_recorded(tmp_path, capsys):
 
 
 def test_heads_that_no_shape_shows_need_arch(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
 
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     path = saved(numpy_state(module), tmp_path / "narrow.safetensors")
     model = vitjax.load(path)  # the table has one name with these shapes
     assert model.config.heads == 2 and "class names: assumed to be ImageNet-1k's 1000" in model.weights["inferred"]
@@ -80,14 +82,14 @@ def test_heads_that_no_shape_shows_need_arch(tmp_path, monkeypatch):
 
 
 def test_quickgelu_and_other_unseen_fields_come_from_arch(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
     from vitjax.models import families
 
-    named_in_zoo(monkeypatch)
+    named_in_table(monkeypatch)
     for name in ("clip_quickgelu", "avg_norm_first"):
         module = build(**{**PEERS[name], **HEADS_SEEN})
-        entry = families.ZOO[ARCH]._replace(config=config_of(module))
-        monkeypatch.setitem(families.ZOO, ARCH, entry)
+        models = families.table()["models"]
+        monkeypatch.setitem(models, ARCH, {**models[ARCH], "config": asdict(config_of(module))})
         path = saved(numpy_state(module), tmp_path / f"{name}.safetensors")
         assert vitjax.load(path, arch=ARCH).config == config_of(module)
 
@@ -168,12 +170,41 @@ def test_any_prefix_before_a_vit_is_removed_and_said(prefix, tmp_path):
 
 
 def test_architecture_that_the_script_stored_is_used(tmp_path, monkeypatch):
-    from tests.timm_peers import ARCH, named_in_zoo
+    from tests.timm_peers import ARCH, named_in_table
 
-    module = named_in_zoo(monkeypatch)
+    module = named_in_table(monkeypatch)
     for number, content in enumerate(({"arch": ARCH}, {"args": argparse.Namespace(model=ARCH)})):
         torch.save({"state_dict": module.state_dict(), **content}, tmp_path / f"{number}.pth")
         assert vitjax.load(tmp_path / f"{number}.pth").name == ARCH
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class_names": list("abcdefghij")},
+        {"classes": tuple("abcdefghij")},
+        {"class_to_idx": {name: index for index, name in enumerate("abcdefghij")}},
+        {"idx_to_class": dict(enumerate("abcdefghij"))},
+        {"id2label": {str(index): name for index, name in enumerate("abcdefghij")}},
+    ],
+    ids=lambda entry: next(iter(entry)),
+)
+def test_class_names_stored_with_the_weights_are_used(entry, tmp_path):
+    module = build(**HEADS_SEEN)
+    torch.save({"model": module.state_dict(), **entry}, tmp_path / "mine.pth")
+    assert vitjax.load(tmp_path / "mine.pth").labels.names == tuple("abcdefghij")
+    (name,) = entry
+    metadata = {name: json.dumps(entry[name])}
+    save_file(numpy_state(module), tmp_path / "mine.safetensors", metadata)
+    assert vitjax.load(tmp_path / "mine.safetensors").label(9) == "j"
+
+
+@pytest.mark.parametrize("entry", [list("abc"), {"a": 5}, {"a": 0, "b": 0}, "words", 3, [1] * 10])
+def test_class_names_that_do_not_fit_are_not_used(entry, tmp_path):
+    torch.save({"model": build(**HEADS_SEEN).state_dict(), "classes": entry}, tmp_path / "mine.pth")
+    model = vitjax.load(tmp_path / "mine.pth")
+    assert model.labels is None
+    assert ("names 3 classes, which are not the model's 10" in model.weights["read"]) == (entry == list("abc"))
 
 
 def test_several_models_in_one_file_are_an_error_that_names_them(tmp_path):
@@ -258,6 +289,43 @@ def test_dinov2_giant_in_its_authors_names(tmp_path):
     model = vitjax.load(saved(state, tmp_path / "giant.safetensors"))
     assert model.config == config_of(module) and difference(model, module) < 1e-5
     assert "DINOv2 keys" in model.weights["read"]
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_linear_classifier_on_dinov2(inputs, tmp_path):
+    """Of the class token, or of class token and mean over patches side by side, as DINOv2's `_lc` models."""
+    backbone = build(**{**PEERS["dinov2_registers"], **HEADS_SEEN})
+    head = randomised(torch.nn.Linear(128 * inputs, 7), seed=3)
+    state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    state |= {f"linear_head.{key}": value for key, value in head.state_dict().items()}
+    torch.save(state, tmp_path / "dinov2_lc.pth")
+
+    def forward(x):
+        tokens = backbone.forward_features(x)
+        features = [tokens[:, 0], tokens[:, 5:].mean(1)]
+        return head(torch.cat(features[:inputs], dim=1))
+
+    model = vitjax.load(tmp_path / "dinov2_lc.pth")
+    assert model.config.num_classes == 7 and difference(model, forward) < 1e-5
+
+
+def test_dinov3_in_its_authors_names(tmp_path):
+    module = timm.create_model("vit_small_patch16_dinov3", depth=2, img_size=64, global_pool="token")
+    randomised(module)
+    state = {}
+    for key, value in numpy_state(module).items():
+        key = key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma").replace("reg_token", "storage_tokens")
+        state[key] = value
+    rng = np.random.default_rng(0)
+    for layer in range(2):  # a bias of the keys is there, and masked
+        state[f"blocks.{layer}.attn.qkv.bias"] = rng.normal(size=1152).astype(np.float32)
+        state[f"blocks.{layer}.attn.qkv.bias_mask"] = np.zeros(1152, np.float32)
+    state |= {"mask_token": np.zeros((1, 384), np.float32), "rope_embed.periods": np.ones(16, np.float32)}
+    path = saved(state, tmp_path / "dinov3.safetensors")
+    with pytest.raises(WeightsError, match=r"no tensor shows the image size: pass image_size"):
+        vitjax.load(path)
+    model = vitjax.load(path, image_size=64)
+    assert difference(model, module) < 1e-5
 
 
 def test_mae_encoder_fine_tuned_and_linear_probe(tmp_path):

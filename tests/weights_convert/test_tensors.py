@@ -6,13 +6,13 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 import vitjax
-from tests.timm_peers import ARCH, named_in_zoo, torch
+from tests.timm_peers import ARCH, named_in_table, torch
 from vitjax.errors import WeightsError
 
 
 @pytest.fixture
 def state(monkeypatch):
-    return {key: value.detach() for key, value in named_in_zoo(monkeypatch).state_dict().items()}
+    return {key: value.detach() for key, value in named_in_table(monkeypatch).state_dict().items()}
 
 
 def error_of(path):
@@ -89,6 +89,6 @@ def test_values_beyond_the_range_of_the_model_are_refused(state, tmp_path):
 
 
 def test_live_module_without_values_is_refused(monkeypatch):
-    module = named_in_zoo(monkeypatch).to("meta")
+    module = named_in_table(monkeypatch).to("meta")
     with pytest.raises(WeightsError, match="'cls_token' is a meta tensor"):
         vitjax.from_timm(module)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import vitjax
-from tests.timm_peers import ARCH, named_in_zoo, torch
+from tests.timm_peers import ARCH, named_in_table, torch
 from vitjax.errors import WeightsError
 from weights_convert.load import read_state
 
 
 @pytest.fixture
 def module(monkeypatch):
-    return named_in_zoo(monkeypatch)
+    return named_in_table(monkeypatch)
 
 
 @pytest.fixture

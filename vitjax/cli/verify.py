@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from vitjax.cli.model_arguments import ModelArguments
 from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import request
-from vitjax.models.families import CNNS
-from vitjax.models.load import BUNDLED, load
+from vitjax.explaining.requests import expanded, request
+from vitjax.models.families import CNNS, of_the_same_kind
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
 
 def verify_against_timm(
-    name: str,
-    weights: str | None,
-    methods: Sequence[dict[str, Any]],
+    model: ModelArguments,
+    methods: Sequence[str | dict[str, Any]],
     images: int,
     seed: int,
     tolerance: float,
@@ -28,8 +27,7 @@ def verify_against_timm(
     """Compare a model with timm's on random images. Needs PyTorch and timm.
 
     Args:
-        name: a timm name of a ViT.
-        weights: checkpoint; the model's default weights if None.
+        model: names the model.
         methods: requests. Their maps are compared with the same formulas on PyTorch's gradients in float64.
         images: number of random images.
         seed: seed of the images.
@@ -40,37 +38,43 @@ def verify_against_timm(
         The report as text, and whether the model (to the tolerance of `weights_convert.check`) and all methods pass.
 
     Raises:
-        ConfigError: the model is a ResNet or the bundled model, a method does not apply to the model, or networkx is
+        ConfigError: the model is a ResNet, a method does not apply to the model, or networkx is
             not installed, which the formula of `attention_flow` needs.
         WeightsError: PyTorch or timm is not installed, or the weights are unusable.
     """
     from weights_convert import check
-    from weights_convert.load import read_state
 
     check_whole_number("images", images, 1)
     check_seed(seed)
-    if name in CNNS:
-        raise ConfigError(f"verify needs a transformer, whose blocks it compares; {name!r} is a ResNet")
-    if name == BUNDLED:
-        raise ConfigError(f"timm has no model {name!r}")
-    model = load(name, weights)
-    state = read_state(Path(weights)) if weights is not None and Path(weights).is_file() else None
-    block_parity = check.verify(model, name, state, images=images, seed=seed)
+    if model.model.partition(".")[0] in CNNS:
+        raise ConfigError(f"verify needs a transformer, whose blocks it compares; {model.model!r} is a ResNet")
+    loaded = model.load()
+    config = transformer(loaded.config, "verify", loaded.name)
+    state = _own_state(model)
+    module = check.peer_of(loaded, loaded.name, state, of_the_same_kind(config))
+    block_parity = check.compare_on_noise(loaded, module, images, seed)
     if not methods:
         return str(block_parity), block_parity.passed
-    lines, methods_pass = _verify_methods(model, methods, images, seed, tolerance)
+    lines, methods_pass = _verify_methods(loaded, module, expanded(loaded, methods), images, seed, tolerance)
     return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
+def _own_state(model: ModelArguments) -> dict[str, Any] | None:
+    """The state dict in timm's names of the file or folder that a command names; None for other sources."""
+    from weights_convert.source import locate, state_of
+
+    named = model.weights or model.model
+    if not Path(named).exists() or locate(named)[1] == "orbax":
+        return None
+    return state_of(Path(named), ema=model.ema).state
+
+
 def _verify_methods(
-    model: Model, methods: Sequence[dict[str, Any]], images: int, seed: int, tolerance: float
+    model: Model, module: Any, methods: Sequence[str | dict[str, Any]], images: int, seed: int, tolerance: float
 ) -> tuple[list[str], bool]:
     """The part of the report on methods, and whether all pass. A NaN does not pass."""
     from vitjax.verifying.parity import compare_methods, has_formula
-    from weights_convert import check
-    from weights_convert.keys import to_state
 
-    module = check.timm_peer(transformer(model.config, "verify", model.name), to_state({**model.params}), model.name)
     x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
     method_parity = compare_methods(model, module, x, methods)
     lines = [f"{'method, against float64':48s} {'max |Δ|':>10} {'relative':>10} {'Spearman':>10}"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vitjax.explaining.explanation import Explanation, with_probability
+from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.probabilities import with_probability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,13 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
         {label: list(explanation.maps) for label, explanation in explanations.items()},
         signed={label for label, explanation in explanations.items() if explanation.signed},
         row_labels=[
-            with_probability(caption["target"], caption["target_probability"], ".0f", "\N{NO-BREAK SPACE}")
+            with_probability(
+                caption["target"],
+                caption["target_probability"],
+                ".0f",
+                "\N{NO-BREAK SPACE}",
+                sigmoid=caption["sigmoid"],
+            )
             for caption in captions
         ],
         own_photos={label: list(other.images.pixels) for label, other in other_model.items()},

@@ -12,6 +12,7 @@ import numpy as np
 from vitjax import maps as map_functions
 from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import Images
+from vitjax.explaining.probabilities import probabilities_of, with_probability
 from vitjax.explaining.targets import Targets
 from vitjax.models.model import Model
 from vitjax.output.files import make_folder, write_file
@@ -38,7 +39,8 @@ class Explanation:
     maps: np.ndarray
     """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
     target: np.ndarray
-    """Explained class index of each map, int32 [b]; -3 where a map explains a combination of outputs."""
+    """Explained class of each map, int32 [b]; of a model without a head the feature, -1 if no output is explained;
+    -3 where a map explains a combination of outputs."""
     logits: np.ndarray
     """[b, k]"""
     method: str
@@ -66,14 +68,14 @@ class Explanation:
     def target_names(self) -> tuple[str, ...]:
         """What each map explains, in words: the name of a class, "A - B", or what else the target is called."""
         return tuple(
-            self.model.label(int(index)) if name is None else name
+            ("" if index < 0 else self.model.label(int(index))) if name is None else name
             for index, name in zip(self.target, self.targets.names, strict=True)
         )
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted class of each image, int [b]; for a model without a head, the feature with the largest value."""
-        return self.logits.argmax(axis=-1)
+        """Predicted class of each image, int [b]; -1 for a model without a head, which predicts none."""
+        return self.logits.argmax(axis=-1) if self.has_classes else np.full(len(self), -1)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -82,10 +84,10 @@ class Explanation:
         Raises:
             ConfigError: the model has no head, so that its outputs are features, or one text, which has a similarity.
         """
-        if not self.model.has_probabilities:
+        if self.model.probability is None:
             has = "one text, which has a similarity" if self.has_classes else "no head: its outputs are features"
             raise ConfigError(f"model {self.model.name!r} has {has} without probabilities")
-        return _probabilities(self.logits)
+        return probabilities_of(self.logits)
 
     @property
     def has_classes(self) -> bool:
@@ -133,7 +135,7 @@ class Explanation:
         baselines = np.repeat(baseline, len(self), axis=0)
         if self.options.get("score") == "probability":
             maps_index = np.arange(len(self))
-            difference = (self.probabilities - _probabilities(baselines))[maps_index, self.target]
+            difference = (self.probabilities - probabilities_of(baselines))[maps_index, self.target]
         else:
             difference = self.targets.scores(self.logits) - self.targets.scores(baselines)
         total = self.maps.reshape(len(self), -1).sum(axis=1)
@@ -157,9 +159,10 @@ class Explanation:
         """Text for the figure of one image: label of the method, names and probabilities of predicted and target class.
 
         Returns:
-            {"method", "predicted", "predicted_probability", "target", "target_probability"}. The probabilities are None
-            for a model without a head; "predicted" is then the feature with the largest value. That of the target is
-            None, too, where it is not one class, and both are for a single text of CLIP.
+            {"method", "predicted", "predicted_probability", "target", "target_probability", "sigmoid"}. The
+            probabilities are None for a model without a head, and "predicted" is then empty, as is "target" if no
+            output is explained. That of the target is None, too, where it is not one class, and both are for a single
+            text of CLIP. "sigmoid": whether the probabilities are sigmoids, as of a model with one output.
 
         Example:
             >>> caption = e.caption(0)
@@ -168,29 +171,34 @@ class Explanation:
         """
         predicted, target = int(self.predicted[index]), int(self.target[index])
         name = self.targets.names[index]
-        of = self.probabilities[index].tolist() if self.model.has_probabilities else [None] * self.logits.shape[-1]
+        of = (
+            self.probabilities[index].tolist() if self.model.probability is not None else [None] * self.logits.shape[-1]
+        )
         return {
             "method": self.label,
-            "predicted": self.model.label(predicted),
+            "predicted": self.model.label(predicted) if self.has_classes else "",
             "predicted_probability": of[predicted],
-            "target": self.model.label(target) if name is None else name,
+            "target": self.target_names[index],
             "target_probability": of[target] if name is None else None,
+            "sigmoid": self.model.probability == "sigmoid",
         }
 
     def verdict(self, index: int) -> str:
         """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ.
 
-        For a model without a head, `no classes; explained: feature 17`.
+        For a model with one output `class 0 (62.3 %, sigmoid)`; without a head `no classes; explained: feature 17`, or
+        `no classes` alone if no output is explained.
 
         Example:
             >>> e.verdict(0)
             'striped star (98... %); explained: plain ring (... %)'
         """
         caption = self.caption(index)
-        explained = f"explained: {with_probability(caption['target'], caption['target_probability'])}"
+        sigmoid = caption["sigmoid"]
+        explained = f"explained: {with_probability(caption['target'], caption['target_probability'], sigmoid=sigmoid)}"
         if not self.has_classes:
-            return f"no classes; {explained}"
-        predicted = with_probability(caption["predicted"], caption["predicted_probability"])
+            return f"no classes; {explained}" if caption["target"] else "no classes"
+        predicted = with_probability(caption["predicted"], caption["predicted_probability"], sigmoid=sigmoid)
         return predicted if self.predicted[index] == self.target[index] else f"{predicted}; {explained}"
 
     def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
@@ -202,7 +210,7 @@ class Explanation:
             >>> [name for name, probability in e.best(0, count=2)]
             ['striped star', 'plain ring']
         """
-        if not self.model.has_probabilities:
+        if self.model.probability is None:
             return []
         probabilities = self.probabilities[index]
         top = np.argsort(-probabilities, kind="stable")[:count]
@@ -283,17 +291,3 @@ class Explanation:
 def file_stem(label: str) -> str:
     """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
     return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
-
-
-def with_probability(name: str, probability: float | None, digits: str = ".1f", space: str = " ") -> str:
-    """`tabby (62.3 %)`, or the name alone where there is no probability."""
-    return name if probability is None else f"{name} ({100 * probability:{digits}}{space}%)"
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    """As `vitjax.layerwise.probability`, in NumPy: of logits [b, k] in their own dtype."""
-    if logits.shape[-1] == 1:
-        logits = np.concatenate([logits, np.zeros_like(logits)], axis=-1)
-        return _probabilities(logits)[..., :1]
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)

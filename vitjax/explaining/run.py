@@ -20,7 +20,7 @@ from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padd
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
-from vitjax.explaining.requests import Request, check_needs, check_probability, check_score, request
+from vitjax.explaining.requests import Methods, Request, check_probability, check_score, request, requests_for
 from vitjax.explaining.targets import resolve_targets
 from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
@@ -56,7 +56,8 @@ def explain(
             for another K (each of the K most probable classes, one map for each), "A - B" (the difference of two
             logits), weights over the outputs [k], or a function of the logits [k]; of a CLIP or SigLIP with both towers
             "text:WORDS", and of a model without classes an embedding [e]: its similarity. Or a list with one of these
-            (but functions) for each image, or with a list of several for an image: `[["tabby", "top5"], None]`.
+            (but functions) for each image, or with a list of several for an image: `[["tabby", "top5"], None]`. For a
+            model without a head the number of a feature, which methods that explain one output then need.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
         exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
@@ -103,7 +104,7 @@ def explain(
 def explain_many(
     model: Model,
     images: Any,
-    methods: Sequence[str | dict[str, Any]],
+    methods: Methods,
     target: Any = None,
     *,
     batch_size: int = 16,
@@ -115,7 +116,9 @@ def explain_many(
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 
     Args:
-        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}.
+        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}; or a group: "all", every
+            method that is not slow, or "everything". What the model cannot have is left out of a group, in a line on
+            stderr that says why; such a method asked for by name is an error.
 
     Other arguments, and errors, are those of `explain`.
 
@@ -129,14 +132,9 @@ def explain_many(
         >>> list(vitjax.explain_many(model, image, ["rollout", "gmar:norm=l2", {"method": "legrad", "layers": 2}]))
         ['rollout', 'gmar(norm=l2)', 'legrad(layers=2)']
     """
-    requests = tuple(dict.fromkeys(request(method) for method in methods))
-    if not requests:
-        raise ConfigError("no methods requested")
     batch_size, seed = check_whole_number("batch_size", batch_size, 1), check_seed(seed)
     model, target = with_target_classes(model, target)
-    for wanted in requests:
-        check_needs(model, wanted)
-    requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
+    requests = requests_for(model, methods, target)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     for wanted in requests:
@@ -145,7 +143,7 @@ def explain_many(
     targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
     batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
     logits, values, maps = _compute(model, batch, targets.values, requests, batch_size, seed, progress)
-    targets = replace(targets, values=values)
+    targets = targets.with_classes(values, predicts=model.config.num_classes > 0)
     return {
         wanted.label: Explanation(
             maps=maps[wanted],
@@ -196,7 +194,7 @@ def trace(
     model, target = with_target_classes(model, target)
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
-    if score == "probability" and not model.has_probabilities:
+    if score == "probability" and model.probability is None:
         has = "only a similarity" if model.config.num_classes else "no head, so that there are no classes"
         raise ConfigError(f"score='probability': model {model.name!r} has {has}")
     batch_size = check_whole_number("batch_size", batch_size, 1)

@@ -54,6 +54,16 @@ class Targets:
         """The class index of each target that the program returned, int32 [n]; NOT_A_CLASS where it is no class."""
         return np.broadcast_to(np.asarray(class_of(self.values), np.int32), self.image_index.shape)
 
+    def with_classes(self, values: Any, *, predicts: bool) -> Targets:
+        """The targets as the program returned them.
+
+        Args:
+            predicts: whether the model has classes. Without one to predict, what was to be predicted is -1, no output.
+        """
+        if not predicts and self.are_classes:
+            values = np.where(self.values == PREDICTED, -1, values)
+        return replace(self, values=values)
+
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """The explained scalar of each target [n] from logits [n, k]: a logit, a weighted sum, or a function."""
         if self.are_classes:

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, Gradient, LayerTrace
+from vitjax.layerwise.head import subtract_negative
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
 from vitjax.layerwise.target import logit_of
+from vitjax.nn.block import block_params
 from vitjax.nn.ops import GRADIENT, Ops
-from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Params, SomeTokens, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Params, Row, SomeTokens, Target, Tokens, at_least_float32
 
 
 class PassContext(NamedTuple):
@@ -28,12 +29,7 @@ class PassContext(NamedTuple):
     folds: Sequence[Fold]
     gradients: Sequence[Gradient]  # that the folds ask for
     target: Target
-
-
-class NegativeStart(NamedTuple):
-    """Key of the relevance that a table of z-rules propagates from the negative part of a target's weights."""
-
-    table: Ops
+    readout: Row  # weights by which the head pools the tokens
 
 
 class Residuals(NamedTuple):
@@ -89,7 +85,7 @@ def step_back(
     activations = Activations(residuals.tokens, normed, residuals.middle, carry.output, attn)
     if token_slice is not None:
         activations = at_every_token(context.models[GRADIENT], params, activations)
-    bare = bare_trace(residuals.number, params, activations)
+    bare = bare_trace(residuals.number, params, activations, context.readout)
     traces: dict[Gradient | None, LayerTrace] = {None: bare}
     relevance: dict[Any, dict[str, Any]] = {None: {}}
     below = []
@@ -118,15 +114,6 @@ def step_back(
     summaries = [fold.summarise(traces[fold.gradient]._replace(**relevance[fold.rules])) for fold in context.folds]
     folds, summaries = step_folds(context.folds, carry.folds, summaries, residuals.number)
     return Carry(residuals.tokens, below, residual, folds), summaries
-
-
-def subtract_negative(relevance: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """Fields by table: those from the positive part of a target's weights, minus those from the negative part."""
-    joined = dict(relevance)
-    for key, fields in relevance.items():
-        if isinstance(key, NegativeStart):
-            joined[key.table] = jax.tree.map(jnp.subtract, joined[key.table], fields)
-    return joined
 
 
 def _linearised(
@@ -168,7 +155,7 @@ def at_every_token(model: Stages, params: Params, activations: Activations) -> A
     return activations._replace(middle=middle, output=model.transform(params, middle))
 
 
-def bare_trace(number: Array, params: Params, activations: Activations) -> LayerTrace:
+def bare_trace(number: Array, params: Params, activations: Activations, readout: Row) -> LayerTrace:
     """A trace of activations, without gradients or relevance."""
     return LayerTrace(
         layer=number,
@@ -180,6 +167,7 @@ def bare_trace(number: Array, params: Params, activations: Activations) -> Layer
         values=at_least_float32(activations.attn["values"]),
         scores=at_least_float32(activations.attn["scores"]),
         attention=at_least_float32(activations.attn["attention"]),
+        readout=readout,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from vitjax.nn.ops import Ops
-from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Target, Tokens
+from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Row, Target, Tokens
 
 Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
 """The scalar that a fold's gradients are of, and the path along which they are taken.
@@ -42,6 +42,7 @@ class LayerTrace(NamedTuple):
     values: Heads
     scores: Attention  # scaled, before softmax
     attention: Attention  # after softmax, rows sum to 1
+    readout: Row  # weights by which the head pools the tokens; of an attention pooling head the mean over its heads
     # In passes with gradients:
     tokens_grad: Tokens = None  # type: ignore[assignment]
     normed_grad: Tokens = None  # type: ignore[assignment]
@@ -53,6 +54,18 @@ class LayerTrace(NamedTuple):
     linear_grads: Mapping[str, Tokens] = None  # type: ignore[assignment]
     # In passes with rules:
     tokens_relevance: Tokens = None  # type: ignore[assignment]
+    attention_relevance: Attention = None  # type: ignore[assignment]
+
+
+class HeadTrace(NamedTuple):
+    """Attention of a pooling head, [h, 1, n], with the names of LayerTrace: a layer whose only query is learned.
+
+    Methods fuse it as they fuse the attention of a block. There is no residual connection around it, so that the fused
+    row itself, without an identity, is where recurrences over rows start.
+    """
+
+    attention: Attention
+    attention_grad: Attention = None  # type: ignore[assignment]
     attention_relevance: Attention = None  # type: ignore[assignment]
 
 
@@ -72,6 +85,7 @@ class Boundary(NamedTuple):
 class Fold(NamedTuple):
     """A recurrence over layers: `finish(step(... step(init, summarise(last)) ..., summarise(first)), boundary)`.
 
+    begin: where the model pools by attention, HeadTrace -> the carry that replaces `init`; None keeps `init`.
     summarise: LayerTrace -> the small part of a layer that the method needs.
     step: (carry, summary, layer number) -> carry.
     finish: (carry, Boundary) -> the method's result.
@@ -94,6 +108,7 @@ class Fold(NamedTuple):
     order: Literal["last_left", "first_left", "stacked"] = "last_left"
     lowest: int = 0
     to_input: bool = False
+    begin: Callable[[HeadTrace], Any] | None = None
 
 
 class PassResults(NamedTuple):

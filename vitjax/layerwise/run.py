@@ -8,7 +8,6 @@ attention; nothing of size [l, h, n, m] is stored unless a fold asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,23 +18,22 @@ from vitjax.execution.plan import active_plan
 from vitjax.layerwise.block_vjp import (
     Activations,
     Carry,
-    NegativeStart,
     PassContext,
     Residuals,
     at_every_token,
     bare_trace,
     step_back,
     step_folds,
-    subtract_negative,
-    zero_elsewhere,
 )
 from vitjax.layerwise.fold import Boundary, Fold, PassResults
+from vitjax.layerwise.head import Head, NegativeStart, attention_head, readout_of, run_head, subtract_negative
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice, stages
-from vitjax.layerwise.target import SCORES, Score, choose_target, is_class, score_gradient
+from vitjax.layerwise.target import SCORES, is_class
+from vitjax.nn.block import block_params
+from vitjax.nn.network import params_dtype
 from vitjax.nn.ops import GRADIENT, Ops, OpWithRule
-from vitjax.nn.vit import block_params
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attention, Image, Logits, Params, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Image, Params, Row, Target, Tokens, at_least_float32
 
 
 def backward_fold(
@@ -62,7 +60,7 @@ def backward_fold(
         block's attention, independent of depth. Folds with an order other than "last_left" add their summaries of
         every layer.
     """
-    dtype = params["pos_embed"].dtype
+    dtype = params_dtype(params)
     gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
     tables = list(dict.fromkeys(fold.rules for fold in folds if fold.rules is not None))
     # Cotangents that pass through every block, as (key, table): the key is a score's name or the table itself.
@@ -80,35 +78,25 @@ def backward_fold(
 
     last_slice = config.readout_slice if _peels_last_block(config, folds) else None
     lowest = min(fold.lowest for fold in folds)
-    x, residuals, last_residuals = _forward(
+    x, residuals, last_residuals = forward(
         config, model, params, tokens, last_slice, lowest, save=active_plan(config).saves_linear_outputs(config, dtype)
     )
-    heads = {ops: jax.vjp(lambda x, ops=ops: models[ops].classify(params, x), x) for ops in models}
-    logits, head_vjp = heads[GRADIENT]
-    target = choose_target(logits, target)
-    start = score_gradient(logits, target, "logit")
-
-    def start_of(key: Any, ops: Ops) -> Logits:
-        if ops is GRADIENT:
-            return score_gradient(logits, target, key)
-        return jnp.maximum(-start if isinstance(key, NegativeStart) else start, 0) if ops in split else start
-
-    cotangents = [heads[ops][1](start_of(key, ops))[0] for key, ops in flows]
-    context = PassContext(config, params, models, flows, folds, gradients, target)
-    residual = head_vjp(start)[0][config.readout_slice]
-    carry = Carry(x, cotangents, residual, tuple(fold.init for fold in folds))
+    head = run_head(config, models, params, x, target, flows)
+    context = PassContext(config, params, models, flows, folds, gradients, head.target, head.readout)
+    carry = Carry(x, head.cotangents, head.residual, head.starts(folds))
     if last_residuals is not None:
-        carry = carry._replace(cotangents=[cotangent[last_slice] for cotangent in cotangents])
+        carry = carry._replace(cotangents=[cotangent[last_slice] for cotangent in head.cotangents])
         carry, _ = step_back(context, carry, last_residuals, last_slice)
     summaries: Sequence[Any] = [None] * len(folds)
     if residuals is not None:
         carry, summaries = _backward(context, carry, residuals)
     at_input = dict(zip(flows, carry.cotangents, strict=True))
     below = _below_blocks(models, params, image, at_input) if lowest == 0 else {}
-    return PassResults(at_least_float32(logits), target, _finish(folds, carry.folds, summaries, boundary, below))
+    results = _finish(head, folds, carry.folds, summaries, boundary, below)
+    return PassResults(at_least_float32(head.logits), head.target, results)
 
 
-def _forward(
+def forward(
     config: ViTConfig,
     model: Stages,
     params: Params,
@@ -195,7 +183,14 @@ def _attention_only(
     folds: Sequence[Fold],
     boundary: Boundary,
 ) -> PassResults:
-    """Folds without gradients: summaries are computed in the forward pass, and nothing is rematerialised."""
+    """Folds without gradients: summaries are computed in the forward pass, and nothing is rematerialised.
+
+    Where the model pools by attention, its weights are known after the last block only: one more forward computes them,
+    which the compiler removes unless a fold reads them in a block.
+    """
+    readout = (
+        readout_of(config, None) if not config.pools_by_attention else _pooling_weights(config, model, params, tokens)
+    )
 
     def block(x: Tokens, number: Array, token_slice: TokenSlice = None) -> tuple[Tokens, list[Any]]:
         weights = block_params(params["blocks"], number)
@@ -206,29 +201,40 @@ def _attention_only(
         if token_slice is not None:
             output = jnp.zeros_like(x).at[token_slice].set(output)
             activations = at_every_token(model, weights, activations)
-        return output, [fold.summarise(bare_trace(number, weights, activations)) for fold in folds]
+        return output, [fold.summarise(bare_trace(number, weights, activations, readout)) for fold in folds]
 
     peeled = _peels_last_block(config, folds)
     numbers = jnp.arange(config.depth - peeled)
     x, summaries = lax.scan(block, tokens, numbers)
-    carries: Any = tuple(fold.init for fold in folds)
+    last_summaries = None
     if peeled:
-        last = jnp.int32(config.depth - 1)
-        x, last_summaries = block(x, last, config.readout_slice)
-        carries, _ = step_folds(folds, carries, last_summaries, last)
-    logits = model.classify(params, x)
+        x, last_summaries = block(x, jnp.int32(config.depth - 1), config.readout_slice)
+    head = attention_head(config, model, params, x, target)
+    carries: Any = head.starts(folds)
+    if last_summaries is not None:
+        carries, _ = step_folds(folds, carries, last_summaries, jnp.int32(config.depth - 1))
 
     def step(carries: Any, layer: tuple[Array, Any]) -> tuple[Any, None]:
         number, summaries = layer
         return step_folds(folds, carries, summaries, number)[0], None
 
     carries, _ = lax.scan(step, carries, (numbers, summaries), reverse=True)
-    return PassResults(
-        at_least_float32(logits), choose_target(logits, target), _finish(folds, carries, summaries, boundary, {})
-    )
+    results = _finish(head, folds, carries, summaries, boundary, {})
+    return PassResults(at_least_float32(head.logits), head.target, results)
+
+
+def _pooling_weights(config: ViTConfig, model: Stages, params: Params, tokens: Tokens) -> Row:
+    """Mean over heads of a pooling head's attention. Cost: 1F."""
+
+    def block(x: Tokens, number: Array) -> tuple[Tokens, None]:
+        return model.block(block_params(params["blocks"], number), x, None)[1], None
+
+    x, _ = lax.scan(block, tokens, jnp.arange(config.depth))
+    return readout_of(config, model.pool(params, None, x)[1])
 
 
 def _finish(
+    head: Head,
     folds: Sequence[Fold],
     carries: Sequence[Any],
     summaries: Sequence[Any],
@@ -239,7 +245,7 @@ def _finish(
     results = []
     for fold, carry, stacked in zip(folds, carries, summaries, strict=True):
         if fold.order == "first_left":
-            carry = _scan_upwards(fold, stacked)
+            carry = _scan_upwards(fold, head.start(fold), stacked)
         elif fold.order == "stacked":
             carry = stacked
         seen = boundary._replace(**below.get(fold.gradient, {}), **below.get(fold.rules, {}))
@@ -247,7 +253,7 @@ def _finish(
     return tuple(results)
 
 
-def _scan_upwards(fold: Fold, summaries: Any) -> Any:
+def _scan_upwards(fold: Fold, start: Any, summaries: Any) -> Any:
     """Step from the first layer to the last over stored summaries."""
     count = jax.tree.leaves(summaries)[0].shape[0]
 
@@ -255,36 +261,4 @@ def _scan_upwards(fold: Fold, summaries: Any) -> Any:
         number, summary = layer
         return fold.step(carry, summary, number), None
 
-    return lax.scan(step, fold.init, (jnp.arange(count), summaries))[0]
-
-
-def last_attention_gradient(
-    config: ViTConfig,
-    params: Params,
-    image: Image,
-    target: Target,
-    *,
-    score: Score = "logit",
-) -> Attention:
-    """∂ score / ∂ attention of the last block, [h, n, m].
-
-    Args:
-        target: class index.
-
-    Cost: 1F and the backward pass of the last block; the shared pass would go through all blocks.
-    """
-    model = stages(config, GRADIENT, params["pos_embed"].dtype)
-    readout_slice, number = config.readout_slice, config.depth - 1
-    x, _, residuals = _forward(config, model, params, model.embed(params, None, image), readout_slice, number)
-    assert residuals is not None
-    block = block_params(params["blocks"], number)
-    logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
-    _, transform_vjp = jax.vjp(partial(model.transform, block), residuals.middle)
-    inputs = model.before_attention(block, residuals.tokens)
-    offsets = model.zeros(readout_slice)[0]
-    _, attention_vjp = jax.vjp(
-        lambda offsets: model.add_attention(block, offsets, *inputs, readout_slice, None)[0], offsets
-    )
-    (middle_grad,) = transform_vjp(head_vjp(score_gradient(logits, target, score))[0][readout_slice])
-    (taps,) = attention_vjp(middle_grad)
-    return zero_elsewhere(config, at_least_float32(taps["attn"]["attention"]), readout_slice)
+    return lax.scan(step, start, (jnp.arange(count), summaries))[0]

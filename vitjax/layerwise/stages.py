@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.block import Block
 from vitjax.nn.ops import Ops
-from vitjax.nn.vit import Block, ViT
+from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attended, Image, Logits, Params, SomeTokens, Tokens, Values
+from vitjax.shapes import Attended, Attention, Image, Logits, Params, SomeTokens, Tokens, Values
 
 TokenSlice = slice | None  # None: all
 Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
@@ -35,7 +37,9 @@ class Stages(NamedTuple):
     transform: `before_mlp` and `add_mlp` in one, without offsets.
     from_attention: (block's params, *arguments of `Block.from_attention`) -> stream after attention.
     classify: (params, tokens[, weights]) -> logits.
-    embed_zeros: the offset of `embed`. zeros: token_slice -> offsets of `add_attention` and of `add_mlp`.
+    pool: (params, offsets, tokens) -> logits, the attention [h, 1, n] of a pooling head.
+    embed_zeros: the offset of `embed`. zeros: token_slice -> offsets of `add_attention` and of `add_mlp`. pool_zeros:
+        () -> offsets of `pool`.
     """
 
     embed: Callable[[Params, Any, Image], Tokens]
@@ -47,8 +51,10 @@ class Stages(NamedTuple):
     transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, SomeTokens, Attended, Values], SomeTokens]
     classify: Callable[..., Logits]
+    pool: Callable[[Params, Any, Tokens], tuple[Logits, Attention]]
     embed_zeros: Any
     zeros: Callable[[TokenSlice], tuple[Any, Any]]
+    pool_zeros: Callable[[], Any]
 
 
 def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
@@ -56,13 +62,8 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
-    def variables(params: Params, perturbations: Any, precomputed: Precomputed = None) -> dict[str, Any]:
-        # Flax accepts a complete collection or none.
-        collections = {"params": params, "perturbations": perturbations, "known": precomputed}
-        return {name: collection for name, collection in collections.items() if collection is not None}
-
     def embed(params: Params, perturbations: Any, image: Image) -> Tokens:
-        return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
+        return vit.apply(_variables(params, perturbations), image.astype(dtype), method="embed")
 
     def plain(method: str) -> Callable[..., Any]:
         return lambda params, *inputs: block.apply({"params": params}, *inputs, method=method)
@@ -80,7 +81,7 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         precomputed: Precomputed,
     ) -> tuple[SomeTokens, Any]:
         middle, state = block.apply(
-            variables(params, perturbations, precomputed),
+            _variables(params, perturbations, precomputed),
             *(skip, normed, token_slice),
             mutable=["intermediates"],
             method="add_attention",
@@ -88,7 +89,7 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         return middle, state["intermediates"]["attn"]
 
     def add_mlp(params: Params, perturbations: Any, skip: Tokens, normed: Tokens, precomputed: Precomputed) -> Tokens:
-        return block.apply(variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
+        return block.apply(_variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
 
     def zeros(token_slice: TokenSlice) -> tuple[Any, Any]:
         tokens = jnp.zeros((config.tokens, config.width), dtype)
@@ -107,6 +108,26 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         transform=plain("transform"),
         from_attention=plain("from_attention"),
         classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
+        pool=partial(_pool, vit),
         embed_zeros={"patch_embed": {"proj": {"result": patches}}},
         zeros=zeros,
+        pool_zeros=partial(_pool_zeros, vit, dtype),
     )
+
+
+def _variables(params: Params, perturbations: Any, precomputed: Precomputed = None) -> dict[str, Any]:
+    # Flax accepts a complete collection or none.
+    collections = {"params": params, "perturbations": perturbations, "known": precomputed}
+    return {name: collection for name, collection in collections.items() if collection is not None}
+
+
+def _pool(vit: Any, params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Attention]:
+    logits, state = vit.apply(_variables(params, perturbations), tokens, mutable=["intermediates"], method="classify")
+    return logits, state["intermediates"]["attn_pool"]["attention"]
+
+
+def _pool_zeros(vit: Any, dtype: Any) -> Any:
+    tokens = jnp.zeros((vit.config.tokens, vit.config.width), dtype)
+    init = partial(vit.init, method="classify")
+    shapes = jax.eval_shape(init, jax.random.key(0), tokens)["perturbations"]
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)

@@ -32,8 +32,9 @@ def ag_cam(config: ViTConfig) -> Fold:
     """
 
     def summarise(trace: LayerTrace) -> Array:
-        gradient = jnp.maximum(pool_queries(config, trace.attention_grad), 0)
-        return (gradient * jax.nn.sigmoid(pool_queries(config, trace.scores[:, config.readout_slice]))).sum(axis=0)
+        gradient = jnp.maximum(pool_queries(config, trace.attention_grad, trace.readout), 0)
+        scores = pool_queries(config, trace.scores[:, config.readout_slice], trace.readout)
+        return (gradient * jax.nn.sigmoid(scores)).sum(axis=0)
 
     return sum_over_layers(config, summarise, gradient="residual")
 

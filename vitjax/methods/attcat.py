@@ -42,12 +42,11 @@ def attcat(
         >>> e.maps.shape, e.signed
         ((1, 8, 8), True)
     """
-    readout = config.readout_weights()
 
     def summarise(trace: LayerTrace) -> Array:
         tokens, gradient = (trace.tokens, trace.tokens_grad) if hidden == "input" else (trace.output, trace.output_grad)
         attention = sum_over_heads(trace.attention) / config.heads
-        received = attention.mean(axis=0) if weights == "queries" else readout @ attention
+        received = attention.mean(axis=0) if weights == "queries" else trace.readout @ attention
         return received * (gradient * tokens).sum(axis=1)
 
     return sum_over_layers(config, summarise, gradient=score)._replace(to_input=hidden == "input")

@@ -1,6 +1,7 @@
 """Attention flow: the maximum flow between the class token and each input token through the attention layers."""
 
 from functools import lru_cache
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,12 +50,13 @@ def attention_flow(
         ((1, 8, 8), True)
     """
     del keys, targets
-    fused = np.asarray(_fused_attention(config, active_plan(config))(params, images), np.float64)
+    results = _fused_attention(config, active_plan(config))(params, images)
+    fused, readouts = (np.asarray(array, np.float64) for array in results)
     capacities = fused + np.eye(config.tokens)
     capacities /= capacities.sum(axis=-1, keepdims=True)
     maps = []
-    for image_capacities in capacities:
-        flows = input_flows(image_capacities, np.asarray(config.readout_weights(), np.float64))
+    for image_capacities, readout in zip(capacities, readouts[:, -1], strict=True):
+        flows = input_flows(image_capacities, readout)
         maps.append((flows / flows.sum())[config.prefix :].reshape(config.grid))
         on_progress(1)
     return np.stack(maps)
@@ -62,16 +64,16 @@ def attention_flow(
 
 @lru_cache(maxsize=8)
 def _fused_attention(config: ViTConfig, plan: ExecutionPlan) -> Program:
-    """Program (params, images [b, H, W, 3]) -> mean attention over heads [b, l, n, m]."""
+    """Program (params, images [b, H, W, 3]) -> mean attention over heads [b, l, n, m], readout weights [b, l, n]."""
     stack = Fold(
         init=(),
-        summarise=lambda trace: sum_over_heads(trace.attention) / config.heads,
+        summarise=lambda trace: (sum_over_heads(trace.attention) / config.heads, trace.readout),
         step=lambda carry, summary, layer: carry,
         finish=lambda stacked, boundary: stacked,
         order="stacked",
     )
 
-    def one(params: Params, image: Image) -> Array:
+    def one(params: Params, image: Image) -> Any:
         return backward_fold(config, params, image, jnp.int32(0), [stack]).results[0]
 
     return Program(microbatched_vmap(one, (None, 0), microbatch_size=plan.forward_microbatch), (None, 0), plan)

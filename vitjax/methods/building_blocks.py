@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, reduce
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -147,7 +147,7 @@ def residual_rollout(
     """
     start = checked_layer(config, start_layer, "start_layer")
     return Fold(
-        init=config.readout_weights(),
+        **start_at_readout(config, cam),
         summarise=cam,
         step=lambda row, square, layer: jnp.where(layer >= start, row + row @ square, row),
         finish=lambda row, boundary: patch_map(config, row),
@@ -156,13 +156,35 @@ def residual_rollout(
     )
 
 
-def pool_queries(config: ViTConfig, rows: Array) -> Array:
+def pool_queries(config: ViTConfig, rows: Array, readout: Row) -> Array:
     """Pools the attention rows `config.readout_slice` as the head pools tokens, [..., r, m] -> [..., m].
 
-    The result is the class token's row, or the mean over the patches' rows. It equals the product of
-    `config.readout_weights()` with the whole attention, but reads only the rows that have a weight.
+    The result is the class token's row, or the mean over the patches' rows, or the mean weighted by the attention of a
+    pooling head. It equals the product of `readout` with the whole attention, but reads only the rows that have a
+    weight.
+
+    Args:
+        readout: `LayerTrace.readout`, [n].
     """
-    return rows[..., 0, :] if config.pool == "token" else rows.mean(axis=-2)
+    if config.pool == "token":
+        return rows[..., 0, :]
+    if config.pool in ("avg", "avg_all"):
+        return rows.mean(axis=-2)
+    return jnp.einsum("r,...rm->...m", readout[config.readout_slice].astype(rows.dtype), rows)
+
+
+def start_at_readout(config: ViTConfig, fuse: Callable[[Any], Square]) -> dict[str, Any]:
+    """The fields `init` and `begin` of a fold whose carry is a row of weights over tokens.
+
+    The row starts from the head's pooling weights. An attention pooling head is one more attention layer, whose only
+    query is learned: its attention [h, 1, n] is fused as that of a block, and there is no residual connection past it.
+
+    Args:
+        fuse: fuses the heads of a LayerTrace, or of a HeadTrace, into one square matrix, without an identity.
+    """
+    if not config.pools_by_attention:
+        return {"init": config.readout_weights()}
+    return {"init": jnp.zeros(config.tokens), "begin": lambda head: fuse(head)[0]}
 
 
 def sum_over_heads(x: Array) -> Array:
@@ -175,7 +197,7 @@ def sum_over_heads(x: Array) -> Array:
 
 
 def fuse_heads(attention: Attention, fusion: HeadFusion) -> Square:
-    """Mean, maximum or minimum over heads, [h, n, m] -> [n, m]."""
+    """Mean, maximum or minimum over heads, [h, n, m] -> [n, m], also of the [h, 1, n] of a pooling head."""
     return sum_over_heads(attention) / len(attention) if fusion == "mean" else FUSIONS[fusion](attention)
 
 

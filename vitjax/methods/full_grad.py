@@ -50,10 +50,14 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
         if config.patch_bias:
             bias = boundary.params["patch_embed"]["proj"]["bias"]
             patches = patches + jnp.abs(bias * boundary.patches_grad).sum(axis=1)
-        positions = boundary.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
-        patches = patches + jnp.abs(positions * boundary.patches_grad).sum(axis=1)
+        if config.position_table:
+            positions = boundary.params["pos_embed"][prefix if config.position_on_prefix else 0 :]
+            # Positions are added to the patches, after a norm of the patch embedding where there is one.
+            gradient = boundary.tokens_grad[prefix:] if config.patch_norm else boundary.patches_grad
+            patches = patches + jnp.abs(positions * gradient).sum(axis=1)
         (height, width), p = config.grid, config.patch_size
-        pixels = jnp.abs(boundary.image * boundary.image_grad).reshape(height, p, width, p, 3).sum(axis=(1, 3, 4))
+        pixels = jnp.abs(boundary.image * boundary.image_grad)[: height * p, : width * p]
+        pixels = pixels.reshape(height, p, width, p, 3).sum(axis=(1, 3, 4))
         return pixels + patches.reshape(config.grid)
 
     return Fold(

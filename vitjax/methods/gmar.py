@@ -4,9 +4,9 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
 from vitjax.layerwise.target import Score
-from vitjax.methods.building_blocks import checked_layer, patch_map, row_normalise, sum_over_heads
+from vitjax.methods.building_blocks import checked_layer, patch_map, row_normalise, start_at_readout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array
@@ -55,20 +55,23 @@ def gmar(
         ((1, 8, 8), 'gmar(norm=l2)')
     """
     start = checked_layer(config, start_layer, "start_layer")
-    readout = config.readout_weights()
     joita2025 = variant == "joita2025"
 
-    def summarise(trace: LayerTrace) -> Array:
+    def fuse(trace: LayerTrace | HeadTrace) -> Array:
         magnitude = jnp.abs(trace.attention_grad) if norm == "l1" else jnp.square(trace.attention_grad)
         norms = magnitude.sum(axis=(1, 2))
         norms = norms if norm == "l1" else jnp.sqrt(norms)
         weights = norms / norms.sum()
         fused = sum_over_heads(weights[:, None, None] * trace.attention)
-        transition = (fused / config.heads if joita2025 else fused) + alpha * jnp.eye(config.tokens, dtype=fused.dtype)
+        return fused / len(trace.attention) if joita2025 else fused
+
+    def summarise(trace: LayerTrace) -> Array:
+        fused = fuse(trace)
+        transition = fused + alpha * jnp.eye(config.tokens, dtype=fused.dtype)
         return row_normalise(transition) if normalize or joita2025 else transition
 
     return Fold(
-        init=readout,
+        **start_at_readout(config, fuse),
         summarise=summarise,
         step=lambda row, transition, layer: jnp.where(layer >= start, row @ transition, row),
         finish=lambda row, boundary: patch_map(config, row),

@@ -5,13 +5,14 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.layerwise.fold import Boundary, Fold
+from vitjax.layerwise.fold import Boundary, Fold, HeadTrace
 from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import (
     discard_smallest,
     divide_columns_by_row_sums,
     patch_map,
     row_normalise,
+    start_at_readout,
     sum_over_heads,
 )
 from vitjax.methods.contract import Method
@@ -55,22 +56,31 @@ def grad_rollout(
         >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
         (6, 3)
     """
-    readout = config.readout_weights()
+
+    def fuse(attention: Attention, gradient: Attention) -> Array:
+        return jnp.maximum(sum_over_heads(attention * gradient) / len(attention), 0)
+
+    def of_pooling_head(head: HeadTrace) -> Array:
+        row = fuse(head.attention, head.attention_grad)
+        total = row.sum(axis=-1, keepdims=True)
+        return jnp.where(total > 0, row / jnp.where(total > 0, total, 1), 0)
 
     def transition_matrix(attention: Attention, gradient: Attention) -> Array:
-        fused = jnp.maximum(sum_over_heads(attention * gradient) / config.heads, 0)
+        fused = fuse(attention, gradient)
         return (
             discard_smallest(fused, discard_ratio, keep_first=False) + jnp.eye(config.tokens, dtype=fused.dtype)
         ) / 2
 
     if variant == "canonical":
         return Fold(
-            init=readout,
+            **start_at_readout(config, of_pooling_head),
             summarise=lambda trace: row_normalise(transition_matrix(trace.attention, trace.attention_grad)),
             step=lambda row, transition, layer: row @ transition,
             finish=lambda row, boundary: patch_map(config, row),
             gradient=score,
         )
+
+    readout = config.readout_weights()
 
     def finish_vit_explain(stacked: Any, boundary: Boundary) -> Array:
         attentions, gradients = stacked

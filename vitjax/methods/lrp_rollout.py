@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
 from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
@@ -36,8 +36,8 @@ def lrp_rollout(config: ViTConfig, *, start_layer: int = 0) -> Fold:
         ((1, 8, 8), True)
     """
 
-    def cam(trace: LayerTrace) -> Array:
-        return sum_over_heads(jnp.maximum(trace.attention_relevance, 0)) / config.heads
+    def cam(trace: LayerTrace | HeadTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention_relevance, 0)) / len(trace.attention)
 
     return residual_rollout(config, cam, start_layer=start_layer, rules=ZPLUS)
 

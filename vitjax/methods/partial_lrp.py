@@ -48,7 +48,7 @@ def partial_lrp(
 
     def summarise(trace: LayerTrace) -> Array:
         relevance = trace.attention_relevance * trace.attention_grad if gradient else trace.attention_relevance
-        row = pool_queries(config, jnp.maximum(relevance[:, config.readout_slice], 0).mean(axis=0))
+        row = pool_queries(config, jnp.maximum(relevance[:, config.readout_slice], 0).mean(axis=0), trace.readout)
         return row[config.prefix :]
 
     fold = single_layer_fold(config, layer, summarise, relu=False, gradient="logit" if gradient else None)

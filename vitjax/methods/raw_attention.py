@@ -37,7 +37,9 @@ def raw_attention(config: ViTConfig, *, layer: int = -1, head_fusion: HeadFusion
     chosen = checked_layer(config, layer, "layer")
     return Fold(
         init=jnp.zeros(config.tokens),
-        summarise=lambda trace: pool_queries(config, fuse_heads(trace.attention[:, config.readout_slice], head_fusion)),
+        summarise=lambda trace: pool_queries(
+            config, fuse_heads(trace.attention[:, config.readout_slice], head_fusion), trace.readout
+        ),
         step=lambda row, layer_row, layer: jnp.where(layer == chosen, layer_row, row),
         finish=lambda row, boundary: patch_map(config, row),
     )

@@ -13,6 +13,7 @@ from vitjax.methods.building_blocks import (
     fuse_heads,
     patch_map,
     row_normalise,
+    start_at_readout,
 )
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Fraction
@@ -71,7 +72,6 @@ def rollout(
         ((8, 8), True)
     """
     start = checked_layer(config, start_layer, "start_layer")
-    readout = config.readout_weights()
     normalise = divide_columns_by_row_sums if variant == "vit_explain" else row_normalise
 
     def transition_matrix(square: Square) -> Array:
@@ -91,13 +91,23 @@ def rollout(
     def finish(row: RowOrRows, boundary: Boundary) -> Array:
         return patch_map(config, row.mean(axis=0) if per_head else row)
 
+    start_row = start_at_readout(config, lambda head: fuse_heads(head.attention, "mean" if per_head else head_fusion))
+    if per_head:
+        start_row = _for_each_head(config, start_row)
     return Fold(
-        init=jnp.tile(readout, (config.heads, 1)) if per_head else readout,
+        **start_row,
         summarise=summarise,
         step=step,
         finish=finish,
         order="first_left" if variant == "first_left" else "last_left",
     )
+
+
+def _for_each_head(config: ViTConfig, start_row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `start_at_readout` for a carry of one row per head."""
+    begin = start_row.get("begin")
+    rows = {"init": jnp.tile(start_row["init"], (config.heads, 1))}
+    return rows if begin is None else rows | {"begin": lambda head: jnp.tile(begin(head), (config.heads, 1))}
 
 
 METHOD = Method(

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Fold
-from vitjax.layerwise.run import backward_fold, last_attention_gradient
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.last_block import last_attention_gradient
+from vitjax.layerwise.run import backward_fold
 from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import checked_layer, patch_map, sum_over_heads
 from vitjax.methods.contract import Method
@@ -65,20 +66,19 @@ def tam(
     start = min(4, highest) if start_layer is None else checked_layer(config, start_layer, "start_layer")
     if start > highest:
         raise ConfigError(f"start_layer={start_layer}: the chain begins at block {highest} or below")
-    readout = config.readout_weights()
     last = config.depth - 1
 
-    def step(v: Row, attention: Square, layer: Array) -> Any:
-        chained = jnp.where(layer >= start, v @ attention + v, v)
-        return jnp.where(layer == last, readout @ attention, chained)
+    def summarise(trace: LayerTrace) -> tuple[Square, Row]:
+        return sum_over_heads(trace.attention) / config.heads, trace.readout
 
-    chain = Fold(
-        init=jnp.zeros_like(readout),
-        summarise=lambda trace: sum_over_heads(trace.attention) / config.heads,
-        step=step,
-        finish=lambda v, boundary: v,
-    )
-    v = backward_fold(config, params, image, target, [chain]).results[0]
+    def step(carry: tuple[Row, Row], summary: tuple[Square, Row], layer: Array) -> Any:
+        (v, _), (attention, readout) = carry, summary
+        chained = jnp.where(layer >= start, v @ attention + v, v)
+        return jnp.where(layer == last, readout @ attention, chained), readout
+
+    zeros = jnp.zeros(config.tokens)
+    chain = Fold(init=(zeros, zeros), summarise=summarise, step=step, finish=lambda carry, boundary: carry)
+    v, readout = backward_fold(config, params, image, target, [chain]).results[0]
 
     def gradient(alpha: Array) -> Array:
         return last_attention_gradient(config, params, alpha * image, target, score=score)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
 from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
@@ -38,8 +38,8 @@ def transformer_attribution(config: ViTConfig, *, start_layer: int = 0) -> Fold:
         (6, 3)
     """
 
-    def cam(trace: LayerTrace) -> Array:
-        return sum_over_heads(jnp.maximum(trace.attention_grad * trace.attention_relevance, 0)) / config.heads
+    def cam(trace: LayerTrace | HeadTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention_grad * trace.attention_relevance, 0)) / len(trace.attention)
 
     return residual_rollout(config, cam, start_layer=start_layer, gradient="logit", rules=ZPLUS)
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
 from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
@@ -40,8 +40,8 @@ def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: in
         (6, 3)
     """
 
-    def cam(trace: LayerTrace) -> Array:
-        return sum_over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / config.heads
+    def cam(trace: LayerTrace | HeadTrace) -> Array:
+        return sum_over_heads(jnp.maximum(trace.attention * trace.attention_grad, 0)) / len(trace.attention)
 
     return residual_rollout(config, cam, start_layer=start_layer, gradient=score)
 

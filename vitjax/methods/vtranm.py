@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Boundary, Fold, LayerTrace
+from vitjax.errors import ConfigError
+from vitjax.layerwise.fold import Boundary, Fold, HeadTrace, LayerTrace
 from vitjax.layerwise.target import Score
-from vitjax.methods.building_blocks import patch_map, single_layer_fold, sum_over_heads
+from vitjax.methods.building_blocks import patch_map, single_layer_fold, start_at_readout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Row
@@ -41,6 +42,9 @@ def vtranm(
     necc=False 0.96, 0.86; length=False 0.94, 0.83; both 0.95, 0.84; aggregate=False 0.63, 0.26; score="logit" 0.98,
     0.86.
 
+    Raises:
+        ConfigError: the model has a norm between attention and the residual stream (attention_norm, post_norm).
+
     Returns:
         A `Fold` whose result is a map [h, w] over the patches; values >= 0. NECC divides by about n, so the identity
         and the initial lengths dominate the full method; this is expected.
@@ -55,7 +59,8 @@ def vtranm(
         >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
         (6, 3)
     """
-    readout = config.readout_weights()
+    if config.attention_norm or config.post_norm:
+        raise ConfigError("vtranm needs heads that transform tokens independently; here a norm follows attention")
 
     def token_weights(length_before: Array, length_after: Array, product: Array) -> Array:
         """w of every token from ‖E‖ [n], ‖Ẽ‖ [..., n] and E·Ẽ [..., n]."""
@@ -64,9 +69,9 @@ def vtranm(
 
     def attention_factor(trace: LayerTrace) -> Array:
         """E_h[(∂s/∂A_h)+ ∘ (A_h diag(w_h))], the factor U of MHSA without the identity."""
-        positive = jnp.maximum(trace.attention_grad, 0) * trace.attention
         if not aggregate or not (length or necc):
-            return sum_over_heads(positive) / config.heads
+            return _gradient_weighted(trace)
+        positive = jnp.maximum(trace.attention_grad, 0) * trace.attention
         # Ẽ [h, n, c] is never stored: with K_h = W_{O,h}, ‖Ẽ_h‖² = V_h (K_h K_hᵀ) · V_h and E · Ẽ_h = (E K_hᵀ) · V_h
         # need arrays [h, n, d] only.
         heads, n, d = trace.values.shape
@@ -83,7 +88,7 @@ def vtranm(
         return single_layer_fold(
             config,
             -1,
-            lambda trace: (readout @ attention_factor(trace))[config.prefix :],
+            lambda trace: (trace.readout @ attention_factor(trace))[config.prefix :],
             relu=False,
             gradient=score,
         )
@@ -103,7 +108,13 @@ def vtranm(
     def finish(row: Row, boundary: Boundary) -> Array:
         return patch_map(config, row * jnp.linalg.norm(boundary.tokens, axis=-1) if length else row)
 
-    return Fold(init=readout, summarise=summarise, step=step, finish=finish, gradient=score)
+    start_row = start_at_readout(config, _gradient_weighted)
+    return Fold(**start_row, summarise=summarise, step=step, finish=finish, gradient=score)
+
+
+def _gradient_weighted(trace: LayerTrace | HeadTrace) -> Array:
+    """E_h[(∂s/∂A_h)+ ∘ A_h], [n, m]."""
+    return sum_over_heads(jnp.maximum(trace.attention_grad, 0) * trace.attention) / len(trace.attention)
 
 
 METHOD = Method(

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.errors import ConfigError, WeightsError, unknown_name
+from vitjax.errors import ConfigError, WeightsError
 from vitjax.execution.backend import check_backend
 from vitjax.images.reading import Preprocessing
+from vitjax.models import families
 from vitjax.models.class_names import Labels, imagenet_labels
-from vitjax.models.families import CNNS, ZOO, Entry
+from vitjax.models.families import Entry, find
 from vitjax.models.model import Model
-from vitjax.models.sources import Options, find, from_name, from_source
-from vitjax.nn.network import Config
+from vitjax.models.sources import Options, from_name, from_source
 from vitjax.nn.vit_config import ViTConfig
 
 BUNDLED = "vitjax_scenes"
@@ -28,13 +28,8 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def names() -> list[str]:
-    """All model names that `load` accepts."""
-    return [*ZOO, *CNNS, BUNDLED]
-
-
-def entries() -> dict[str, Entry[Config]]:
-    """Table entries of all named models, the bundled model included."""
-    return {**ZOO, **CNNS, BUNDLED: _bundled(BUNDLED_FILE)[0]}
+    """All model names that `load` accepts, without tags."""
+    return [*families.names(), BUNDLED]
 
 
 def load(
@@ -55,7 +50,7 @@ def load(
     `model.weights`: "read" and "inferred".
 
     Args:
-        source: one of `names()`, timm's names or "vitjax_scenes" for the small model that comes with the package; or a
+        source: one of `names()`, also as NAME.TAG, or "vitjax_scenes", the small model of the package; or a
             .safetensors, .pth, .pt, .bin, .ckpt, .pth.tar or .npz file, with the names of timm, Hugging Face,
             torchvision, OpenCLIP, DINO, MAE, DINOv2, big_vision or vitjax.train; a folder of Hugging Face, timm or
             OpenCLIP with its configuration; a directory written by `weights_convert`; or a hub id.
@@ -94,21 +89,27 @@ def load(
     check_backend()
     _check_dtype(dtype)
     options = Options.of(class_names, image_size, preprocess, arch=arch, num_classes=num_classes, ema=ema, dtype=dtype)
-    if arch is not None and arch not in names():
-        raise unknown_name("model", arch, names())
+    if arch is not None:
+        find(arch)
     name = str(source)
-    hub_name = name.removeprefix("timm/").partition(".")[0]
-    if name.startswith("timm/") and hub_name in names() and arch is None and weights is None:
+    hub_name = name.removeprefix("timm/")
+    if name.startswith("timm/") and families.loads(hub_name) and arch is None and weights is None:
         return load_named(hub_name, name, options)
-    if name in names():
+    if name == BUNDLED or families.loads(name):
         return load_named(name, weights, options)
-    if weights is not None:
-        raise unknown_name("model", name, names())
-    if not _is_source(name):
-        raise unknown_name("model", name, names())
+    if weights is not None or not _is_source(name):
+        find(name)  # raises an error that says what is unknown
     if _is_bundled(Path(name)):
         return load_named(BUNDLED, name, replace(options, arch=None))
     return from_source(source, options)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is the name of an architecture, with or without a tag, and not a file or a hub id."""
+    from weights_convert.load import SUFFIXES
+
+    architecture = text.partition(".")[0]
+    return not text.endswith(SUFFIXES) and (architecture in names() or architecture in families.refused())
 
 
 def load_named(name: str, weights: str | Path | None, options: Options) -> Model:
@@ -187,6 +188,11 @@ def _check_dtype(dtype: str) -> None:
         raise ConfigError(f"dtype {dtype!r}: must be one of {', '.join(DTYPES)}")
     if dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != jnp.float64:
         raise ConfigError("dtype float64 needs JAX_ENABLE_X64=1 in the environment (or jax.enable_x64)")
+
+
+def bundled_entry() -> Entry[ViTConfig]:
+    """The entry of the model that comes with the package; its file's header states it."""
+    return _bundled(BUNDLED_FILE)[0]
 
 
 def _bundled(path: Path) -> tuple[Entry[ViTConfig], Labels]:

@@ -17,8 +17,9 @@ from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.images.reading import Exif, Preprocessing, preprocess
 from vitjax.models.class_names import Labels
+from vitjax.nn.function import FunctionConfig, config_of
 from vitjax.nn.network import Config, network, params_dtype
-from vitjax.nn.positions import resample_positions
+from vitjax.nn.positions import params_at_size
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, accumulation_dtype
 
@@ -28,7 +29,7 @@ class Model:
     """A model as `vitjax.load` returns it. Immutable.
 
     config: architecture.
-    params: parameters, a pytree of the structure that `network(config).init` returns.
+    params: parameters, a pytree of the structure that `network(config).init` returns; of a function, those given.
     preprocessing: transform from images to the model's input.
     labels: class names; None if unknown.
     name: name of the model.
@@ -57,14 +58,15 @@ class Model:
         return params_dtype(self.params)
 
     @property
-    def has_probabilities(self) -> bool:
-        """Whether the outputs have probabilities: the softmax of several classes, the sigmoid of one.
+    def probability(self) -> str | None:
+        """How logits become probabilities: "softmax", "sigmoid" for one output, None without a head.
 
-        A single similarity is no logit of a sigmoid, except in SigLIP, which is trained with one and has a bias.
+        A single similarity is no logit of a sigmoid, except in SigLIP, which is trained with one and has a bias: None.
         """
-        if self.config.num_classes == 1 and isinstance(self.config, ViTConfig) and self.config.similarity:
-            return self.text is not None and self.text.bias != 0
-        return self.config.num_classes > 0
+        single = self.config.num_classes == 1
+        if single and isinstance(self.config, ViTConfig) and self.config.similarity:
+            return "sigmoid" if self.text is not None and self.text.bias else None
+        return {0: None, 1: "sigmoid"}.get(self.config.num_classes, "softmax")
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -121,7 +123,8 @@ class Model:
         The position embedding of a ViT is resampled as in timm, and `weights["positions"]` records it.
 
         Raises:
-            ConfigError: the size is not a multiple of the ViT's patch size, or is below 32 pixels for a ResNet.
+            ConfigError: the size is not a multiple of the ViT's patch size, is below 32 pixels for a ResNet, or is one
+                that a function cannot take.
 
         Example:
             >>> wide = model.at_size((64, 128))
@@ -130,10 +133,10 @@ class Model:
         """
         if tuple(image_size) == self.config.image_size:
             return self
-        config = self.config.at_size(image_size)
+        config = self._config_at(image_size)
         params, resampled = self.params, {}
         if isinstance(self.config, ViTConfig) and isinstance(config, ViTConfig):
-            params = {**params, "pos_embed": resample_positions(params["pos_embed"], self.config, config)}
+            params = params_at_size(params, self.config, config)
             grids = ["{}x{}".format(*cfg.grid) for cfg in (self.config, config)]
             resampled = {"positions": "resampled " + " -> ".join(grids)} if grids[0] != grids[1] else {}
         return replace(
@@ -143,6 +146,14 @@ class Model:
             preprocessing=replace(self.preprocessing, size=config.image_size),
             weights={**self.weights, **resampled},
         )
+
+    def _config_at(self, image_size: tuple[int, int]) -> Config:
+        config = self.config
+        if not isinstance(config, FunctionConfig):
+            return config.at_size(image_size)
+        image = jax.ShapeDtypeStruct((*image_size, 3), self.dtype)
+        with self.settings():
+            return config_of(config.apply, self.params, image, config.num_classes, config.map_names)
 
     def label(self, index: int) -> str:
         """Name of a class, or "class INDEX" if the model has no class names, "feature INDEX" if it has no head.

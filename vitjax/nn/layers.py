@@ -7,6 +7,7 @@ from typing import Any
 from flax import linen as nn
 
 from vitjax.nn.ops import Ops, with_known_result
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array
 
 
@@ -55,6 +56,23 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return self.ops.layernorm(x, scale, bias, self.eps)
+
+
+class RMSNorm(nn.Module):
+    """Division by the root mean square over the last axis, with scale."""
+
+    eps: float
+    ops: Ops
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return self.ops.rmsnorm(x, self.param("scale", nn.initializers.ones, (x.shape[-1],)), self.eps)
+
+
+def norm_layer(config: ViTConfig, ops: Ops, name: str | None = None) -> nn.Module:
+    """The norm that a model uses everywhere."""
+    kind = RMSNorm if config.norm == "rms" else LayerNorm
+    return kind(config.norm_eps, ops, name=name)
 
 
 class LayerScale(nn.Module):

@@ -82,12 +82,21 @@ class Ops(NamedTuple):
     """(a [h, n, i], b [h, i, m]) -> a b [h, n, m]; both factors depend on the input."""
     scores: Callable[[Array, Array, float], Array]
     """(q [h, n, d], k [h, m, d], 1/sqrt(d)) -> q k^T / sqrt(d) [h, n, m]."""
+    latent_scores: Callable[[Array, Array, float], Array]
+    """(k [h, m, d], q [h, 1, d], 1/sqrt(d)) -> scores [h, 1, m] of a query that is a parameter: linear in k."""
+    shift: Callable[[Array, Array], Array]
+    """(x, constant) -> x + constant, where the constant is a parameter (relative position bias)."""
+    rotate: Callable[[Array, Array, Array, bool], Array]
+    """(x [h, n, d], cosine, sine [(h,) n, d/2], half) -> pairs of channels of x turned by an angle; linear in x. The
+    pairs are (i, i + d/2) with `half`, else (2i, 2i + 1)."""
     softmax: Callable[[Array], Array]
     """Softmax over the last axis."""
     activation: Callable[[Array, str], Array]
-    """(x, "gelu" | "quick_gelu" | "silu") -> the activation of each element."""
+    """(x, "gelu" | "gelu_tanh" | "quick_gelu" | "silu") -> the activation of each element."""
     layernorm: Callable[[Array, Array, Array, float], Array]
     """(x [..., c], scale [c], bias [c], eps) -> LayerNorm over the last axis."""
+    rmsnorm: Callable[[Array, Array, float], Array]
+    """(x [..., c], scale [c], eps) -> RMSNorm over the last axis."""
     normalise: Callable[[Array], Array]
     """x [..., c] -> x / ‖x‖ over the last axis, 0 where x is 0 (the embedding of a similarity head)."""
     add: Callable[[Array, Array], Array]
@@ -98,8 +107,8 @@ class Ops(NamedTuple):
     """(x, factor) -> x · factor, where the factor is a constant or a parameter (LayerScale, the mean of two heads)."""
     fork: Callable[[Array], tuple[Array, Array]]
     """x -> (x, x), for the skip connection and the branch of a residual connection."""
-    split: Callable[[Array], tuple[Array, Array, Array]]
-    """qkv [n, 3, h, d] -> q, k, v, [h, n, d] each."""
+    split: Callable[[Array], tuple[Array, ...]]
+    """qkv [n, 3, h, d] -> q, k, v, [h, n, d] each; or kv [n, 2, h, d] -> k, v."""
     pool: Callable[[Array, Array], Array]
     """(tokens [n, c], weights [n]) -> weighted sum [c]: selects the class token or averages the patches."""
 
@@ -118,6 +127,8 @@ def _activation(x: Array, kind: str) -> Array:
     if kind == "gelu":  # the exact GELU of checkpoints; jax.nn.gelu uses erfc, which takes twice the time on a CPU
         wide = at_least_float32(x)  # because 1 + erf cancels for negative x
         return (0.5 * wide * (1 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
+    if kind == "gelu_tanh":
+        return jax.nn.gelu(x, approximate=True)
     if kind == "quick_gelu":
         return x * jax.nn.sigmoid(1.702 * x)
     return jax.nn.silu(x)
@@ -130,6 +141,19 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype) * scale + bias
 
 
+def _rmsnorm(x: Array, scale: Array, eps: float) -> Array:
+    wide = at_least_float32(x)
+    return (wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + eps)).astype(x.dtype) * scale
+
+
+def _rotate(x: Array, cosine: Array, sine: Array, half: bool) -> Array:
+    wide, axis = at_least_float32(x), -2 if half else -1
+    pairs = wide.reshape(*x.shape[:-1], *((2, -1) if half else (-1, 2)))
+    first, second = jnp.take(pairs, 0, axis), jnp.take(pairs, 1, axis)
+    turned = (first * cosine - second * sine, second * cosine + first * sine)
+    return jnp.stack(turned, axis).reshape(x.shape).astype(x.dtype)
+
+
 def inverse_norm(x: Array) -> Array:
     """1 / ‖x‖ over the last axis, [..., c] -> [..., 1], bounded where x is 0, so that its gradient is finite there."""
     return jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
@@ -140,10 +164,10 @@ def _normalise(x: Array) -> Array:
     return (wide * inverse_norm(wide)).astype(x.dtype)
 
 
-def _split(qkv: Array) -> tuple[Array, Array, Array]:
-    # The gradient of `split` concatenates three arrays; that of three slices would sum three padded arrays.
-    q, k, v = (part[:, 0].transpose(1, 0, 2) for part in jax.lax.split(qkv, (1, 1, 1), axis=1))
-    return q, k, v
+def _split(parts: Array) -> tuple[Array, ...]:
+    # The gradient of `split` concatenates arrays; that of slices would sum padded arrays.
+    pieces = jax.lax.split(parts, (1,) * parts.shape[1], axis=1)
+    return tuple(piece[:, 0].transpose(1, 0, 2) for piece in pieces)
 
 
 GRADIENT = Ops(
@@ -151,9 +175,13 @@ GRADIENT = Ops(
     pixels=_linear,
     matmul=jnp.matmul,
     scores=lambda q, k, factor: jnp.matmul(q * factor, k.mT),  # scaling q takes n·d products, scaling the scores n·m
+    latent_scores=lambda k, q, factor: jnp.matmul(q * factor, k.mT),
+    shift=jnp.add,
+    rotate=_rotate,
     softmax=_softmax,
     activation=_activation,
     layernorm=_layernorm,
+    rmsnorm=_rmsnorm,
     normalise=_normalise,
     add=jnp.add,
     multiply=jnp.multiply,

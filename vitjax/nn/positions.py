@@ -1,12 +1,30 @@
-"""Resampling of position embeddings to another image size."""
+"""Resampling of learned positions to another image size: position embeddings and relative position biases."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.relative_bias import resample_table
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array
+from vitjax.shapes import Array, Params
+
+
+def params_at_size(params: Params, old: ViTConfig, new: ViTConfig) -> Params:
+    """Parameters of `old` for the patch grid of `new`, the same architecture at another image size.
+
+    Position embeddings are resampled as in timm. Tables of relative position biases are interpolated bicubically, where
+    timm interpolates along a geometric progression. Rotary embeddings have no table.
+    """
+    if old.grid == new.grid:
+        return params
+    if old.position_table:
+        params = {**params, "pos_embed": resample_positions(params["pos_embed"], old, new)}
+    if old.position_bias:
+        attention = params["blocks"]["attn"]
+        table = resample_table(attention["position_bias"], old.grid, new.grid)
+        params = {**params, "blocks": {**params["blocks"], "attn": {**attention, "position_bias": table}}}
+    return params
 
 
 def resample_positions(table: Array, old: ViTConfig, new: ViTConfig) -> Array:

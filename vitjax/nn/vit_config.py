@@ -11,14 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError
+from vitjax.nn.rotary import Rotary
 from vitjax.shapes import Row
 
 PEEL_ABOVE = 6
 """In models with more blocks than this, the last and the first block may be peeled off the loop over blocks, so that
 they skip computation that no fold reads."""
 
-Pool = Literal["token", "avg"]
-MLP = Literal["gelu", "quick_gelu", "swiglu"]
+COUNTS = ("num_classes", "registers", "embedding", "head_dim", "pool_heads", "pool_mlp_dim")
+"""Fields that may be 0."""
+
+Pool = Literal["token", "avg", "avg_all", "token_avg", "map", "map_all"]
+MLP = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
+Norm = Literal["layer", "rms"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class ViTConfig:
     heads: number of attention heads; must divide `width`.
     mlp_dim: hidden width of the MLP, after the gate (SwiGLU) or the activation.
     patch_size: side of a patch in pixels.
-    image_size: (height, width) in pixels, multiples of `patch_size`.
+    image_size: (height, width) in pixels, multiples of `patch_size` unless `drop_remainder`.
     num_classes: number of classes; 0 for a model without a head, whose logits are the pooled features.
     class_token: whether the model has a class token.
     distilled: whether a second prefix token has a head of its own; the logits are then the mean of both heads.
     registers: number of register tokens.
-    pool: the head reads the class token ("token") or the mean over patches ("avg").
+    pool: the head reads the class token ("token"), the mean over patches ("avg") or over all tokens ("avg_all"), class
+        token and mean over patches side by side ("token_avg"), or what a learned query attends to, among the patches
+        ("map") or among all tokens ("map_all").
     fc_norm: whether the final norm comes after pooling; it is then called fc_norm.
     pre_norm: whether a norm precedes the first block.
     qkv_bias: whether the qkv layer has a bias.
@@ -43,7 +50,21 @@ class ViTConfig:
     position_on_prefix: whether prefix tokens have position embeddings; False adds positions to the patches only.
     layer_scale: whether the branches of a block end in LayerScale.
     mlp: activation of the MLP.
-    norm_eps: epsilon of the LayerNorms.
+    norm_eps: epsilon of the norms.
+    head_dim: width of a head; 0 for width / heads.
+    norm: LayerNorm ("layer") or RMSNorm ("rms"), everywhere.
+    final_norm: whether there is a norm after the last block.
+    post_norm: whether norms stand at the end of the branches of a block instead of at their beginning.
+    patch_norm: whether a norm follows the patch embedding.
+    attention_norm: whether a norm precedes the output projection of attention.
+    mlp_norm: whether a norm precedes the second linear layer of the MLP.
+    qk_norm: whether the queries and keys of every head are normalised.
+    biases: whether the output projection of attention and the MLP have biases.
+    position_table: whether learned positions are added to the tokens.
+    rotary: rotary position embedding of queries and keys; None for none.
+    position_bias: whether scores have a relative position bias, from a table in every block.
+    drop_remainder: whether pixels right of and below the last whole patch are dropped.
+    pool_heads, pool_mlp_dim: heads and hidden width of the MLP of an attention pooling head (pool="map"), else 0.
     similarity: whether logits are similarities to class embeddings: scale · normalised embedding · class embedding +
         bias. The parameters are `classes`, whose kernel [e, k] holds the unit class embeddings times the scale.
     embedding: width e of the embedding that `head` computes from the pooled features, which is normalised in a
@@ -79,22 +100,69 @@ class ViTConfig:
     norm_eps: float = 1e-6
     similarity: bool = False
     embedding: int = 0
+    head_dim: int = 0
+    norm: Norm = "layer"
+    final_norm: bool = True
+    post_norm: bool = False
+    patch_norm: bool = False
+    attention_norm: bool = False
+    mlp_norm: bool = False
+    qk_norm: bool = False
+    biases: bool = True
+    position_table: bool = True
+    rotary: Rotary | None = None
+    position_bias: bool = False
+    drop_remainder: bool = False
+    pool_heads: int = 0
+    pool_mlp_dim: int = 0
 
     def __post_init__(self) -> None:
         check_fields({field.name: getattr(self, field.name) for field in fields(self)})
-        if self.width % self.heads:
+        if not self.head_dim and self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         for side, name in zip(self.image_size, ("height", "width"), strict=True):
-            if side % self.patch_size or side < self.patch_size:
+            if (side % self.patch_size and not self.drop_remainder) or side < self.patch_size:
                 raise ConfigError(f"image {name} {side} is not a multiple of the patch size {self.patch_size}")
-        if self.pool == "token" and not self.class_token:
-            raise ConfigError("pool='token' needs class_token=True; a model without a class token pools by 'avg'")
+        if self.pool in ("token", "token_avg") and not self.class_token:
+            raise ConfigError(
+                f"pool={self.pool!r} needs class_token=True; a model without a class token pools by 'avg' or 'map'"
+            )
+        if self.pools_by_attention != bool(self.pool_heads and self.pool_mlp_dim):
+            raise ConfigError("pool_heads and pool_mlp_dim belong to pool='map' and 'map_all', and only to these")
+        if self.pools_by_attention and self.width % self.pool_heads:
+            raise ConfigError(f"width {self.width} is not a multiple of pool_heads {self.pool_heads}")
+        if self.distilled and self.pool != "token":
+            raise ConfigError("distilled=True needs pool='token'")
+        if self.rotary is not None and self.head_width % 4:
+            raise ConfigError(f"rotary needs heads whose width is a multiple of 4, not {self.head_width}")
+        if self.post_norm and self.layer_scale:
+            raise ConfigError("post_norm=True has no LayerScale: its norms scale the branches")
         if self.distilled and not self.class_token:
             raise ConfigError("distilled=True needs class_token=True")
         if self.similarity and (self.distilled or not self.num_classes):
             raise ConfigError("similarity=True needs classes, and one head only (distilled=False)")
         if self.embedding and (self.distilled or (self.num_classes and not self.similarity)):
             raise ConfigError("embedding needs similarity=True or num_classes=0, and one head only (distilled=False)")
+
+    @property
+    def head_width(self) -> int:
+        """Width of an attention head, d."""
+        return self.head_dim or self.width // self.heads
+
+    @property
+    def features(self) -> int:
+        """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
+        return 2 * self.width if self.pool == "token_avg" else self.width
+
+    @property
+    def pools_by_attention(self) -> bool:
+        """Whether the head is an attention pooling head, whose weights depend on the image."""
+        return self.pool in ("map", "map_all")
+
+    @property
+    def plain_scores(self) -> bool:
+        """Whether scores are q k^T / sqrt(d) of one linear map and nothing else."""
+        return self.rotary is None and not self.position_bias and not self.qk_norm
 
     @cached_property
     def grid(self) -> tuple[int, int]:
@@ -119,7 +187,9 @@ class ViTConfig:
     @property
     def readout_slice(self) -> slice:
         """Tokens that the head reads. The gradient by the last block's output is 0 at all other tokens."""
-        return slice(0, 1 + self.distilled) if self.pool == "token" else slice(self.prefix, self.tokens)
+        if self.pool == "token":
+            return slice(0, 1 + self.distilled)
+        return slice(self.prefix if self.pool in ("avg", "map") else 0, self.tokens)
 
     @property
     def deep(self) -> bool:
@@ -143,12 +213,25 @@ class ViTConfig:
         """Weights [n] by which the head pools the tokens; they sum to 1. Recurrences over rows start from them.
 
         The weights are 1 at the class token, or 1/patches at every patch for a model that pools by averaging. For a
-        distilled model, which averages two heads, they are those of the class token's head.
+        distilled model, which averages two heads, they are those of the class token's head; for pool="token_avg" the
+        mean of both.
+
+        Raises:
+            ConfigError: the model pools by attention, so that its weights depend on the image.
         """
+        if self.pools_by_attention:
+            raise ConfigError("a model with an attention pooling head has no constant readout weights: see Fold.begin")
+        token = jnp.zeros(self.tokens).at[0].set(1.0)
         if self.pool == "token":
-            return jnp.zeros(self.tokens).at[0].set(1.0)
-        patches = self.tokens - self.prefix
-        return jnp.zeros(self.tokens).at[self.prefix :].set(1.0 / patches)
+            return token
+        if self.pool == "avg_all":
+            return jnp.full(self.tokens, 1.0 / self.tokens)
+        patches = jnp.asarray(self.patch_weights(), token.dtype)
+        return (token + patches) / 2 if self.pool == "token_avg" else patches
+
+    def patch_weights(self) -> np.ndarray:
+        """Weights [n] of the mean over patches, float64."""
+        return np.repeat([0.0, 1.0 / (self.tokens - self.prefix)], [self.prefix, self.tokens - self.prefix])
 
 
 def check_fields(values: Mapping[str, Any]) -> None:
@@ -169,14 +252,16 @@ def check_fields(values: Mapping[str, Any]) -> None:
         name: values[name] for name in ("width", "depth", "heads", "mlp_dim", "patch_size") if name in values
     }
     sizes |= {"image height": height, "image width": width}
-    for least, numbers in ((1, sizes), (0, {name: values[name] for name in ("num_classes", "registers", "embedding")})):
+    for least, numbers in ((1, sizes), (0, {name: values[name] for name in COUNTS})):
         for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ConfigError(f"{name} must be an integer of at least {least}, not {value!r}")
     for field in fields(ViTConfig):
         if isinstance(field.default, bool) and not isinstance(values[field.name], (bool, np.bool_)):
             raise ConfigError(f"{field.name} must be true or false, not {values[field.name]!r}")
-    for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP))):
+    if not (values["rotary"] is None or isinstance(values["rotary"], Rotary)):
+        raise ConfigError(f"rotary must be a Rotary or None, not {values['rotary']!r}")
+    for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP)), ("norm", get_args(Norm))):
         if values[name] not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}, not {values[name]!r}")
     if not isinstance(values["norm_eps"], (int, float, np.floating)) or not 0 <= values["norm_eps"] < 1:

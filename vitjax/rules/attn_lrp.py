@@ -19,6 +19,7 @@ ATTN_LRP = GRADIENT._replace(
     matmul=lambda a, b: GRADIENT.matmul(halved(a), halved(b)),
     scores=lambda q, k, factor: GRADIENT.scores(halved(q), halved(k), factor),
     layernorm=modified_gradient.layernorm,
+    rmsnorm=modified_gradient.rmsnorm,
     normalise=modified_gradient.normalise,
     activation=modified_gradient.activation,
     multiply=modified_gradient.multiply,

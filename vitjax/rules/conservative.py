@@ -19,6 +19,7 @@ from vitjax.rules import modified_gradient
 CONSERVATIVE = GRADIENT._replace(
     softmax=lambda scores: lax.stop_gradient(GRADIENT.softmax(scores)),
     layernorm=modified_gradient.layernorm,
+    rmsnorm=modified_gradient.rmsnorm,
     normalise=modified_gradient.normalise,
     multiply=modified_gradient.multiply,
 )

@@ -23,10 +23,17 @@ def normalise(x: Array) -> Array:
     return (wide * lax.stop_gradient(inverse_norm(wide))).astype(x.dtype)
 
 
+def rmsnorm(x: Array, scale: Array, eps: float) -> Array:
+    """RMSNorm over the last axis with 1/rms held constant: LayerNorm's rule without the mean."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    inverse = lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + eps)
+    return (wide * lax.stop_gradient(inverse)).astype(x.dtype) * scale
+
+
 def activation(x: Array, kind: str) -> Array:
     """f(x) = x · (f(x)/x) with the ratio held constant, so that relevance passes unchanged.
 
-    At x = 0 the ratio is 0.5, its limit for all three kinds: each is x times a sigmoid-like function.
+    At x = 0 the ratio is 0.5, its limit for all kinds: each is x times a sigmoid-like function.
     """
     ratio = jnp.where(x == 0, 0.5, GRADIENT.activation(x, kind) / jnp.where(x == 0, 1, x))
     return x * lax.stop_gradient(ratio)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from vitjax.nn.ops import OpWithRule
@@ -54,6 +55,18 @@ def split_scores(relevance: Array, scores: Array, scaled: Array, k: Array, facto
     """Rule of scores = scaled kᵀ with scaled = factor · q: `split_product` of the unscaled product q kᵀ."""
     q_relevance, k_relevance = split_product(relevance, scores / factor, scaled / factor, k.mT)
     return q_relevance, k_relevance.mT
+
+
+def split_linear(
+    forward: Callable[..., Array],
+) -> Callable[[Array, Array, Array], tuple[Array]]:
+    """Rule of a map that is linear in its first argument with constant coefficients: R_x = x Jᵀ(R / Jx), the z-rule."""
+
+    def rule(relevance: Array, result: Array, x: Array, *constants: Array) -> tuple[Array]:
+        (share,) = jax.vjp(lambda x: forward(x, *constants), x)[1](divide(relevance, result))
+        return (x * share,)
+
+    return rule
 
 
 def pool(relevance: Array, pooled: Array, tokens: Array, weights: Array) -> tuple[Array]:

@@ -15,7 +15,17 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from vitjax.nn.ops import GRADIENT, OpWithRule
-from vitjax.rules.z_rule import box, divide, identity, join_copies, pool, split_product, split_scores, split_sum
+from vitjax.rules.z_rule import (
+    box,
+    divide,
+    identity,
+    join_copies,
+    pool,
+    split_linear,
+    split_product,
+    split_scores,
+    split_sum,
+)
 from vitjax.shapes import Array
 
 
@@ -56,6 +66,24 @@ def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     return identity(lambda x, scale, bias: GRADIENT.layernorm(x, scale, bias, eps))(x, scale, bias)
 
 
+def _rmsnorm(x: Array, scale: Array, eps: float) -> Array:
+    return identity(lambda x, scale: GRADIENT.rmsnorm(x, scale, eps))(x, scale)
+
+
+def _rotate(x: Array, cosine: Array, sine: Array, half: bool) -> Array:
+    def forward(x: Array, cosine: Array, sine: Array) -> Array:
+        return GRADIENT.rotate(x, cosine, sine, half)
+
+    return OpWithRule(forward, split_linear(forward))(x, cosine, sine)
+
+
+def _latent_scores(k: Array, q: Array, factor: float) -> Array:
+    def forward(k: Array, q: Array) -> Array:
+        return GRADIENT.latent_scores(k, q, factor)
+
+    return OpWithRule(forward, split_linear(forward))(k, q)
+
+
 _scale = identity(GRADIENT.scale)
 _product = OpWithRule(lambda scaled, k, factor: GRADIENT.matmul(scaled, k.mT), split_scores)
 
@@ -72,6 +100,10 @@ ZPLUS = GRADIENT._replace(
     softmax=identity(GRADIENT.softmax),
     activation=_activation,
     layernorm=_layernorm,
+    rmsnorm=_rmsnorm,
+    latent_scores=_latent_scores,
+    shift=identity(GRADIENT.shift),
+    rotate=_rotate,
     normalise=identity(GRADIENT.normalise),
     add=OpWithRule(GRADIENT.add, _add),
     multiply=OpWithRule(GRADIENT.multiply, _gate),
