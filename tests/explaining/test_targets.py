@@ -266,3 +266,15 @@ def test_files_of_several_targets_name_them(vit, tmp_path):
     assert saved["target_names"].tolist() == ["bee - fox", "ant"] and saved["target"].tolist() == [-3, 0]
     assert explanation.caption(0)["target"] == "bee - fox" and explanation.caption(0)["target_probability"] is None
     assert explanation.verdict(0).endswith("explained: bee - fox")
+
+
+def test_an_index_takes_maps_with_their_images_and_targets(vit):
+    model, images, _ = vit
+    whole = explain(model, images, "rollout", [["bee - fox", "ant"], ["cat"]])
+    part = whole[[2, 0]]
+    assert part.target_names == ("cat", "bee - fox") and part.image_index.tolist() == [1, 0]
+    np.testing.assert_array_equal(part.maps, whole.maps[[2, 0]])
+    np.testing.assert_array_equal(part.images.x, images[[1, 0]])
+    assert [one.target_names for one in whole] == [("bee - fox",), ("ant",), ("cat",)] and len(whole[-1]) == 1
+    with pytest.raises(IndexError):
+        _ = whole[3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from vitjax.explaining.probabilities import probabilities_of, with_probability
 from vitjax.explaining.targets import Targets
 from vitjax.models.model import Model
 from vitjax.output.files import make_folder, write_file
-from vitjax.output.names import FileNames
+from vitjax.output.names import FileNames, file_stem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +58,18 @@ class Explanation:
 
     def __len__(self) -> int:
         return len(self.maps)
+
+    def __getitem__(self, index: Any) -> Explanation:
+        """The explanation of one map, of a slice or of a list of them: `e[0]`, `e[:3]`, `e[[2, 0]]`."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        return replace(
+            self,
+            maps=self.maps[chosen],
+            target=self.target[chosen],
+            logits=self.logits[chosen],
+            images=self.images.take(chosen.tolist()),
+            targets=self.targets.take(chosen),
+        )
 
     @property
     def image_index(self) -> np.ndarray:
@@ -286,8 +298,3 @@ class Explanation:
             if progress is not None:
                 progress(1)
         return written
-
-
-def file_stem(label: str) -> str:
-    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
-    return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))

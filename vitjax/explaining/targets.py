@@ -54,11 +54,16 @@ class Targets:
         """The class index of each target that the program returned, int32 [n]; NOT_A_CLASS where it is no class."""
         return np.broadcast_to(np.asarray(class_of(self.values), np.int32), self.image_index.shape)
 
+    def take(self, indices: np.ndarray) -> Targets:
+        """The targets at these indices [m], in this order."""
+        values = jax.tree.map(lambda array: array[indices], self.values)
+        names = tuple(self.names[index] for index in indices)
+        return Targets(values, self.image_index[indices], names, self.ranks[indices])
+
     def with_classes(self, values: Any, *, predicts: bool) -> Targets:
         """The targets as the program returned them.
 
-        Args:
-            predicts: whether the model has classes. Without one to predict, what was to be predicted is -1, no output.
+        predicts: whether the model has classes. Without one to predict, what was to be predicted is -1, no output.
         """
         if not predicts and self.are_classes:
             values = np.where(self.values == PREDICTED, -1, values)
@@ -86,12 +91,8 @@ class Targets:
         found = order[position, self.ranks[wanted] - 1].astype(np.int32)
         indices = np.array(self.values.class_index if isinstance(self.values, WeightedTarget) else self.values)
         indices[wanted] = found
-        is_weighted = isinstance(self.values, WeightedTarget)
-        return replace(
-            self,
-            values=self.values._replace(class_index=indices) if is_weighted else indices,
-            ranks=np.zeros_like(self.ranks),
-        )
+        values = self.values._replace(class_index=indices) if isinstance(self.values, WeightedTarget) else indices
+        return replace(self, values=values, ranks=np.zeros_like(self.ranks))
 
 
 class _One(NamedTuple):
