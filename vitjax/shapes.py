@@ -36,6 +36,7 @@ Heads = Float[Array, "h n d"]
 Values = Float[Array, "h m d"]  # of the key tokens
 Attention = Float[Array, "h n m"]  # after softmax: every row sums to 1
 Attended = Float[Array, "h r m"]  # its rows for some queries, or their gradient
+Pooling = Float[Array, "g 1 p"]  # a pooling head's attention: its heads, its query, the tokens that it sees
 Square = Float[Array, "n m"]
 Row = Float[Array, " n"]  # one token's row of a square
 Logits = Float[Array, " k"]
@@ -72,6 +73,7 @@ __all__ = [
     "Int",
     "Logits",
     "Params",
+    "Pooling",
     "PyTree",
     "Row",
     "Scalar",

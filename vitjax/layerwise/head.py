@@ -13,7 +13,7 @@ from vitjax.layerwise.stages import Stages
 from vitjax.layerwise.target import choose_target, score_gradient
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attention, Logits, Params, Row, Target, Tokens, at_least_float32
+from vitjax.shapes import Attention, Logits, Params, Pooling, Row, Target, Tokens, at_least_float32
 
 
 class NegativeStart(NamedTuple):
@@ -84,7 +84,7 @@ def run_head(
     for ops, model in models.items():
         if by_attention:
 
-            def pool(offsets: Any, x: Tokens, model: Stages = model) -> tuple[Logits, Attention]:
+            def pool(offsets: Any, x: Tokens, model: Stages = model) -> tuple[Logits, Pooling]:
                 return model.pool(params, offsets, x)
 
             value, vjps[ops], pooling = jax.vjp(pool, offsets, x, has_aux=True)
@@ -131,13 +131,13 @@ def attention_head(config: ViTConfig, model: Stages, params: Params, x: Tokens, 
     return Head(logits, choose_target(logits, target), readout_of(config, attention), traces=traces)
 
 
-def readout_of(config: ViTConfig, attention: Attention | None) -> Row:
+def readout_of(config: ViTConfig, attention: Pooling | None) -> Row:
     """Weights by which the head pools the tokens: constant, or the mean over heads of a pooling head's attention."""
     if attention is None:
         return config.readout_weights()
     return of_all_tokens(config, attention).mean(axis=(0, 1))
 
 
-def of_all_tokens(config: ViTConfig, attention: Attention) -> Attention:
+def of_all_tokens(config: ViTConfig, attention: Pooling) -> Attention:
     """A pooling head's attention [h, 1, p], or its gradient, at all tokens [h, 1, n]: 0 where it cannot attend."""
     return jnp.pad(at_least_float32(attention), ((0, 0), (0, 0), (config.tokens - attention.shape[-1], 0)))

@@ -104,14 +104,6 @@ def load(
     return from_source(source, options)
 
 
-def is_name(text: str) -> bool:
-    """Whether a text is the name of an architecture, with or without a tag, and not a file or a hub id."""
-    from weights_convert.load import SUFFIXES
-
-    architecture = text.partition(".")[0]
-    return not text.endswith(SUFFIXES) and (architecture in names() or architecture in families.refused())
-
-
 def load_named(name: str, weights: str | Path | None, options: Options) -> Model:
     """`load` of a named model."""
     if name == BUNDLED:
