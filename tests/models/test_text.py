@@ -209,6 +209,24 @@ def test_siglip_text_embeddings_scale_and_bias_equal_those_of_transformers(tmp_p
     np.testing.assert_allclose(text_embeddings(tower.config, tower.params, ids), expected, atol=1e-5)
 
 
+def test_a_text_as_target_of_siglip_is_the_biased_logit_of_transformers_and_its_gradient(tmp_path):
+    module = huggingface_siglip(tmp_path)
+    model = load(tmp_path)
+    images = images_of(model)
+    target = f"text:{TEXTS[0]}"
+    methods = ["saliency", "transformer_mm", "conservative_lrp", "transformer_attribution"]
+    found = explain_many(model, images, methods, target)
+    pixels = channels_first(images).requires_grad_(True)
+    logits = module(input_ids=torch.tensor(model.text.ids(TEXTS[:1])).long(), pixel_values=pixels).logits_per_image
+    np.testing.assert_allclose(found["saliency"].logits, logits.detach().numpy(), atol=1e-5)
+    (gradient,) = torch.autograd.grad(logits.sum(), pixels)
+    expected = np.abs(gradient.numpy()).max(1)
+    np.testing.assert_allclose(found["saliency"].maps, expected, atol=2e-5 * expected.max())
+    probability = 1 / (1 + np.exp(-logits[0, 0].item()))
+    assert found["saliency"].caption(0)["target_probability"] == pytest.approx(probability, rel=1e-5)
+    assert all(np.isfinite(e.maps).all() and not e.degenerate.any() for e in found.values())
+
+
 def test_the_text_tower_of_an_open_clip_siglip(tmp_path):
     module, config = open_clip_siglip_text()
     state = {f"module.text.{key}": value.numpy() for key, value in module.state_dict().items()}

@@ -89,7 +89,7 @@ class Targets:
         images, position = np.unique(self.image_index[wanted], return_inverse=True)
         order = np.argsort(-logits_of(images), axis=-1, kind="stable")  # of equal logits the first, as in the program
         found = order[position, self.ranks[wanted] - 1].astype(np.int32)
-        indices = np.array(self.values.class_index if isinstance(self.values, WeightedTarget) else self.values)
+        indices: Any = np.array(self.values.class_index if isinstance(self.values, WeightedTarget) else self.values)
         indices[wanted] = found
         values = self.values._replace(class_index=indices) if isinstance(self.values, WeightedTarget) else indices
         return replace(self, values=values, ranks=np.zeros_like(self.ranks))
