@@ -41,7 +41,7 @@ Square = Float[Array, "n m"]
 Row = Float[Array, " n"]  # one token's row of a square
 Logits = Float[Array, " k"]
 Scalar = Float[Array, ""]
-Target = Int[Array, ""]
+Target = PyTree[Int[Array, ""] | Float[Array, " k"]]  # a class index, or another target of vitjax.layerwise.target
 Params = PyTree[Array]  # floats; those of a function also integers and PRNG keys
 if not TYPE_CHECKING:
     Target = Target | int  # a Python integer works wherever nothing indexes it
