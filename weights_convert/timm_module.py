@@ -108,7 +108,7 @@ def _resized(timm: Any, like: str, config: ViTConfig) -> Any:
 
     sizes = {
         "img_size": config.image_size,
-        "patch_size": config.patch_size,
+        "patch_size": config.patch_size // (1 if config.stem is None else config.stem.stride),
         "embed_dim": config.width,
         "depth": config.depth,
         "num_heads": config.heads,
