@@ -121,6 +121,7 @@ def test_class_names_are_put_into_templates_and_averaged(clip):
     default = zero_shot(model, ["cat", "dog"], TEMPLATES)
     np.testing.assert_array_equal(loaded.params["classes"]["kernel"], default.params["classes"]["kernel"])
     assert loaded.labels.names == ("cat", "dog")
+    assert found.weights["classes"] == ["cat", "dog"] and found.weights["templates"] == list(templates)  # for manifests
 
 
 def test_an_embedding_as_target_is_its_scaled_cosine(clip):
