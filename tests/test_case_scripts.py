@@ -28,7 +28,6 @@ MOVED = {
 STILL_FAILING = {
     name: issue
     for issue, names in {
-        "bring your own model": ("use_05", "use_06"),
         "for people": ("use_35",),
     }.items()
     for name in names

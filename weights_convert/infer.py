@@ -18,7 +18,7 @@ from vitjax.nn.vit_config import ViTConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
-UNSEEN = ("heads", "mlp", "norm_eps", "pool", "rotary", "post_norm")
+UNSEEN = ("heads", "mlp", "norm_eps", "pool", "rotary", "post_norm", "head_dim")
 """Fields of ViTConfig that shapes do not show."""
 FREE = (*UNSEEN, "image_size", "num_classes", "embedding", "fc_norm", "pool_heads", "drop_remainder")
 """Fields in which a fine-tuned model may differ from the known architecture that it comes from."""
@@ -39,6 +39,7 @@ def infer(
     stated: Mapping[str, Any],
     known: Mapping[str, ViTConfig],
     image_size: tuple[int, int] | None = None,
+    variant: bool = False,
 ) -> Inferred:
     """The architecture that a state dict belongs to.
 
@@ -47,6 +48,8 @@ def infer(
         stated: fields of ViTConfig that the source itself states.
         known: architectures by name.
         image_size: (height, width) that the position table is for, where its grid is not square.
+        variant: whether the keys were those of another class of timm than VisionTransformer, such as Eva, which may
+            have rotary positions; only a known architecture of the same shapes says so.
 
     Raises:
         WeightsError: the keys are not those of a ViT, or the shapes leave a doubt that `arch` or `image_size` ends.
@@ -62,6 +65,11 @@ def infer(
     rest = {"pool_heads": int(attends), "rotary": None, "image_size": size}
     draft = _config({**usual, "heads": 1, **seen, **stated, **rest})
     names = tuple(name for name, config in known.items() if _same_but_for(config, draft, gated))
+    if variant and not names:
+        raise WeightsError("what these keys compute cannot be seen in their shapes: pass arch=NAME of the architecture")
+    if names and not seen["position_table"]:
+        seen["position_on_prefix"] = known[names[0]].position_on_prefix
+        seen["image_size"] = image_size or (known[names[0]].image_size if variant else seen["image_size"])
     notes: list[str] = []
     values: dict[str, Any] = {}
     for field in UNSEEN:
@@ -74,7 +82,7 @@ def infer(
             continue
         if len(found) == 1:
             values[field] = found[0]
-        elif field == "rotary" and found and None not in found:
+        elif field == "rotary" and found and (variant or None not in found):
             raise WeightsError(f"{', '.join(names[:3])} have these shapes and different positions: pass arch=NAME")
         elif field == "heads":
             values[field] = _usual_heads(draft.width, found)
@@ -208,7 +216,8 @@ def _same_but_for(config: ViTConfig, draft: ViTConfig, gated: bool) -> bool:
     """Whether two configurations differ only in what shapes do not show, or fine-tuning changes."""
     if gated != (config.mlp == "swiglu"):
         return False
-    seen = (each.name for each in fields(draft) if each.name not in FREE)
+    free = FREE if draft.position_table else (*FREE, "position_on_prefix")  # it says where the table's rows belong
+    seen = (each.name for each in fields(draft) if each.name not in free)
     return all(getattr(config, name) == getattr(draft, name) for name in seen)
 
 

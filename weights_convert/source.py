@@ -160,11 +160,13 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
     renamed = _in_timm_names(tensors, str(source))
     if config is None and arch is not None:
         config, renamed = _as_stated(wanted.known[arch], renamed)
-    renamed = renamed._replace(state=canonical(renamed.state, config or probe(renamed.state)))
-    config, names, notes = _architecture(config, renamed, stated, wanted, str(source))
+    own = renamed.state
+    renamed = renamed._replace(state=canonical(own, config or probe(own)))
+    variant = renamed.naming in ("timm", "unknown") and renamed.state.keys() != own.keys()
+    config, names, notes = _architecture(config, renamed, stated, wanted, str(source), variant)
     if wanted.num_classes is not None:
         config = replace(config, num_classes=wanted.num_classes, embedding=0)
-    params = params_of(renamed.state, config, str(source), wanted.known, wanted.dtype)
+    params = params_of(own, config, str(source), wanted.known, wanted.dtype)
     preprocessing, origin, remarks = stated.preprocessing(config.image_size)
     sidecars = file.parent if kind in ("folder", "hub") or is_sidecar(file.name) else None
     text = text_tower_of(whole.state, config, sidecars) if config.embedding or not config.num_classes else None
@@ -202,7 +204,7 @@ def _as_stated(config: ViTConfig, renamed: Renamed) -> tuple[ViTConfig | None, R
 
 
 def _architecture(
-    config: ViTConfig | None, renamed: Renamed, stated: Beside, wanted: Wanted, source: str
+    config: ViTConfig | None, renamed: Renamed, stated: Beside, wanted: Wanted, source: str, variant: bool
 ) -> tuple[ViTConfig, tuple[str, ...], list[str]]:
     """The architecture of a state dict, names of known ones with its shapes, and a sentence for each choice."""
     shapes = {key: array.shape for key, array in renamed.state.items()}
@@ -219,7 +221,7 @@ def _architecture(
         config, notes = resized(config, shapes)
         return (replace(config, num_classes=0, embedding=embedding) if embedding else config), (), notes
     try:
-        inferred = infer(shapes, fields, wanted.known, size)
+        inferred = infer(shapes, fields, wanted.known, size, variant)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
     config = replace(inferred.config, num_classes=0, embedding=embedding) if embedding else inferred.config
@@ -271,7 +273,7 @@ def _checkpoint(path: Path, source: str, wanted: Wanted) -> Loaded:
         config,
         checkpoint.params,
         {"sha256": digest(checkpoint.manifest["sha256"])},
-        checkpoint.arch,
+        checkpoint.arch or None,
         class_names=checkpoint.class_names,
         preprocessing=checkpoint.preprocessing,
         origin=MANIFEST,

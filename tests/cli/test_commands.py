@@ -148,7 +148,7 @@ def test_models_are_filtered_and_refused_ones_say_why(capsys, monkeypatch):
     main(["models", "small_patch14_dinov2"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("vit_small_patch14_dinov2.lvd142m  518x518     22.06 M    1370")
-    assert lines[1].endswith("features, crop 1 center bicubic")
+    assert lines[1].endswith("384 features, crop 1 center bicubic")
     main(["models", "augreg2_in21k_ft_in1k"])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert lines[0].startswith("vit_base_patch8_224.augreg2_in21k_ft_in1k ") and "1000 ImageNet classes" in lines[0]

@@ -13,6 +13,7 @@ from tests.timm_peers import PEERS, build, timm, torch
 from tests.weights_convert.made import difference, randomised
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
 from weights_convert.live import config_of
+from weights_convert.source import Wanted, read_source
 
 HEADS_SEEN = {"embed_dim": 128, "num_heads": 2}
 """A width whose heads of 64 are the usual choice."""
@@ -129,6 +130,28 @@ def test_preprocessing_that_cannot_be_is_refused(tmp_path, given, cause):
     path = saved(numpy_state(build(**HEADS_SEEN)), tmp_path / "mine.safetensors")
     with pytest.raises(ConfigError, match=cause):
         vitjax.load(path, preprocess=given, image_size=64)
+
+
+VARIANTS = {
+    "eva02_tiny_patch14_224": {"img_size": 56},  # rotary positions, which no tensor shows
+    "vit_small_patch16_rope_224": {"img_size": 64},
+    "vit_relpos_small_patch16_224": {"img_size": 64},  # a bias that an MLP computes
+    "beit_base_patch16_224": {"img_size": 64},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_timm_need_a_known_architecture_of_their_shapes(name, tmp_path):
+    module = randomised(timm.create_model(name, depth=2, num_classes=3, **VARIANTS[name]))
+    config = config_of(module)
+    path = saved(numpy_state(module), tmp_path / "variant.safetensors")
+    known = {"plain": config_of(build(**HEADS_SEEN)), name: config}
+    loaded = read_source(path, Wanted(known=known))
+    assert loaded.config == config and loaded.names == (name,)
+    model = vitjax.models.model.Model(loaded.config, loaded.params, loaded.usual[0])
+    assert difference(model, module) < 1e-5
+    with pytest.raises(WeightsError, match=r"variant.safetensors: .*pass arch=NAME"):
+        read_source(path, Wanted())
 
 
 # ---- what training scripts leave

@@ -99,7 +99,10 @@ def from_name(
     if notes:
         say(f"{weights}: {'; '.join(notes)}", error=True)
     preprocessing = loaded.preprocessing or entry.preprocessing
-    return _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options, loaded.text)
+    model = _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options, loaded.text)
+    if options.image_size is None and loaded.config.image_size == entry.config.image_size != entry.preprocessing.size:
+        return model.at_size(entry.preprocessing.size)  # timm evaluates NaFlex at another size than that of its table
+    return model
 
 
 def from_source(source: str | Path, options: Options) -> Model:
