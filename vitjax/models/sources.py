@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -182,6 +183,8 @@ def _three(values: Any, name: str) -> tuple[float, float, float]:
         red, green, blue = (float(value) for value in ([values] * 3 if isinstance(values, int | float) else values))
     except (TypeError, ValueError):
         raise ConfigError(f"preprocess: {name} must be one number or three, not {values!r}") from None
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ConfigError(f"preprocess: {name} must be finite, not {values!r}")
     return red, green, blue
 
 
