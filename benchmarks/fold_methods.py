@@ -18,7 +18,7 @@ import tyro
 from benchmarks.harness import case_of, fold_methods, random_model, ratio, rounds, write
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 
 ALL, BASE = "all of them", "transformer_mm"
 

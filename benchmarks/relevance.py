@@ -23,7 +23,7 @@ from benchmarks.harness import HOOKS, LEAN, case_of, random_model, ratio, rounds
 from benchmarks.peers.cases import Peers
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 
 OURS, BASE = "transformer_attribution", "transformer_mm"
 

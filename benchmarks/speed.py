@@ -54,7 +54,7 @@ from vitjax.execution.program import Program
 from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.programs import compiled, parallel_map_reduce
 from vitjax.explaining.requests import request
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 from vitjax.methods import METHODS
 from vitjax.metrics.perturbation import LEVELS as REMOVED
 from vitjax.metrics.perturbation import perturbation_auc

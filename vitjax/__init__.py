@@ -22,6 +22,7 @@ from vitjax.models.function import from_function
 from vitjax.models.load import from_timm, load
 from vitjax.models.load import names as model_names
 from vitjax.models.model import Model
+from vitjax.models.text import zero_shot
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 
@@ -46,4 +47,5 @@ __all__ = [
     "model_names",
     "register",
     "trace",
+    "zero_shot",
 ]

@@ -36,11 +36,12 @@ Heads = Float[Array, "h n d"]
 Values = Float[Array, "h m d"]  # of the key tokens
 Attention = Float[Array, "h n m"]  # after softmax: every row sums to 1
 Attended = Float[Array, "h r m"]  # its rows for some queries, or their gradient
+Pooling = Float[Array, "g 1 p"]  # a pooling head's attention: its heads, its query, the tokens that it sees
 Square = Float[Array, "n m"]
 Row = Float[Array, " n"]  # one token's row of a square
 Logits = Float[Array, " k"]
 Scalar = Float[Array, ""]
-Target = Int[Array, ""]
+Target = PyTree[Int[Array, ""] | Float[Array, " k"]]  # a class index, or another target of vitjax.layerwise.target
 Params = PyTree[Array]  # floats; those of a function also integers and PRNG keys
 if not TYPE_CHECKING:
     Target = Target | int  # a Python integer works wherever nothing indexes it
@@ -72,6 +73,7 @@ __all__ = [
     "Int",
     "Logits",
     "Params",
+    "Pooling",
     "PyTree",
     "Row",
     "Scalar",

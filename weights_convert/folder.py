@@ -198,7 +198,7 @@ def _fields_of_huggingface(tower: Mapping[str, Any], kind: str | None) -> dict[s
     heads, epsilon = tower.get("num_attention_heads"), tower.get("layer_norm_eps")
     if heads is not None and (not isinstance(heads, int) or isinstance(heads, bool) or heads < 1):
         raise WeightsError(f"config.json: num_attention_heads must be an integer of at least 1, not {heads!r}")
-    stated = {
+    stated: dict[str, Any] = {
         "heads": heads,
         "norm_eps": float(epsilon) if isinstance(epsilon, int | float) else None,
         "mlp": ACTIVATIONS[act] if act is not None else None,

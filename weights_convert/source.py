@@ -30,6 +30,7 @@ from weights_convert.pickles import Tensors
 from weights_convert.preprocessing import usual
 from weights_convert.renaming import Renamed
 from weights_convert.tensors import check_finite, check_kinds, check_unmerged
+from weights_convert.text import TextWeights, text_tower_of
 
 
 class Wanted(NamedTuple):
@@ -58,6 +59,7 @@ class Loaded:
     arch: name of the architecture, None if the source has none.
     names: known architectures of the same shapes, which the weights may come from.
     class_names, preprocessing: those that the source states; None if it does not. origin: who states preprocessing.
+    text: the text tower of a source with two towers.
     usual: preprocessing that is usual for such a source, and why. notes: the choices, a sentence each.
     """
 
@@ -70,6 +72,7 @@ class Loaded:
     preprocessing: Preprocessing | None = None
     origin: str = ""
     usual: tuple[Preprocessing, str] | None = None
+    text: TextWeights | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -152,7 +155,8 @@ def _in_timm_names(tensors: Tensors, source: str) -> Renamed:
 
 def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
     file = weights_in(path) if kind == "folder" else path
-    tensors = tidied(read_weights(file, ema=wanted.ema), file)
+    whole = read_weights(file, ema=wanted.ema)
+    tensors = tidied(whole, file)
     stated = beside(file) if kind in ("folder", "hub") or is_sidecar(file.name) else Beside()
     arch = next((name for name in (wanted.arch, stated.arch, tensors.arch) if name in wanted.known), None)
     config = wanted.config if isinstance(wanted.config, ViTConfig) else None
@@ -167,6 +171,8 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
         config = replace(config, num_classes=wanted.num_classes, embedding=0)
     params = params_of(own, config, str(source), wanted.known, wanted.dtype)
     preprocessing, origin, remarks = stated.preprocessing(config.image_size)
+    sidecars = file.parent if kind in ("folder", "hub") or is_sidecar(file.name) else None
+    text = text_tower_of(whole.state, config, sidecars) if config.embedding or not config.num_classes else None
     class_names = stated.names or tensors.class_names
     if class_names is not None and len(class_names) != config.num_classes:
         remarks.append(f"the source names {len(class_names)} classes, which are not the model's {config.num_classes}")
@@ -181,6 +187,7 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
         preprocessing,
         origin,
         usual((stated.kind, renamed.naming), config.image_size),
+        text,
         [*tensors.notes, *renamed.notes, *notes, *remarks],
     )
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARED, needs_shared
-from vitjax.cli.arguments import parse_target
+from vitjax.cli.arguments import parse_target, parse_targets
 from vitjax.cli.main import main
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
@@ -148,7 +148,7 @@ def test_models_are_filtered_and_refused_ones_say_why(capsys, monkeypatch):
     main(["models", "small_patch14_dinov2"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("vit_small_patch14_dinov2.lvd142m  518x518     22.06 M    1370")
-    assert lines[1].endswith("features, crop 1 center bicubic")
+    assert lines[1].endswith("384 features, crop 1 center bicubic")
     main(["models", "augreg2_in21k_ft_in1k"])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert lines[0].startswith("vit_base_patch8_224.augreg2_in21k_ft_in1k ") and "1000 ImageNet classes" in lines[0]
@@ -179,6 +179,23 @@ def test_method_options_are_parsed_from_text():
 )
 def test_a_target_is_a_class_number_only_if_it_is_written_in_plain_digits(text, target):
     assert parse_target(text) == target
+
+
+def test_several_targets_give_one_map_each_and_are_named_everywhere(image_files, tmp_path, capsys):
+    assert parse_targets(()) is None and parse_targets(("281",)) == 281 and parse_targets(("1", "x")) == [1, "x"]
+    out = tmp_path / "out"
+    targets = ["plain ring", "striped star - plain ring"]
+    main(["explain", image_files[0], "--methods", "rollout", "saliency", "--target", *targets, "-o", str(out)])
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert [(row["target"], row["target_name"]) for row in rows] == [("3", targets[0]), ("", targets[1])]
+    assert rows[1]["target_probability"] == ""
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["options"]["target"] == targets and len(manifest["images"]) == 1
+    names = {path.name for path in out.glob("*_saliency.png")}
+    stem = rows[0]["image"]
+    assert names == {f"{stem}_plain_ring_saliency.png", f"{stem}_striped_star_-_plain_ring_saliency.png"}
+    assert np.load(out / "saliency.npz")["maps"].shape == (2, 64, 64)
+    assert "1 images x 2 methods, 2 maps each" in capsys.readouterr().out
 
 
 def test_without_network_the_error_says_how_to_give_weights(image_files, tmp_path):

@@ -17,7 +17,7 @@ from vitjax.execution.program import Program
 from vitjax.execution.worker_threads import run_in_threads
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 from vitjax.shapes import ceil_div
 
 AXES = (None, 0, 0)

@@ -11,7 +11,7 @@ from tests.cases import tiny_images, tiny_model
 from vitjax.execution.plan import active_plan, executing, plan_for, planned
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 from vitjax.models.families import find
 
 TINY, SMALL, LARGE, RESNET = (

@@ -12,9 +12,9 @@ from tests.cases import tiny_images, tiny_model
 from vitjax import plots
 from vitjax.cli.explain import _write_predictions
 from vitjax.errors import ConfigError, LabelError
-from vitjax.explaining.explanation import comparison
-from vitjax.layerwise.fold import score_gradient
+from vitjax.explaining.comparison import comparison
 from vitjax.layerwise.probability import log_probabilities, probabilities
+from vitjax.layerwise.target import score_gradient
 from vitjax.report.compare_page import write_page
 from vitjax.rundir.manifest import model_record
 
@@ -60,7 +60,7 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
     assert not any(row[column] for column in row if column.startswith(("predicted", "top5", "target_prob")))
     page = write_page(tmp_path / "page.html", "features", {"rollout": features}).read_text()
     assert "explained: feature 3" in page and "predicted:" not in page
-    assert vitjax.explaining.explanation.comparison({"rollout": features}).axes
+    assert vitjax.explaining.comparison.comparison({"rollout": features}).axes
 
 
 def test_without_a_target_features_are_neither_predicted_nor_explained(tmp_path):

@@ -13,8 +13,9 @@ from vitjax.execution.flops import flops
 from vitjax.execution.plan import active_plan, planned
 from vitjax.explaining.requests import request
 from vitjax.layerwise import run
-from vitjax.layerwise.fold import PREDICTED, SECOND, Fold, choose_target
+from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
+from vitjax.layerwise.target import PREDICTED, SECOND, choose_target
 from vitjax.methods import METHODS
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import PEEL_ABOVE

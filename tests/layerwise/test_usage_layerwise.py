@@ -7,8 +7,9 @@ import pytest
 
 from tests.cases import tiny_images, tiny_model
 from vitjax.layerwise.collect import collect
-from vitjax.layerwise.fold import PREDICTED, Fold
+from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
+from vitjax.layerwise.target import PREDICTED
 
 pytestmark = pytest.mark.unoptimised
 

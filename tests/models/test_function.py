@@ -281,10 +281,11 @@ def test_wrong_functions_get_one_line(apply, message):
         ({"image_size": "32"}, "image_size='32': must be"),
         (
             {"preprocess": {"means": 0}},
-            "'means' is not one of crop_mode, crop_pct, interpolation, mean, std",
+            "'means' is not one of crop_mode, crop_pct, interpolation, mean, size, std",
         ),
         ({"preprocess": {"mean": 0.5}}, "preprocess="),
         ({"preprocess": {"std": (0, 1, 1)}}, "std above 0"),
+        ({"preprocess": {**HALF, "size": 48}}, r"preprocess is for images of 48 pixels, image_size is \(32, 32\)"),
         ({"preprocess": Preprocessing()}, r"preprocess is for images of \(224, 224\) pixels, image_size is \(32, 32\)"),
         ({"dtype": "float16"}, "dtype 'float16': must be one of"),
         ({"dtype": "float64"}, "float64 needs JAX_ENABLE_X64=1"),

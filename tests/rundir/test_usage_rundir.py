@@ -131,6 +131,11 @@ def test_saved_maps_that_are_missing_or_of_another_run_are_noticed(tmp_path):
     save_maps(store, 0, ["a", "b"], {"rollout": maps + 1}, "float32")
     with pytest.raises(RunError, match=r"chunk-00000.npz: damaged: it has changed since it was written; remove it"):
         read_maps(tmp_path / "run", "rollout")
+    other = RunStore.create(tmp_path / "other", CONFIG)  # before its first chunk is finished
+    (tmp_path / "other" / "maps").mkdir()
+    (tmp_path / "other" / "maps" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(RunError, match=r"chunk-00000.npz: damaged: it is of another run"):
+        read_maps(other.directory, "rollout")
     path.rename(path.with_name("chunk-00001.npz"))
     with pytest.raises(RunError, match=r"chunk-00000.npz: missing"):
         read_maps(tmp_path / "run", "rollout")

@@ -16,6 +16,7 @@ from vitjax.methods.options import parse
 Out = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
 ImageFiles = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMG")]
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")]
+Targets = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET")]
 Metrics = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC")]
 ExifOption = Annotated[str, tyro.conf.arg(metavar="apply|ignore")]
 RunDirectory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -33,6 +34,12 @@ def method_requests(methods: Sequence[str]) -> list[str | dict[str, Any]]:
     from vitjax.explaining.requests import GROUPS
 
     return [text if text in GROUPS else parse(text, "method") for text in methods]
+
+
+def parse_targets(targets: Sequence[str]) -> int | str | list[int | str | None] | None:
+    """The target of `--target`: None without one, the only one, or the list of several, one map for each."""
+    parsed = [parse_target(target) for target in targets]
+    return parsed if len(parsed) > 1 else next(iter(parsed), None)
 
 
 def parse_target(target: str | None) -> int | str | None:

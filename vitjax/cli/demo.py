@@ -13,7 +13,8 @@ import numpy as np
 from vitjax import plots
 from vitjax.data.scenes import TEST_SEED, Scene, Scenes
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.explanation import Explanation, comparison
+from vitjax.explaining.comparison import comparison
+from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.run import explain_many
 from vitjax.methods import METHODS
@@ -54,7 +55,7 @@ def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool)
     requests = [{"method": name} for name, method in METHODS.items() if not method.slow]
     explanations = explain_many(model, images, requests, targets, batch_size=64, seed=seed)
     scores = score_table(explanations, target_masks, other_masks)
-    drawn = {label: first_images(explanation, 2 * scenes) for label, explanation in explanations.items()}
+    drawn = {label: explanation[: 2 * scenes] for label, explanation in explanations.items()}
     plots.save(comparison(drawn), out / "grid.png")
     names = FileNames()
     for explanation in drawn.values():
@@ -125,17 +126,6 @@ def score_table(
         *rows,
         {**chance, "on other object": _mean_and_interval(area), "maximum on target object": "-", "degenerate": "-"},
     ]
-
-
-def first_images(explanation: Explanation, count: int) -> Explanation:
-    """The explanation of the first `count` images."""
-    return replace(
-        explanation,
-        maps=explanation.maps[:count],
-        target=explanation.target[:count],
-        logits=explanation.logits[:count],
-        images=explanation.images.take(range(count)),
-    )
 
 
 def _mean_and_interval(values: Any, resamples: int = 2000) -> str:

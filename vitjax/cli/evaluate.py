@@ -68,8 +68,8 @@ def evaluate(
             and that the model can have, "everything" includes the slow ones.
         metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
             "localisation" or "faithfulness", is every metric of it.
-        target: the class to explain: "label", "top2", a class number or a class name; the predicted class if not
-            given.
+        target: the class to explain: "label", "top2", a class number, a class name, or "A - B" (the difference of two
+            classes); the predicted class if not given.
         masks: directory of masks <image name>.png that replace the masks of the data set.
         mask_ignore: value of ignored mask pixels, such as 255 in masks of VOC; -1 if none is ignored. If not given, the
             data set says it, and masks of uncertain meaning get a status.

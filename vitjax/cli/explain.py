@@ -21,6 +21,7 @@ from vitjax.explaining.probabilities import with_probability
 from vitjax.explaining.requests import Request, check_methods, expanded, passes, requests_for
 from vitjax.explaining.run import explain_many, trace
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif, check_exif
 from vitjax.methods import METHODS
 from vitjax.models.families import CNNS
@@ -122,7 +123,8 @@ class CommandResult:
         if len(rows) > 10:
             say(f"... and {len(rows) - 10} more in predictions.csv")
         skipped = f", {len(self.images.skipped)} images skipped" if self.images.skipped else ""
-        say(f"{len(rows)} images x {len(self.explanations)} methods{skipped} -> {self.out}")
+        maps = f", {len(rows)} maps each" if len(rows) > len(self.images) else ""
+        say(f"{len(self.images)} images x {len(self.explanations)} methods{maps}{skipped} -> {self.out}")
 
 
 def explain_images(
@@ -148,7 +150,8 @@ def explain_images(
             skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
         model: names the model. dtype: as for `vitjax.load`.
-        methods, target, batch_size, seed: as for `vitjax.explain_many`.
+        methods, target, batch_size, seed: as for `vitjax.explain_many`; a list of targets gives one map each for every
+            image.
         overwrite: whether `out` may contain files.
         progress: progress bar.
         exif: "apply" or "ignore" the EXIF orientation of the pictures.
@@ -172,20 +175,22 @@ def explain_images(
             raise unknown_name("CNN", cnn, CNNS)
         loaded = model.load(dtype)
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
-        methods = expanded(loaded, methods, target)
-        requests = requests_for(loaded, methods, target)
+        loaded, target_classes = with_target_classes(loaded, target)
+        methods = expanded(loaded, methods, target_classes)
+        requests = requests_for(loaded, methods, target_classes)
         _say_slow(requests)
         images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
         for line in images.remarks():
             say(line, error=True)
         for record in images.skipped:
             say(f"skipped: {record['cause']}", error=True)
-        resolve_targets(loaded, target, len(images))
-        total = len(images) * (passes(requests) + (loaded_cnn is not None))
+        targets = [target_classes] * len(images) if isinstance(target, list) else target_classes
+        maps = len(resolve_targets(loaded, targets, len(images)).image_index)
+        total = maps * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:
-            resolve_targets(loaded_cnn, target, len(images))
+            resolve_targets(loaded_cnn, targets, len(images))
         with progress(total, "images") as on_progress:
-            explain = partial(explain_many, target=target, batch_size=batch_size, seed=seed, progress=on_progress)
+            explain = partial(explain_many, target=targets, batch_size=batch_size, seed=seed, progress=on_progress)
             explanations, cnn_explanation = explain(loaded, images, methods), None
             if loaded_cnn is not None:
                 cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources], exif=exif)
@@ -221,10 +226,10 @@ def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
-    """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five.
+    """Write a CSV file and return its rows: for each map the predicted and the explained class and the top five.
 
-    Without a head there are no classes: what is predicted, and all probabilities, stay empty, and what is explained
-    too, unless the target names a feature.
+    A target that is not one class has a name, but no number and no probability. Without a head there are no classes:
+    what is predicted, and all probabilities, stay empty, and what is explained too, unless the target names a feature.
     """
     rows = []
     for i, image_id in enumerate(explanation.images.ids):
@@ -233,7 +238,7 @@ def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, A
             {
                 "image": image_id,
                 "predicted": int(explanation.predicted[i]) if explanation.has_classes else None,
-                "target": int(explanation.target[i]) if caption["target"] else None,
+                "target": int(explanation.target[i]) if explanation.target[i] >= 0 else None,
                 "predicted_name": caption["predicted"] if explanation.has_classes else None,
                 "predicted_probability": caption["predicted_probability"],
                 "target_name": caption["target"] or None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
+from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, Targets, method_requests
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import VitjaxError
 from vitjax.execution.stopping import SignalsEndThis
@@ -26,7 +26,7 @@ def explain(
     out: Out,
     model: ModelOption = DEFAULT,
     methods: Methods = ("rollout",),
-    target: str | None = None,
+    target: Targets = (),
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
@@ -42,8 +42,9 @@ def explain(
         out: directory to write, new or empty.
         methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
             slow and that the model can have, "everything" includes the slow ones.
-        target: class number, class name, or "top2" (the second most probable class); the predicted class if not given.
-            For a model without a head, the number of a feature.
+        target: class number, class name, "top2" (the second most probable class), "topK" (each of the K most probable
+            ones), "A - B" (a difference), or "text:WORDS" of CLIP or SigLIP; several give one map each. The predicted
+            class if not given. For a model without a head, the number of a feature.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images in one device call.
         seed: seed of methods that draw random numbers.
@@ -54,7 +55,7 @@ def explain(
         overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
     run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif)
-    with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
+    with ProgressBar(sum(map(len, run.explanations.values())), "strips") as on_progress:
         for explanation in run.explanations.values():
             run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
     if sheets:
@@ -67,7 +68,7 @@ def compare(
     out: Out,
     model: ModelOption = DEFAULT,
     methods: Methods = ("all",),
-    target: str | None = None,
+    target: Targets = (),
     dtype: str = "float32",
     batch_size: int = 16,
     seed: int = 0,
@@ -84,7 +85,7 @@ def compare(
         cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
     """
     from vitjax import plots
-    from vitjax.explaining.explanation import comparison
+    from vitjax.explaining.comparison import comparison
     from vitjax.report.compare_page import write_page
 
     run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif, cnn, cnn_weights)
@@ -257,7 +258,7 @@ def _explain_all(
     out: Path,
     model: ModelArguments,
     methods: tuple[str, ...],
-    target: str | None,
+    target: tuple[str, ...],
     dtype: str,
     batch_size: int,
     seed: int,
@@ -266,6 +267,7 @@ def _explain_all(
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> CommandResult:
+    from vitjax.cli.arguments import parse_targets
     from vitjax.cli.explain import explain_images
 
     return explain_images(
@@ -273,7 +275,7 @@ def _explain_all(
         out,
         model=model,
         methods=method_requests(methods),
-        target=parse_target(target),
+        target=parse_targets(target),
         dtype=dtype,
         batch_size=batch_size,
         seed=seed,

@@ -7,7 +7,7 @@ from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD
 from vitjax.models import families
 from vitjax.models.families import Entry, find
 from vitjax.models.load import BUNDLED, bundled_entry
-from vitjax.nn.network import ModuleConfig, parameter_count
+from vitjax.nn.network import ModuleConfig, features, parameter_count
 from vitjax.nn.vit_config import ViTConfig
 
 NORMALISATIONS = {
@@ -84,12 +84,12 @@ def _row(name: str, entry: Entry[ModuleConfig], last: str) -> tuple[str, ...]:
 
 def _outputs(entry: Entry[ModuleConfig]) -> str:
     """Outputs and crop of a tag, such as "1000 ImageNet classes, crop 0.9 center bicubic"."""
-    count, preprocessing = entry.config.num_classes, entry.preprocessing
+    config, preprocessing = entry.config, entry.preprocessing
     outputs = {
-        "imagenet": f"{count} ImageNet classes",
-        "classes": f"{count} classes",
-        "embedding": f"embedding of {count}",
-        "features": "features",
+        "imagenet": f"{config.num_classes} ImageNet classes",
+        "classes": f"{config.num_classes} classes",
+        "embedding": f"embedding of {features(config)}",
+        "features": f"{features(config)} features",
     }[entry.outputs]
     return f"{outputs}, crop {preprocessing.crop_pct:g} {preprocessing.crop_mode} {preprocessing.interpolation}"
 

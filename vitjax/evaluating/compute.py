@@ -28,10 +28,11 @@ from vitjax.execution.plan import plan_for
 from vitjax.execution.program_cache import ProgramCache
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import run_in_threads, worker_count
-from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
+from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padded
 from vitjax.explaining.inputs import id_seeds
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import Request
+from vitjax.layerwise.target import class_of
 from vitjax.metrics.removal import wanted_ends
 from vitjax.output.terminal import say
 from vitjax.rundir.manifest import versions
@@ -205,7 +206,8 @@ class Evaluator:
             ends,
         )
         predicted = self._call("predictions", predictions(self.model.dtype, head=self.job.has_head), logits)
-        explained = target if self.job.target_kind != "none" else jnp.full_like(target, -1)
+        explained = class_of(target)
+        explained = explained if self.job.target_kind != "none" else jnp.full_like(explained, -1)
         out: dict[str, Any] = {"prediction": (*predicted, explained)}
         for number, method in enumerate(self.job.requests):
             raw = (
@@ -242,7 +244,7 @@ class Evaluator:
     def _slow(self, method: Request, x: Any, seeds: Any, target: Any, count: int) -> Any:
         """Maps of a slow method for the first `count` images of a batch, padded again; measures the time."""
         started = time.perf_counter()
-        x, target, seeds = (np.asarray(array)[:count] for array in jax.device_get((x, target, seeds)))
+        x, target, seeds = take(jax.device_get((x, target, seeds)), slice(count))
         size = max(1, self.per_device // 8) * len(self.devices)
         maps = self.runner.slow_maps(method, x, target, seeds, batch_size=size)
         with self._results_lock:

@@ -146,7 +146,7 @@ def _run(
                     writing.result()
                 writing = writer.submit(publish, job, store, chunk, samples, results)
                 # The evaluator has already counted the images that it evaluated.
-                on_progress(len(samples) - int((results.target >= 0).sum()))
+                on_progress(len(samples) - int((results.target != -1).sum()))
             if writing is not None:
                 writing.result()
     seconds = time.perf_counter() - started

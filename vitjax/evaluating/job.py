@@ -13,8 +13,9 @@ import numpy as np
 from vitjax.data.source import NO_LABEL, Source
 from vitjax.errors import ConfigError, LabelError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import Methods, Request, requests_for
+from vitjax.explaining.requests import Methods, Request, check_probability, check_score, requests_for
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.metrics import find_metric
 from vitjax.metrics.contract import Metric
@@ -105,6 +106,8 @@ class Job:
         metric_requests = tuple(dict.fromkeys(metric_request(metric) for metric in metrics))
         if not metric_requests:
             raise ConfigError("no metrics requested")
+        if isinstance(target, str):
+            model, _ = with_target_classes(model, target)
         if not len(source.ids):
             raise ConfigError(f"{source.name}: contains no images")
         chunk_size, seed = check_whole_number("chunk_size", chunk_size, 1), check_seed(seed)
@@ -113,8 +116,11 @@ class Job:
             raise ConfigError(f"min_confidence={min_confidence} must be a probability in [0, 1)")
         if save_maps not in (None, *SAVE_MAPS):
             raise ConfigError(f"save_maps={save_maps!r} must be None or one of {', '.join(SAVE_MAPS)}")
-        if isinstance(target, (list, tuple, np.ndarray)):
-            raise ConfigError("an evaluation has one target for all images: None, 'label', 'top2' or a class")
+        if isinstance(target, (list, tuple, np.ndarray)) or callable(target):
+            raise ConfigError(
+                "an evaluation has one target for all images: None, 'label', 'top2', a class or 'A - B' (weights over "
+                "the outputs and functions of them cannot be recorded)"
+            )
         count = min(len(source.ids), limit)
         job = cls(
             model=model,
@@ -139,28 +145,33 @@ class Job:
         starts = range(0, self.count, self.chunk_size)
         return [range(start, min(start + self.chunk_size, self.count)) for start in starts]
 
-    @property
+    @cached_property
     def target_kind(self) -> str:
-        """How the explained class is chosen, as records state it: "predicted", "label", "top2" or "class".
+        """What is explained, as records state it: "predicted", "label", "top2", "class" or "difference".
 
         Of a model without a head: "feature", or "none" if no output is explained.
         """
-        kinds = {None: "predicted" if self.has_head else "none", "top2": "top2", "label": "label"}
-        other = "class" if self.has_head else "feature"
-        return kinds.get(self.target, other) if isinstance(self.target, (str, type(None))) else other
+        classes = self.model.config.num_classes > 0
+        kinds = {None: "predicted" if classes else "none", "top2": "top2", "label": "label"}
+        if self.target is None or (isinstance(self.target, str) and self.target in kinds):
+            return kinds[self.target]
+        if not resolve_targets(self.model, self.target, 1).are_classes:
+            return "difference"
+        return "class" if classes else "feature"
 
-    def targets(self, labels: np.ndarray) -> np.ndarray:
+    def targets(self, labels: np.ndarray) -> Any:
         """The explained classes of images with these labels.
 
         Args:
             labels: int32 [b].
 
         Returns:
-            int32 [b]: class numbers, or codes of predicted classes, which the compiled program resolves.
+            `Targets.values` of b images: class numbers, or codes of predicted classes, which the compiled program
+            resolves, or weights of a difference.
         """
         if self.target_kind == "label":
             return np.asarray(labels, np.int32)
-        return resolve_targets(self.model, self.target, len(labels))
+        return resolve_targets(self.model, self.target, len(labels)).values
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -196,12 +207,12 @@ class Job:
 
     @property
     def has_head(self) -> bool:
-        """Whether the outputs of the model are logits of classes, and not features."""
-        return self.model.config.num_classes > 0
+        """Whether the outputs of the model are logits of classes, and not features, or the similarity of one text."""
+        return self.model.probability is not None
 
     def _check_outputs(self) -> None:
         """Check what needs classes, or a choice among them, against the number of the model's outputs."""
-        one, name = self.model.config.num_classes == 1, self.model.name
+        one, name = self.model.config.num_classes == 1 and self.model.probability is not None, self.model.name
         predicting = {
             "only_correct": self.only_correct,
             "min_confidence": self.min_confidence and not one,
@@ -215,8 +226,22 @@ class Job:
         }
         used = next((what for what, is_used in predicting.items() if is_used), None)
         if used and self.model.config.num_classes < 2:
-            has = "one output, which is always the predicted one" if one else "no head: its outputs are no classes"
+            no_classes = "one text, whose similarity is no probability" if self.model.config.num_classes else ""
+            has = "one output, which is always the predicted one" if one else no_classes
+            has = has or "no head: its outputs are no classes"
             raise ConfigError(f"{used} cannot be used with model {name!r}, which has {has}")
+
+    def _check_target(self) -> None:
+        """Check that the target is one for each image, and that methods and metrics have a meaning for it."""
+        if self.target_kind not in ("class", "difference"):
+            return
+        targets = resolve_targets(self.model, self.target, 1)
+        if len(targets.names) > 1:
+            raise ConfigError(f"target {self.target!r} has several maps for an image; an evaluation has one")
+        for wanted in self.requests:
+            check_score(self.model, wanted, targets)
+        for metric in self.metrics:
+            check_probability(f"metric {metric.label!r}", "class" in metric.metric.needs, targets)
 
     def _check_data(self) -> None:
         labels = self.source.labels[: self.count]
@@ -227,8 +252,7 @@ class Job:
                     f"{self.source.name}: {option} needs labels; {len(missing)} of {len(labels)} images have none, "
                     f"the first is {self.source.ids[missing[0]]}"
                 )
-        if self.target_kind in ("class", "feature"):
-            resolve_targets(self.model, self.target, 1)
+        self._check_target()
         for metric in self.metrics:
             if "mask" in metric.metric.needs and not self.source.has_masks:
                 raise ConfigError(

@@ -12,6 +12,7 @@ from vitjax.data.source import OK, Samples, Source
 from vitjax.explaining.inputs import Images
 from vitjax.explaining.run import explain_many
 from vitjax.images.reading import normalise
+from vitjax.layerwise.target import NOT_A_CLASS
 from vitjax.models.model import Model
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class Overlays:
         images = as_images(samples, self.model)
         if not len(images):
             return {}
-        targets = [None if self.targets[name] < 0 else self.targets[name] for name in images.ids]
+        targets = [self._target(name) for name in images.ids]
         explanations = explain_many(self.model, images, [self._methods[label]], targets, seed=self.config["seed"])
         (explanation,) = explanations.values()
         return {name: explanation.overlay(i) for i, name in enumerate(images.ids)}
+
+    def _target(self, name: str) -> Any:
+        """The class that the record of an image names; the run's target where that is not one class."""
+        return self.config["target"] if self.targets[name] == NOT_A_CLASS else self.targets[name]
 
 
 def as_images(samples: Samples, model: Model) -> Images:

@@ -18,7 +18,7 @@ class Results:
     status: [n, m], of each image and method.
     prediction: int32 [n], predicted classes; -1 if not computed.
     confidence: float32 [n], probabilities of the predictions; NaN if not computed.
-    target: int32 [n], explained classes; -1 if not computed.
+    target: int32 [n], explained classes; -1 if not computed, -3 if it is a difference of classes.
     columns: metric values by column name, [n, m] or [n, m, levels]; NaN if undefined.
     maps: raw maps by method label, [n, ...]; NaN if not computed. Empty unless maps are saved.
     """

@@ -19,6 +19,7 @@ from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
 from vitjax.explaining.requests import Methods
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
 from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
@@ -154,6 +155,8 @@ class Run:
     def _overlays(self) -> Overlays | None:
         try:
             model, source = self._model_and_source()
+            if isinstance(self.config["target"], str):
+                model, _ = with_target_classes(model, self.config["target"])
             if tree_digest(model.params) != self.config["model"]["sha256"]:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
@@ -211,7 +214,8 @@ def evaluate(
         methods: names, or {"method": name, **options}; or a group, "all" or "everything", as in `explain_many`.
         metrics: names, or {"metric": name, **options}.
         out: the run directory, which all processes of the run share.
-        target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.
+        target: the explained class: None (the predicted class), "label", "top2", a class number, a class name, or
+            "A - B", the difference of two classes, which metrics of the explained class's probability refuse.
         masks: directory of masks <image name>.png that replace the data set's own.
         mask_ignore: value of ignored mask pixels, -1 if none is; None leaves it to the data set, see `Raw`.
         exif: "apply" turns pictures and their masks by the EXIF orientation; "ignore" takes them as stored, as timm.

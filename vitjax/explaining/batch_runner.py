@@ -54,10 +54,11 @@ class BatchRunner:
         self._host_lock = threading.Lock()
 
     def quick_maps(self, x: Any, targets: Any, seeds: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-        """Logits [b, k], explained classes [b] and the maps of all quick methods, which may still be computing.
+        """Logits [b, k], targets with their classes, and the maps of all quick methods, which may still be computing.
 
         Args:
-            x: model input [b, H, W, 3], placed. targets: int32 [b], placed. seeds: of the images, uint32 [b], placed.
+            x: model input [b, H, W, 3]. targets: `Targets.values`, b of them. seeds: of the images, uint32 [b]. All are
+                placed.
         """
         return self._explain(self.quick, x, targets, seeds)
 
@@ -65,7 +66,7 @@ class BatchRunner:
         self,
         wanted: Request,
         x: np.ndarray,
-        targets: np.ndarray,
+        targets: Any,
         seeds: np.ndarray,
         *,
         batch_size: int,
@@ -77,7 +78,7 @@ class BatchRunner:
         Args:
             wanted: the method.
             x: model input [b, H, W, 3] of any number of images, in host memory.
-            targets, seeds: [b], the explained classes and the seeds of the images.
+            targets, seeds: [b], the targets with their classes, and the seeds of the images.
             batch_size: images in one call.
             on_progress: called after each call with its number of images.
             divide_images: where there are fewer images than worker threads, divide the evaluations of each image among
@@ -87,7 +88,8 @@ class BatchRunner:
             return self._host_maps(wanted, x, targets, seeds, on_progress)
         if divide_images and len(x) < worker_count() and wanted.method.explain is not None:
             program = parallel_map_reduce(self.model.config, wanted, self.plan)
-            maps = program(self._params, list(zip(x, targets, seeds, strict=True)), self._seed)
+            images = [take((x, targets, seeds), index) for index in range(len(x))]
+            maps = program(self._params, images, self._seed)
             on_progress(len(x))
             return maps
         parts = []
@@ -104,7 +106,7 @@ class BatchRunner:
         return self._call(key, program, self._params, x, targets, seeds, self._seed)
 
     def _host_maps(
-        self, wanted: Request, x: np.ndarray, targets: np.ndarray, seeds: np.ndarray, on_progress: OnProgress
+        self, wanted: Request, x: np.ndarray, targets: Any, seeds: np.ndarray, on_progress: OnProgress
     ) -> np.ndarray:
         assert wanted.method.explain_on_host is not None
         keys = image_keys(jnp.asarray(self._seed), jnp.asarray(seeds))
@@ -122,6 +124,11 @@ def batches(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield indices[start : start + size]
 
 
-def take_padded(array: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
-    """`array[indices]` padded to `size` entries with the last one, so that all batches have one shape."""
-    return array[indices[np.minimum(np.arange(size), len(indices) - 1)]]
+def take(tree: Any, indices: Any) -> Any:
+    """The entries at `indices` of every array of a tree."""
+    return jax.tree.map(lambda array: array[indices], tree)
+
+
+def take_padded(tree: Any, indices: np.ndarray, size: int) -> Any:
+    """`take(tree, indices)` padded to `size` entries with the last one, so that all batches have one shape."""
+    return take(tree, indices[np.minimum(np.arange(size), len(indices) - 1)])

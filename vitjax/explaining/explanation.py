@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +13,20 @@ from vitjax import maps as map_functions
 from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import Images
 from vitjax.explaining.probabilities import probabilities_of, with_probability
+from vitjax.explaining.targets import Targets
 from vitjax.models.model import Model
 from vitjax.output.files import make_folder, write_file
-from vitjax.output.names import FileNames
+from vitjax.output.names import FileNames, file_stem
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps of one method over a batch of b images.
+    """Maps of one method over a batch of b images; or b maps of fewer images, where images have several targets.
+
+    The maps of an image then stand together, in the order of its targets, and `images` repeats the image for each.
 
     The examples of the methods go on from this one. `vitjax.methods` says what `model` and `image` are.
 
@@ -37,7 +39,8 @@ class Explanation:
     maps: np.ndarray
     """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
     target: np.ndarray
-    """Explained class index of each image, int32 [b]; of a model without a head the feature, -1 if no output is."""
+    """Explained class of each map, int32 [b]; of a model without a head the feature, -1 if no output is explained;
+    -3 where a map explains a combination of outputs."""
     logits: np.ndarray
     """[b, k]"""
     method: str
@@ -50,9 +53,36 @@ class Explanation:
     """"token" or "pixel": what a cell of a map stands for."""
     images: Images
     model: Model
+    targets: Targets
+    """The explained targets as the program takes them, with the index of each map's image."""
 
     def __len__(self) -> int:
         return len(self.maps)
+
+    def __getitem__(self, index: Any) -> Explanation:
+        """The explanation of one map, of a slice or of a list of them: `e[0]`, `e[:3]`, `e[[2, 0]]`."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        return replace(
+            self,
+            maps=self.maps[chosen],
+            target=self.target[chosen],
+            logits=self.logits[chosen],
+            images=self.images.take(chosen.tolist()),
+            targets=self.targets.take(chosen),
+        )
+
+    @property
+    def image_index(self) -> np.ndarray:
+        """Index of each map's image in the call, int [b]: 0, 1, 2 ... if every image has one target."""
+        return self.targets.image_index
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What each map explains, in words: the name of a class, "A - B", or what else the target is called."""
+        return tuple(
+            ("" if index < 0 else self.model.label(int(index))) if name is None else name
+            for index, name in zip(self.target, self.targets.names, strict=True)
+        )
 
     @property
     def predicted(self) -> np.ndarray:
@@ -64,10 +94,11 @@ class Explanation:
         """Softmax of the logits, [b, k]; the sigmoid of the logit for a model with one output.
 
         Raises:
-            ConfigError: the model has no head; its outputs are features, not classes.
+            ConfigError: the model has no head, so that its outputs are features, or one text, which has a similarity.
         """
-        if not self.has_classes:
-            raise ConfigError(f"model {self.model.name!r} has no head: its outputs are features without probabilities")
+        if self.model.probability is None:
+            has = "one text, which has a similarity" if self.has_classes else "no head: its outputs are features"
+            raise ConfigError(f"model {self.model.name!r} has {has} without probabilities")
         return probabilities_of(self.logits)
 
     @property
@@ -99,7 +130,8 @@ class Explanation:
     def completeness_gap(self) -> np.ndarray:
         """Relative completeness error of each map: |Σ map - (s(x) - s(0))| / |s(x) - s(0)|.
 
-        s is the target's logit, or its probability if the option `score` says so; the baseline 0 is the mean colour.
+        s is the target's logit (its weighted sum, or its function of the logits), or its probability if the option
+        `score` says so; the baseline 0 is the mean colour.
 
         Returns:
             Float [b], at least 0. It is 0 for complete methods (integrated gradients, up to their quadrature error) and
@@ -112,11 +144,12 @@ class Explanation:
             (1,)
         """
         baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
-        image_indices = np.arange(len(self))
+        baselines = np.repeat(baseline, len(self), axis=0)
         if self.options.get("score") == "probability":
-            difference = self.probabilities[image_indices, self.target] - probabilities_of(baseline)[0, self.target]
+            maps_index = np.arange(len(self))
+            difference = (self.probabilities - probabilities_of(baselines))[maps_index, self.target]
         else:
-            difference = self.logits[image_indices, self.target] - baseline[0, self.target]
+            difference = self.targets.scores(self.logits) - self.targets.scores(baselines)
         total = self.maps.reshape(len(self), -1).sum(axis=1)
         return np.abs(total - difference) / np.abs(difference)
 
@@ -140,7 +173,8 @@ class Explanation:
         Returns:
             {"method", "predicted", "predicted_probability", "target", "target_probability", "sigmoid"}. The
             probabilities are None for a model without a head, and "predicted" is then empty, as is "target" if no
-            output is explained. "sigmoid": whether the probabilities are sigmoids, as of a model with one output.
+            output is explained. That of the target is None, too, where it is not one class, and both are for a single
+            text of CLIP. "sigmoid": whether the probabilities are sigmoids, as of a model with one output.
 
         Example:
             >>> caption = e.caption(0)
@@ -148,14 +182,17 @@ class Explanation:
             ('transformer_mm', 'striped star', 'plain ring')
         """
         predicted, target = int(self.predicted[index]), int(self.target[index])
-        of = self.probabilities[index].tolist() if self.has_classes else [None] * self.logits.shape[-1]
+        name = self.targets.names[index]
+        of = (
+            self.probabilities[index].tolist() if self.model.probability is not None else [None] * self.logits.shape[-1]
+        )
         return {
             "method": self.label,
             "predicted": self.model.label(predicted) if self.has_classes else "",
             "predicted_probability": of[predicted],
-            "target": self.model.label(target) if target >= 0 else "",
-            "target_probability": of[target],
-            "sigmoid": self.model.config.num_classes == 1,
+            "target": self.target_names[index],
+            "target_probability": of[target] if name is None else None,
+            "sigmoid": self.model.probability == "sigmoid",
         }
 
     def verdict(self, index: int) -> str:
@@ -185,14 +222,14 @@ class Explanation:
             >>> [name for name, probability in e.best(0, count=2)]
             ['striped star', 'plain ring']
         """
-        if not self.has_classes:
+        if self.model.probability is None:
             return []
         probabilities = self.probabilities[index]
         top = np.argsort(-probabilities, kind="stable")[:count]
         return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
 
     def save_arrays(self, directory: str | Path, *, names: FileNames | None = None) -> Path:
-        """Write the raw maps, targets, logits and image ids to `<directory>/<label>.npz` and return its path.
+        """Write maps, targets with their names, logits and image ids to `<directory>/<label>.npz` and return its path.
 
         Args:
             directory: created if it does not exist.
@@ -213,6 +250,7 @@ class Explanation:
             "target": self.target,
             "logits": self.logits,
             "ids": np.asarray(self.images.ids),
+            "target_names": np.asarray(self.target_names),
         }
         return write_file(path, lambda stream: np.savez_compressed(stream, **arrays))
 
@@ -224,7 +262,9 @@ class Explanation:
         progress: Callable[[int], None] | None = None,
         names: FileNames | None = None,
     ) -> list[Path]:
-        """Write the arrays, and for each image a strip (photo | map | overlay) to `<image id>_<label>.png`.
+        """Write the arrays, and for each map a strip (photo | map | overlay) to `<image id>_<label>.png`.
+
+        If an image has several targets, the names are `<image id>_<target>_<label>.png`.
 
         Args:
             directory: created if it does not exist.
@@ -249,46 +289,12 @@ class Explanation:
         names = FileNames() if names is None else names
         written = [self.save_arrays(directory, names=names)]
         stem = file_stem(self.label)
+        several = len(set(self.image_index.tolist())) < len(self)
         for i, image_id in enumerate(self.images.ids):
             figure = plots.strip(self.images.pixels[i], self.maps[i], signed=self.signed, **self.caption(i))
-            name = names.claim(f"{image_id}_{stem}", ".png", ".pdf")
+            of_target = f"{file_stem(self.target_names[i])}_" if several else ""
+            name = names.claim(f"{image_id}_{of_target}{stem}", ".png", ".pdf")
             written += plots.save(figure, Path(directory) / name, pdf=pdf)
             if progress is not None:
                 progress(1)
         return written
-
-
-def comparison(explanations: Mapping[str, Explanation]) -> Figure:
-    """A figure with a row for each image and a column for each explanation.
-
-    Args:
-        explanations: by label, all of the same images. Explanations of another model than that of the first one are
-            drawn over the images in that model's preprocessing, with its predictions.
-    """
-    from vitjax import plots
-
-    first = next(iter(explanations.values()))
-    captions = [first.caption(i) for i in range(len(first))]
-    other_model = {label: other for label, other in explanations.items() if other.model.name != first.model.name}
-    return plots.comparison_grid(
-        list(first.images.pixels),
-        {label: list(explanation.maps) for label, explanation in explanations.items()},
-        signed={label for label, explanation in explanations.items() if explanation.signed},
-        row_labels=[
-            with_probability(
-                caption["target"],
-                caption["target_probability"],
-                ".0f",
-                "\N{NO-BREAK SPACE}",
-                sigmoid=caption["sigmoid"],
-            )
-            for caption in captions
-        ],
-        own_photos={label: list(other.images.pixels) for label, other in other_model.items()},
-        notes={label: [other.verdict(i) for i in range(len(other))] for label, other in other_model.items()},
-    )
-
-
-def file_stem(label: str) -> str:
-    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
-    return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))

@@ -16,8 +16,9 @@ from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.explaining.requests import Request
 from vitjax.layerwise.collect import collect
-from vitjax.layerwise.fold import LayerTrace, choose_target
+from vitjax.layerwise.fold import LayerTrace
 from vitjax.layerwise.run import backward_fold
+from vitjax.layerwise.target import choose_target
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target, accumulation_dtype

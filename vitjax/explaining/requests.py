@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
+from vitjax.explaining.targets import Targets
 from vitjax.methods import METHODS, Method, find_method
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.models.model import Model
@@ -171,6 +172,31 @@ def _is_named(target: Any) -> bool:
     if isinstance(target, list | tuple):
         return all(map(_is_named, target))
     return target is not None
+
+
+def check_score(model: Model, wanted: Request, targets: Targets) -> None:
+    """Check that a method does not explain the probability of a target that has none.
+
+    Raises: ConfigError where the method reads probabilities, by its option `score` or by its definition.
+    """
+    reads = dict(wanted.options).get("score") == "probability" or "probability" in wanted.method.needs
+    hint = "; score=logit explains it" if "score" in wanted.method.options else ""
+    if reads and model.config.num_classes and model.probability is None:
+        raise ConfigError(
+            f"method {wanted.label!r} explains a probability, which a single text of model {model.name!r} does not have"
+            f"{hint or '; vitjax.zero_shot makes several classes'}"
+        )
+    check_probability(f"method {wanted.label!r}", reads, targets, hint)
+
+
+def check_probability(what: str, reads: bool, targets: Targets, hint: str = "") -> None:
+    """Check that `what`, which may read probabilities, fits the targets.
+
+    Raises: ConfigError where it reads probabilities and a target is not a class.
+    """
+    if reads and not targets.are_classes:
+        name = next(name for name in targets.names if name is not None)
+        raise ConfigError(f"{what} explains a probability, and target {name!r} is no class that has one{hint}")
 
 
 def _check_ranges(model: Model, wanted: Request) -> None:

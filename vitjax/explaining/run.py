@@ -16,14 +16,16 @@ from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.execution.plan import active_plan
 from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
-from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
+from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padded
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
-from vitjax.explaining.requests import Methods, Request, request, requests_for
+from vitjax.explaining.requests import Methods, Request, check_probability, check_score, request, requests_for
 from vitjax.explaining.targets import resolve_targets
+from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
-from vitjax.layerwise.fold import PREDICTED, SCORES, LayerTrace
+from vitjax.layerwise.fold import LayerTrace
+from vitjax.layerwise.target import SCORES
 from vitjax.maps import deliberate_nans
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
@@ -50,9 +52,12 @@ def explain(
             size that is a multiple of the patch: the position embedding is then resampled.
         method: name of a method, see `vitjax.METHODS`, also with options as in "rollout:head_fusion=max"; `options` are
             the method's own.
-        target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), or a
-            list with one of these for each image. For a model without a head the number of a feature, which methods
-            that explain one output then need.
+        target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), "topK"
+            for another K (each of the K most probable classes, one map for each), "A - B" (the difference of two
+            logits), weights over the outputs [k], or a function of the logits [k]; of a CLIP or SigLIP with both towers
+            "text:WORDS", and of a model without classes an embedding [e]: its similarity. Or a list with one of these
+            (but functions) for each image, or with a list of several for an image: `[["tabby", "top5"], None]`. For a
+            model without a head the number of a feature, which methods that explain one output then need.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
         exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
@@ -62,7 +67,9 @@ def explain(
             for each slow method.
 
     Returns: an Explanation whose `maps` are raw relevance: [b, h, w] on the patch grid (for a ResNet, the positions of
-        a stage), or [b, H, W] for methods at pixels.
+        a stage), or [b, H, W] for methods at pixels. Where images have several targets, b is the number of all targets:
+        the maps of an image stand together, `image_index` tells which image a map is of and `target_names` what it
+        explains.
 
     Raises: UnknownNameError, ConfigError, LabelError, ImageError, all before any computation.
 
@@ -73,6 +80,9 @@ def explain(
         >>> e = vitjax.explain(model, image, method="transformer_mm", target="striped star")
         >>> e.maps.shape, e.overlay(0).size
         ((1, 8, 8), (64, 64))
+        >>> e = vitjax.explain(model, [image], "transformer_mm", [["striped star", "striped star - plain ring"]])
+        >>> e.maps.shape, e.image_index.tolist(), e.target_names
+        ((2, 8, 8), [0, 0], ('striped star', 'striped star - plain ring'))
     """
     wanted = request(method, **options)
     explanations = explain_many(
@@ -123,17 +133,21 @@ def explain_many(
         ['rollout', 'gmar(norm=l2)', 'legrad(layers=2)']
     """
     batch_size, seed = check_whole_number("batch_size", batch_size, 1), check_seed(seed)
+    model, target = with_target_classes(model, target)
     requests = requests_for(model, methods, target)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
+    for wanted in requests:
+        check_score(model, wanted, targets)
     model = model.at_size(batch.x.shape[1:3])
-    logits, explained, maps = _compute(model, batch, targets, requests, batch_size, seed, progress)
-    if model.config.num_classes == 0:  # without a class to predict, methods that explain no output have no target
-        explained = np.where(targets == PREDICTED, -1, explained)
+    targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
+    batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
+    logits, values, maps = _compute(model, batch, targets.values, requests, batch_size, seed, progress)
+    targets = targets.with_classes(values, predicts=model.config.num_classes > 0)
     return {
         wanted.label: Explanation(
             maps=maps[wanted],
-            target=explained,
+            target=targets.classes,
             logits=logits,
             method=wanted.name,
             label=wanted.label,
@@ -141,6 +155,7 @@ def explain_many(
             level=wanted.method.level_of(dict(wanted.options)),
             images=batch,
             model=model,
+            targets=targets,
         )
         for wanted in requests
     }
@@ -176,20 +191,26 @@ def trace(
         >>> vitjax.trace(model, image, score=None).attention.shape
         (1, 6, 4, 65, 65)
     """
+    model, target = with_target_classes(model, target)
     if score not in (*SCORES, None):
         raise ConfigError(f"score={score!r} is not one of 'logit', 'probability', None")
-    if score == "probability" and model.config.num_classes == 0:
-        raise ConfigError(f"score='probability': model {model.name!r} has no head, so that there are no classes")
+    if score == "probability" and model.probability is None:
+        has = "only a similarity" if model.config.num_classes else "no head, so that there are no classes"
+        raise ConfigError(f"score='probability': model {model.name!r} has {has}")
     batch_size = check_whole_number("batch_size", batch_size, 1)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
+    if score is not None:
+        check_probability(f"score={score!r}", score == "probability", targets)
     model = model.at_size(batch.x.shape[1:3])
+    targets = targets.looked_up(partial(_logits, model, batch.x, batch_size))
+    x = batch.x[targets.image_index]
     config = transformer(model.config, "trace", model.name)
     program = compiled_trace(config, score, active_plan(config))
     with model.settings():
         parts = [
-            jax.device_get(program(model.params, batch.x[indices], targets[indices]))
-            for indices in batches(np.arange(len(batch)), batch_size)
+            jax.device_get(program(model.params, *take((x, targets.values), indices)))
+            for indices in batches(np.arange(len(x)), batch_size)
         ]
     stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return stacked._replace(params=model.params["blocks"])
@@ -206,13 +227,16 @@ def _read(model: Model, images: Any, exif: Exif, normalised: bool) -> Images:
 def _compute(
     model: Model,
     batch: Images,
-    targets: np.ndarray,
+    targets: Any,
     requests: Sequence[Request],
     batch_size: int,
     seed: int,
     progress: OnProgress | None,
-) -> tuple[np.ndarray, np.ndarray, dict[Request, np.ndarray]]:
-    """(logits, target, maps by request): one program for all quick methods, then each slow method on its own."""
+) -> tuple[np.ndarray, Any, dict[Request, np.ndarray]]:
+    """(logits, targets with their classes, maps by request).
+
+    One program computes all quick methods, then each slow method has its own.
+    """
     compilation_cache.enable()
     runner, seeds = BatchRunner(model, requests, seed), batch.seeds()
     on_progress = progress or (lambda count: None)
@@ -230,6 +254,11 @@ def _compute(
                 wanted, batch.x, target, seeds, batch_size=slow_size, on_progress=on_progress, divide_images=True
             )
     return logits, target, maps
+
+
+def _logits(model: Model, x: np.ndarray, batch_size: int, indices: np.ndarray) -> np.ndarray:
+    """Logits [i, k] of the images at `indices`."""
+    return np.concatenate([np.asarray(model.logits(x[part])) for part in batches(indices, batch_size)])
 
 
 def _first(array: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, Gradient, LayerTrace
+from vitjax.layerwise.head import subtract_negative
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
+from vitjax.layerwise.target import logit_of
 from vitjax.nn.block import block_params
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
@@ -104,6 +106,7 @@ def step_back(
                 "attention_relevance": at_least_float32(by_attention["attn"]["attention"]),
             }
             relevance[key] = zero_elsewhere(context.config, fields, token_slice)
+    relevance = subtract_negative(relevance)
     traces |= (partial_traces := _traces_of_slices(context, params, carry, activations, bare))
     residual = carry.residual
     if "residual" in partial_traces:
@@ -212,7 +215,7 @@ def _traces_of_slices(
     mean = jnp.full(config.tokens, 1 / config.tokens, activations.tokens.dtype)
 
     def of_own_output(output: Tokens, *weights: Array) -> Tokens:
-        return jax.grad(lambda x: model.classify(context.params, x, *weights)[context.target])(output)
+        return jax.grad(lambda x: logit_of(model.classify(context.params, x, *weights), context.target))(output)
 
     starts = {
         "residual": (config.readout_slice, lambda: carry.residual),

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-
-from vitjax.layerwise.probability import probabilities
 from vitjax.nn.ops import Ops
-from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Row, Target, Tokens, at_least_float32
-
-PREDICTED, SECOND = -1, -2
-"""Targets that mean "the class with the highest logit" and "the second highest"."""
-
-Score = Literal["logit", "probability"]
-"""The scalar that a method explains."""
+from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Row, Target, Tokens
 
 Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
 """The scalar that a fold's gradients are of, and the path along which they are taken.
@@ -31,15 +20,14 @@ Gradients of "residual" and "local" exist only at the tokens that the head reads
 next to nothing.
 """
 
-SCORES = ("logit", "probability")
-
 
 class LayerTrace(NamedTuple):
     """Activations, gradients and relevance of one block for one image; stacked, with a leading axis l (or b, l).
 
     Floats are float32 or float64, so that what a method accumulates does not overflow a half-precision model.
-    Gradients are of the fold's score. Relevance is what the fold's table of rules propagates from a one at the
-    target's logit; it is None without rules.
+    Gradients are of the fold's score. Relevance is what the fold's table of rules propagates from a one at the class,
+    or from the gradient of another target by the logits: under z-rules, from its positive part, minus what they
+    propagate from the size of its negative part. It is None without rules.
 
     With the gradient "residual" or "local", attention_grad, middle_grad and output_grad hold the tokens
     `config.readout_slice` only ("local_mean": every token), and the other gradients are None.
@@ -129,23 +117,3 @@ class PassResults(NamedTuple):
     logits: Logits
     target: Target
     results: tuple[Array, ...]  # one for each fold
-
-
-def choose_target(logits: Logits, target: Target) -> Target:
-    """The class index of a target: itself, or the class that PREDICTED or SECOND stands for."""
-    if logits.shape[0] == 1:
-        return jnp.zeros_like(target)
-    _, best = lax.top_k(logits, 2)
-    return jnp.where(target == PREDICTED, best[0], jnp.where(target == SECOND, best[1], target)).astype(jnp.int32)
-
-
-def score_gradient(logits: Logits, target: Target, score: str) -> Logits:
-    """∂ score / ∂ logits: p_k (e_k - p) for the probability p_k of class k, e_k for its logit.
-
-    The probability of a single output is a sigmoid, whose derivative is p (1 - p): the same expression.
-    """
-    one_hot = jax.nn.one_hot(target, logits.shape[0], dtype=logits.dtype)
-    if score != "probability":
-        return one_hot
-    p = probabilities(at_least_float32(logits)).astype(logits.dtype)
-    return p[target] * (one_hot - p)

@@ -8,11 +8,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, HeadTrace, choose_target, score_gradient
+from vitjax.layerwise.fold import Fold, HeadTrace
 from vitjax.layerwise.stages import Stages
+from vitjax.layerwise.target import choose_target, score_gradient
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attention, Logits, Params, Row, Target, Tokens, at_least_float32
+from vitjax.shapes import Attention, Logits, Params, Pooling, Row, Target, Tokens, at_least_float32
+
+
+class NegativeStart(NamedTuple):
+    """Key of the relevance that a table of z-rules propagates from the negative part of a target's weights."""
+
+    table: Ops
+
+
+def subtract_negative(relevance: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Relevance by table: that from the positive part of a target's weights, minus that from the negative part."""
+    joined = dict(relevance)
+    for key, negative in relevance.items():
+        if isinstance(key, NegativeStart):
+            joined[key.table] = jax.tree.map(jnp.subtract, joined[key.table], negative)
+    return joined
 
 
 class Head(NamedTuple):
@@ -68,7 +84,7 @@ def run_head(
     for ops, model in models.items():
         if by_attention:
 
-            def pool(offsets: Any, x: Tokens, model: Stages = model) -> tuple[Logits, Attention]:
+            def pool(offsets: Any, x: Tokens, model: Stages = model) -> tuple[Logits, Pooling]:
                 return model.pool(params, offsets, x)
 
             value, vjps[ops], pooling = jax.vjp(pool, offsets, x, has_aux=True)
@@ -78,17 +94,26 @@ def run_head(
         logits = value if ops is GRADIENT else logits
     assert logits is not None
     target = choose_target(logits, target)
-    one_hot = score_gradient(logits, target, "logit")
+    start = score_gradient(logits, target, "logit")
+    split = [key.table for key, _ in flows if isinstance(key, NegativeStart)]
+
+    def start_of(key: Any, ops: Ops) -> Logits:
+        if ops is GRADIENT:
+            return score_gradient(logits, target, key)
+        return jnp.maximum(-start if isinstance(key, NegativeStart) else start, 0) if ops in split else start
+
     cotangents = []
     traces: dict[Any, HeadTrace] = {} if attention is None else {None: HeadTrace(of_all_tokens(config, attention))}
     for key, ops in flows:
-        *taps, cotangent = vjps[ops](score_gradient(logits, target, key) if ops is GRADIENT else one_hot)
+        *taps, cotangent = vjps[ops](start_of(key, ops))
         cotangents.append(cotangent)
         if attention is not None:
             by_weights = of_all_tokens(config, taps[0]["attn_pool"]["attention"])
             field = "attention_grad" if ops is GRADIENT else "attention_relevance"
-            traces[key] = traces[None]._replace(**{field: by_weights})
-    *taps, cotangent = vjps[GRADIENT](one_hot)
+            if isinstance(key, NegativeStart):
+                by_weights = traces[key.table].attention_relevance - by_weights
+            traces[getattr(key, "table", key)] = traces[None]._replace(**{field: by_weights})
+    *taps, cotangent = vjps[GRADIENT](start)
     if attention is not None:  # "residual" and "local" are gradients of the logit
         by_logit = traces[None]._replace(attention_grad=of_all_tokens(config, taps[0]["attn_pool"]["attention"]))
         traces |= dict.fromkeys(("residual", "local", "local_mean"), by_logit)
@@ -106,13 +131,13 @@ def attention_head(config: ViTConfig, model: Stages, params: Params, x: Tokens, 
     return Head(logits, choose_target(logits, target), readout_of(config, attention), traces=traces)
 
 
-def readout_of(config: ViTConfig, attention: Attention | None) -> Row:
+def readout_of(config: ViTConfig, attention: Pooling | None) -> Row:
     """Weights by which the head pools the tokens: constant, or the mean over heads of a pooling head's attention."""
     if attention is None:
         return config.readout_weights()
     return of_all_tokens(config, attention).mean(axis=(0, 1))
 
 
-def of_all_tokens(config: ViTConfig, attention: Attention) -> Attention:
+def of_all_tokens(config: ViTConfig, attention: Pooling) -> Attention:
     """A pooling head's attention [h, 1, p], or its gradient, at all tokens [h, 1, n]: 0 where it cannot attend."""
     return jnp.pad(at_least_float32(attention), ((0, 0), (0, 0), (config.tokens - attention.shape[-1], 0)))

@@ -7,9 +7,9 @@ from functools import partial
 import jax
 
 from vitjax.layerwise.block_vjp import zero_elsewhere
-from vitjax.layerwise.fold import Score, score_gradient
 from vitjax.layerwise.run import forward
 from vitjax.layerwise.stages import stages
+from vitjax.layerwise.target import Score, score_gradient
 from vitjax.nn.block import block_params
 from vitjax.nn.network import params_dtype
 from vitjax.nn.ops import GRADIENT

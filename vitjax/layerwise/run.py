@@ -25,17 +25,13 @@ from vitjax.layerwise.block_vjp import (
     step_back,
     step_folds,
 )
-from vitjax.layerwise.fold import (
-    SCORES,
-    Boundary,
-    Fold,
-    PassResults,
-)
-from vitjax.layerwise.head import Head, attention_head, readout_of, run_head
+from vitjax.layerwise.fold import Boundary, Fold, PassResults
+from vitjax.layerwise.head import Head, NegativeStart, attention_head, readout_of, run_head, subtract_negative
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice, stages
+from vitjax.layerwise.target import SCORES, is_class
 from vitjax.nn.block import block_params
 from vitjax.nn.network import params_dtype
-from vitjax.nn.ops import GRADIENT, Ops
+from vitjax.nn.ops import GRADIENT, Ops, OpWithRule
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Row, Target, Tokens, at_least_float32
 
@@ -51,11 +47,11 @@ def backward_fold(
 
     Args:
         image: normalised pixels [H, W, 3].
-        target: class index, or PREDICTED, or SECOND.
+        target: class index, PREDICTED or SECOND, or another target of `vitjax.layerwise.target`.
         folds: the recurrences. Folds with gradients share one vjp per block; each score that is differentiated sends
             one set of cotangents through it. Each table of relevance rules adds a vjp and a set of cotangents.
 
-    Returns: logits, the target's class index, and each fold's result.
+    Returns: logits, the target with its class index, and each fold's result.
 
     Cost: 1F where no fold has gradients or rules. Otherwise 1F, the parts of each block that its vjp needs once more
         (unless `ExecutionPlan.saves_linear_outputs`), 1B by activations for each of "logit" and "probability" that a
@@ -70,6 +66,9 @@ def backward_fold(
     # Cotangents that pass through every block, as (key, table): the key is a score's name or the table itself.
     flows: list[tuple[Any, Ops]] = [(score, GRADIENT) for score in gradients if score in SCORES]
     flows += [(table, table) for table in tables]
+    # The rule of sums of ZPLUS keeps the sum of the relevance, which is 0 for a difference: it is not additive.
+    split = [] if is_class(target) else [table for table in tables if isinstance(table.add, OpWithRule)]
+    flows += [(NegativeStart(table), table) for table in split]
     models = {ops: stages(config, ops, dtype) for ops in (GRADIENT, *tables)}
     model = models[GRADIENT]
     tokens = model.embed(params, None, image)
@@ -172,7 +171,7 @@ def _below_blocks(
         else:
             fields = {"tokens_relevance": cotangent, "image_relevance": image_cotangent}
         below[key] = {name: at_least_float32(value) for name, value in fields.items()}
-    return below
+    return subtract_negative(below)
 
 
 def _attention_only(

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import jax
 
-from vitjax.layerwise.fold import Fold, Score
-from vitjax.layerwise.probability import probabilities
+from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
+from vitjax.layerwise.target import Score, score_in
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Image, Logits, Params, Scalar, Target, at_least_float32
-
-
-def score_in(logits: Logits, target: Target, score: Score) -> Scalar:
-    """The logit or the probability of class `target`, in float32 or float64."""
-    logits = at_least_float32(logits)
-    return (probabilities(logits) if score == "probability" else logits)[target]
+from vitjax.shapes import Image, Params, Scalar, Target, at_least_float32
 
 
 def score_of(config: Config, params: Params, image: Image, target: Target, score: Score) -> Scalar:
-    """The logit or the probability of class `target` for an image [H, W, 3]. Cost: 1F."""
+    """The logit or the probability of the target for an image [H, W, 3]. Cost: 1F."""
     return score_in(network(config).apply({"params": params}, image.astype(params_dtype(params))), target, score)
 
 

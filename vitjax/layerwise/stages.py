@@ -13,7 +13,7 @@ from vitjax.nn.block import Block
 from vitjax.nn.ops import Ops
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Attended, Attention, Image, Logits, Params, SomeTokens, Tokens, Values
+from vitjax.shapes import Attended, Image, Logits, Params, Pooling, SomeTokens, Tokens, Values
 
 TokenSlice = slice | None  # None: all
 Precomputed = Any  # {"attn": {"qkv": {"result": [n, 3c]}}, "mlp": ...}, or None
@@ -51,7 +51,7 @@ class Stages(NamedTuple):
     transform: Callable[[Params, Tokens], Tokens]
     from_attention: Callable[[Params, SomeTokens, Attended, Values], SomeTokens]
     classify: Callable[..., Logits]
-    pool: Callable[[Params, Any, Tokens], tuple[Logits, Attention]]
+    pool: Callable[[Params, Any, Tokens], tuple[Logits, Pooling]]
     embed_zeros: Any
     zeros: Callable[[TokenSlice], tuple[Any, Any]]
     pool_zeros: Callable[[], Any]
@@ -121,7 +121,7 @@ def _variables(params: Params, perturbations: Any, precomputed: Precomputed = No
     return {name: collection for name, collection in collections.items() if collection is not None}
 
 
-def _pool(vit: Any, params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Attention]:
+def _pool(vit: Any, params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Pooling]:
     logits, state = vit.apply(_variables(params, perturbations), tokens, mutable=["intermediates"], method="classify")
     return logits, state["intermediates"]["attn_pool"]["attention"]
 

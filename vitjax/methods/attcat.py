@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import sum_over_heads, sum_over_layers
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig

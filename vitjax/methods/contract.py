@@ -23,8 +23,9 @@ class Method(NamedTuple):
     cost: forwards (F) and backwards (B) per image.
     fold: (config, **options) -> Fold, for recurrences over layers; all requested folds share one pass over the layers.
     explain: (config, params, image, target, *, key, **options) -> map, a pure function of ONE image. `target` is a
-        class index and `key` a PRNG key that depends only on the seed and the image's id. A method that evaluates the
-        model many times returns a MapReduce instead of the map.
+        class index, or another target of `vitjax.layerwise.target`, which `score_of` and folds take; `key` is a PRNG
+        key that depends only on the seed and the image's id. A method that evaluates the model many times returns a
+        MapReduce instead of the map.
     explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
         for methods that cannot be compiled as a whole; calls on_progress(1) after each image.
     cnn: as `explain`, for a ResNet or a function (`vitjax.from_function`), with the same options; None if the method is

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Boundary, Fold, LayerTrace, Score
+from vitjax.layerwise.fold import Boundary, Fold, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array

@@ -4,7 +4,8 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace, Score
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import checked_layer, patch_map, row_normalise, start_at_readout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig

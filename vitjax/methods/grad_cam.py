@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Fold, LayerTrace, Score
-from vitjax.layerwise.score import score_in
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.target import Score, score_in
 from vitjax.methods.building_blocks import pool_queries, single_layer_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.function import FunctionConfig

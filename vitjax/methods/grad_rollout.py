@@ -5,7 +5,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import lax
 
-from vitjax.layerwise.fold import Boundary, Fold, HeadTrace, Score
+from vitjax.layerwise.fold import Boundary, Fold, HeadTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import (
     discard_smallest,
     divide_columns_by_row_sums,

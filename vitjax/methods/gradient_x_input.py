@@ -3,8 +3,9 @@
 from typing import Literal
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.score import image_gradient
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import boundary_fold, input_times_cotangent
 from vitjax.methods.contract import Method
 from vitjax.nn.network import Config

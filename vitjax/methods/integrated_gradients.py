@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
-from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient, score_of
+from vitjax.layerwise.target import Score
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Count
 from vitjax.methods.quadrature import AdaptiveNodes, fixed_nodes

@@ -42,7 +42,11 @@ def legrad(
 
     Cost: two forwards and one backward (2F + 1B); each block is differentiated by itself.
 
-    Differs from reference: nothing. The paper averages over blocks and the authors' code sums; this method sums.
+    Differs from reference: the authors' package (legrad 1.1) differentiates the cosine of the embedding and a text, and
+    min-max normalises the upsampled map. With pool="mean", layers=2, its default, and a text of CLIP as the target, the
+    maps here are that cosine's times the model's scale, and `Explanation.pixels` equals its result. For SigLIP it
+    differentiates by the weights of the pooling head and sets to 0 what responds to an empty prompt, which is not
+    reproduced. The paper averages over blocks and the code sums; this method sums.
 
     Example:
         >>> vitjax.explain(model, image, method="legrad", layers=2).maps.shape

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
+from vitjax.layerwise.target import Score
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Count, NonNegative, Positive
 from vitjax.nn.network import Config

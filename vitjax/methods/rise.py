@@ -9,8 +9,8 @@ from jax import lax
 from vitjax.errors import ConfigError
 from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
-from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import score_of
+from vitjax.layerwise.target import Score
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Count, Range
 from vitjax.nn.network import Config

@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, Score
+from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.score import image_gradient
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import boundary_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.network import Config

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from vitjax.execution.map_reduce import MapReduce
 from vitjax.execution.plan import active_plan
-from vitjax.layerwise.fold import Score
 from vitjax.layerwise.score import image_gradient
+from vitjax.layerwise.target import Score
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Count, NonNegative
 from vitjax.nn.network import Config

@@ -1,6 +1,7 @@
 """Grad-CAM on tokens: Grad-CAM whose feature maps are the normalised patch tokens of a block."""
 
-from vitjax.layerwise.fold import Fold, LayerTrace, Score
+from vitjax.layerwise.fold import Fold, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import single_layer_fold
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace, Score
+from vitjax.layerwise.fold import Fold, HeadTrace, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import residual_rollout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig

@@ -15,7 +15,8 @@ from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
 from vitjax.layerwise.fold import Fold
 from vitjax.layerwise.run import backward_fold
-from vitjax.layerwise.score import score_in, score_of
+from vitjax.layerwise.score import score_of
+from vitjax.layerwise.target import score_in
 from vitjax.methods.contract import Method
 from vitjax.methods.options import NonNegative, Positive
 from vitjax.nn.vit_config import ViTConfig

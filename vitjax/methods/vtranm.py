@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from vitjax.errors import ConfigError
-from vitjax.layerwise.fold import Boundary, Fold, HeadTrace, LayerTrace, Score
+from vitjax.layerwise.fold import Boundary, Fold, HeadTrace, LayerTrace
+from vitjax.layerwise.target import Score
 from vitjax.methods.building_blocks import patch_map, single_layer_fold, start_at_readout, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.nn.vit_config import ViTConfig

@@ -113,7 +113,8 @@ class Metric(NamedTuple):
             `record` does.
         ends: (options) -> names of the images whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
         needs: "mask" or "label" if the data set must provide it; "head" if the metric reads probabilities of classes;
-            "explainer" if the metric computes further explanations, which is slow.
+            "class" if it reads that of the explained class, which a difference of classes does not have; "explainer"
+            if the metric computes further explanations, which is slow.
 
     Example:
         >>> metric = vitjax.METRICS["iou"]

@@ -176,7 +176,7 @@ _rise: Callable[..., Metric] = partial(
     Metric,
     cite="Petsiuk, Das & Saenko 2018, RISE: Randomized Input Sampling for Explanation of Black-box Models",
     family="faithfulness",
-    needs=frozenset({"head"}),
+    needs=frozenset({"head", "class"}),
     cost="223F",
     curves=lambda options: {"curve": None},
 )

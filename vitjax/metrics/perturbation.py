@@ -279,6 +279,7 @@ PERTURBATION_AUC = _faithfulness(
     curves=_levels_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
 )
 AOPC = _faithfulness(
+    needs=frozenset({"head", "class"}),
     title="AOPC",
     cite="Samek et al. 2017, Evaluating the Visualization of What a Deep Neural Network Has Learned",
     cost="19F, shared with the perturbation AUC",
@@ -288,6 +289,7 @@ AOPC = _faithfulness(
     curves=_levels_of("curve"),
 )
 LOG_ODDS = _faithfulness(
+    needs=frozenset({"head", "class"}),
     title="Log-odds",
     cite="Shrikumar et al. 2017, Learning Important Features Through Propagating Activation Differences",
     cost="19F, shared with the perturbation AUC",

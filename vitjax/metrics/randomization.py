@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from vitjax.errors import ConfigError
+from vitjax.layerwise.target import is_class
 from vitjax.methods.options import Seed
 from vitjax.metrics.checks import checks_options, class_number
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
@@ -198,6 +199,9 @@ def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: Seed = 0) 
         seed,
         layered=case.layered,
     )
+    columns = {"value": jnp.nanmean(correlations), "curve": correlations}
+    if not is_class(case.target):  # there is no other class in place of it
+        return {**columns, "random_target": jnp.full_like(columns["value"], jnp.nan)}
     other = random_target(
         lambda target: explain(case.params, case.image, target),
         case.raw,
@@ -205,7 +209,7 @@ def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: Seed = 0) 
         case.logits.shape[-1],
         key=case.key_for("random target"),
     )
-    return {"value": jnp.nanmean(correlations), "curve": correlations, "random_target": other}
+    return {**columns, "random_target": other}
 
 
 RANDOMIZATION = Metric(

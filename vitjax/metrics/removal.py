@@ -16,6 +16,7 @@ from jax import lax
 from vitjax.errors import ConfigError
 from vitjax.images.mask_values import IGNORE
 from vitjax.layerwise.probability import log_probabilities
+from vitjax.layerwise.target import is_class
 from vitjax.maps import is_degenerate
 from vitjax.metrics.blur import blurred
 from vitjax.metrics.checks import class_number, floats_as_given, one_map
@@ -33,7 +34,7 @@ class CurveOutputs(NamedTuple):
     """The model's outputs for each image of a curve, all [images].
 
     Attributes:
-        target: log-probability of the explained class, float32 or float64.
+        target: log-probability of the explained class, float32 or float64; NaN where the target is not a class.
         predicted: log-probability of the class predicted for the unperturbed image.
         label: log-probability of the true class; of class 0 if the label is unknown.
         top: the most probable class, int.
@@ -267,7 +268,7 @@ def _endpoint_logits(case: Case, name: Endpoint) -> Array:
 def _outputs(case: Case, logits: Float[Array, "s k"]) -> CurveOutputs:
     log_p = log_probabilities(logits)
     return CurveOutputs(
-        target=log_p[:, case.target],
+        target=log_p[:, case.target] if is_class(case.target) else jnp.full(len(log_p), jnp.nan),
         predicted=log_p[:, jnp.argmax(case.logits)],
         label=log_p[:, jnp.maximum(case.label, 0)],
         top=jnp.argmax(logits, axis=-1),

@@ -17,6 +17,7 @@ from vitjax.errors import UnknownNameError, unknown_name
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.rotary import Rotary
 from vitjax.nn.vit_config import ViTConfig
 
 ASSET = Path(__file__).parents[1] / "assets" / "timm_models.json"
@@ -123,7 +124,8 @@ def find(name: str) -> Entry[ModuleConfig]:
 
 def known_configs() -> dict[str, ViTConfig]:
     """Configurations of all named ViTs, so that error messages can say which of them a checkpoint resembles."""
-    return {name: _config(model["config"]) for name, model in _transformers().items()}
+    entries = {name: _entry(name, model, next(iter(model["tags"]))) for name, model in _transformers().items()}
+    return {name: entry.config for name, entry in entries.items()}
 
 
 def kinds() -> dict[ViTConfig, list[str]]:
@@ -145,7 +147,13 @@ def of_the_same_kind(config: ViTConfig) -> str | None:
 
 def _without_sizes(config: ViTConfig) -> ViTConfig:
     """The configuration at one common size."""
-    return replace(config, width=64, depth=1, heads=1, mlp_dim=1, patch_size=1, image_size=(8, 8), num_classes=0)
+    rotary = config.rotary
+    if rotary is not None and rotary.reference is not None:
+        rotary = replace(rotary, reference=(1, 1))
+    common: dict[str, Any] = {"width": 64, "depth": 1, "heads": 1, "mlp_dim": 1, "patch_size": 1, "image_size": (8, 8)}
+    common |= {"num_classes": 0, "embedding": 0, "rotary": rotary, "head_dim": 64 * bool(config.head_dim)}
+    common |= {"pool_heads": int(config.pool_heads > 0), "pool_mlp_dim": int(config.pool_mlp_dim > 0)}
+    return replace(config, **common)
 
 
 @cache
@@ -159,11 +167,14 @@ def _transformers() -> dict[str, dict[str, Any]]:
     return {name: model for name, model in table()["models"].items() if "refused" not in model}
 
 
-def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[ModuleConfig]:
+def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[ViTConfig]:
     row = model["tags"][tag]
+    config = _config({**model["config"], **row.get("config", {})})
+    if row.get("outputs") == "embedding":
+        config = replace(config, num_classes=0, embedding=config.num_classes)
     return Entry(
-        _config({**model["config"], **row.get("config", {})}),
-        Preprocessing(**_with_tuples(table()["preprocessing"][row["preprocessing"]])),
+        config,
+        _preprocessing(row["preprocessing"]),
         row.get("hub", f"timm/{name}.{tag}"),
         row.get("outputs", "imagenet"),
         "" if tag == UNTRAINED else tag,
@@ -172,11 +183,13 @@ def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[ModuleConfig]
 
 
 def _config(stored: Mapping[str, Any]) -> ViTConfig:
-    return ViTConfig(**_with_tuples(stored))
+    return ViTConfig(**{**_with_tuples(stored), "rotary": Rotary.from_fields(stored.get("rotary"))})
 
 
-def _with_tuples(value: Any) -> Any:
-    """JSON's lists as tuples, at every depth."""
-    if isinstance(value, Mapping):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+@cache
+def _preprocessing(index: int) -> Preprocessing:
+    return Preprocessing(**_with_tuples(table()["preprocessing"][index]))
+
+
+def _with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}

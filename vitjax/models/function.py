@@ -52,8 +52,8 @@ def from_function(
         image_size: (height, width) of an image in pixels, or one number for both.
         num_classes: number of classes, which must be that of the logits; 0 says that the outputs are features, not
             classes; None takes the number of outputs. One output is the logit of a sigmoid.
-        preprocess: a `Preprocessing`, or a dict with some of mean, std, crop_pct, crop_mode, interpolation, as timm
-            names them. None resizes and normalises by ImageNet's mean and standard deviation, and says so on stderr.
+        preprocess: a `Preprocessing`, or a dict with some of its fields: mean, std, crop_pct, crop_mode,
+            interpolation. None resizes and normalises by ImageNet's mean and standard deviation, and says so on stderr.
         class_names: one name for each class; None for none.
         feature_maps: names of the maps that CAMs may use, from input to output, so that layer=-1 is the last; None
             takes all maps in the order in which `apply` puts them into its dict.
@@ -175,22 +175,23 @@ def _preprocessing(given: Preprocessing | Mapping[str, Any] | None, size: tuple[
     Raises:
         ConfigError: unknown entries, invalid values, or another size.
     """
+    stated = given.size if isinstance(given, Preprocessing) else (given or {}).get("size", size)
+    if _checked_size(stated) != size:
+        raise ConfigError(f"preprocess is for images of {stated} pixels, image_size is {size}")
     if isinstance(given, Preprocessing):
-        if given.size != size:
-            raise ConfigError(f"preprocess is for images of {given.size} pixels, image_size is {size}")
         return given
     if given is None:
         say("preprocess not given: bicubic resize, normalised by ImageNet's mean and standard deviation", error=True)
-    known = {field.name for field in dataclasses.fields(Preprocessing)} - {"size"}
+    known = {field.name for field in dataclasses.fields(Preprocessing)}
     entries = dict(given or {})
     for key in entries:
         if key not in known:
             raise ConfigError(f"preprocess: {key!r} is not one of {', '.join(sorted(known))}")
-    values: dict[str, Any] = {"crop_pct": 1.0, "size": size}
+    values: dict[str, Any] = {"crop_pct": 1.0}
     for key, value in entries.items():
         values[key] = tuple(value) if isinstance(value, list | np.ndarray) else value
     try:
-        return Preprocessing(**values)
+        return Preprocessing(**{**values, "size": size})
     except TypeError as error:
         raise ConfigError(f"preprocess={entries}: {error}") from error
 

@@ -34,6 +34,7 @@ class Model:
     labels: class names; None if unknown.
     name: name of the model.
     weights: source, format and sha256 of the weights, as recorded in manifests.
+    text: the text tower of a CLIP or SigLIP, a `vitjax.models.text.TextTower`; None for other models.
     precision: `jax.default_matmul_precision` of float32 matrix products. The default excludes TF32 and bf16 passes.
 
     Example:
@@ -49,6 +50,7 @@ class Model:
     name: str = "custom"
     weights: dict[str, Any] = field(default_factory=dict)
     precision: str = "highest"
+    text: Any = None
 
     @property
     def dtype(self) -> Any:
@@ -57,7 +59,13 @@ class Model:
 
     @property
     def probability(self) -> str | None:
-        """How logits become probabilities: "softmax", "sigmoid" for one output, None without a head."""
+        """How logits become probabilities: "softmax", "sigmoid" for one output, None without a head.
+
+        A single similarity is no logit of a sigmoid, except in SigLIP, which is trained with one and has a bias: None.
+        """
+        single = self.config.num_classes == 1
+        if single and isinstance(self.config, ViTConfig) and self.config.similarity:
+            return "sigmoid" if self.text is not None and self.text.bias else None
         return {0: None, 1: "sigmoid"}.get(self.config.num_classes, "softmax")
 
     @contextmanager

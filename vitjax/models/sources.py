@@ -16,6 +16,7 @@ from vitjax.images.geometry import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
+from vitjax.models.text import TextTower, with_text, zero_shot
 from vitjax.nn.network import ModuleConfig
 from vitjax.output.terminal import say
 
@@ -99,7 +100,10 @@ def from_name(
     if notes:
         say(f"{weights}: {'; '.join(notes)}", error=True)
     preprocessing = loaded.preprocessing or entry.preprocessing
-    return _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options)
+    model = _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options, loaded.text)
+    if options.image_size is None and loaded.config.image_size == entry.config.image_size != entry.preprocessing.size:
+        return model.at_size(entry.preprocessing.size)  # timm evaluates NaFlex at another size than that of its table
+    return model
 
 
 def from_source(source: str | Path, options: Options) -> Model:
@@ -132,7 +136,7 @@ def from_source(source: str | Path, options: Options) -> Model:
     inferred = "; ".join(line for line in lines if line)
     record = {**loaded.record, "inferred": inferred, "arguments": {"source": str(source)}}
     name = loaded.arch or _name_of(source)
-    return _assembled(loaded.config, loaded.params, preprocessing, labels, name, record, options)
+    return _assembled(loaded.config, loaded.params, preprocessing, labels, name, record, options, loaded.text)
 
 
 def _preprocessing(loaded: Any, entry: Entry[ModuleConfig] | None) -> tuple[Preprocessing, str]:
@@ -158,9 +162,10 @@ def _assembled(
     name: str,
     record: dict[str, Any],
     options: Options,
+    text: Any = None,
 ) -> Model:
-    """The model, with the overrides that the caller asks for."""
-    if options.class_names is not None:
+    """The model, with the overrides that the caller asks for; with a text tower, class names make a zero-shot model."""
+    if options.class_names is not None and text is None:
         if len(options.class_names) != config.num_classes:
             raise ConfigError(f"{len(options.class_names)} class names for a model with {config.num_classes} classes")
         labels = Labels(options.class_names)
@@ -175,6 +180,11 @@ def _assembled(
         record["arguments"] = {**record.get("arguments", {}), **given}
     params = jax.tree.map(lambda array: jnp.asarray(array, options.dtype), params)
     model = Model(config, params, preprocessing, labels, name, record)
+    if text is not None:
+        dtype = "float64" if options.dtype == "float64" else "float32"
+        own = jax.tree.map(lambda array: jnp.asarray(array, dtype), text.params)
+        model = with_text(model, TextTower(**{**text._asdict(), "params": own}))
+        model = model if options.class_names is None else zero_shot(model, options.class_names)
     return model if options.image_size is None else model.at_size(options.image_size)
 
 

@@ -41,6 +41,11 @@ def unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
+def file_stem(label: str) -> str:
+    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
+    return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
+
+
 class FileNames:
     """The names of all files that one command writes to one directory: no two are equal, none is too long.
 

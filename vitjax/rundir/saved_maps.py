@@ -17,6 +17,9 @@ from vitjax.storage import writing
 MAPS = b"vitjax.maps"
 """Key of a record file's metadata: size and digest of the file of the chunk's maps."""
 
+_RUN = "/run"
+"""Name of the array that says whose maps these are; no label begins so."""
+
 
 def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[str, np.ndarray], dtype: str) -> str:
     """Write maps/chunk-NNNNN.npz with `ids`, `<method label>` [n, h, w] and, for float16, `<method label>/scale` [n].
@@ -37,7 +40,7 @@ def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[
     Raises:
         RunError: the file cannot be written.
     """
-    arrays: dict[str, Any] = {"ids": np.asarray(ids)}
+    arrays: dict[str, Any] = {"ids": np.asarray(ids), _RUN: np.asarray(store.identity)}
     for label, maps in maps_of.items():
         if dtype == "float16":
             scale = np.abs(maps).max(axis=(1, 2))
@@ -89,23 +92,25 @@ def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:
     paths = {_path(store.directory, chunk): identity for chunk, identity in recorded.items()} or dict.fromkeys(found)
     map_of_id: dict[str, np.ndarray] = {}
     for path, identity in sorted(paths.items()):
-        map_of_id.update(_read(path, identity, label))
+        map_of_id.update(_read(path, identity, label, store.identity))
     return map_of_id
 
 
-def _read(path: Path, identity: str | None, label: str) -> dict[str, np.ndarray]:
+def _read(path: Path, identity: str | None, label: str, run: str) -> dict[str, np.ndarray]:
     """The maps of a method in one file, compared with what was recorded when it was written."""
     try:
         content = path.read_bytes()
         if identity not in (None, _identity(content)):
             raise ValueError("it has changed since it was written")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            if _RUN in arrays and str(arrays[_RUN]) != run:
+                raise ValueError("it is of another run")
             if label in arrays:
                 maps = arrays[label].astype(np.float32)
                 if f"{label}/scale" in arrays:
                     maps *= arrays[f"{label}/scale"][:, None, None]
                 return dict(zip(arrays["ids"].tolist(), maps, strict=True))
-            labels = ", ".join(name for name in arrays if name != "ids" and not name.endswith("/scale"))
+            labels = ", ".join(name for name in arrays if name != "ids" and not name.endswith(("/scale", _RUN)))
     except Exception as error:  # NumPy and zipfile raise exceptions of many types for damaged data
         what = "missing" if isinstance(error, FileNotFoundError) else f"damaged: {' '.join(str(error).split())}"
         raise RunError(

@@ -24,8 +24,8 @@ BASE = {
     "cause": "string",  # one line; empty if the status is "ok"
     "prediction": "int32",  # predicted class; -1 if not computed
     "confidence": "float32",  # probability of the prediction
-    "target": "int32",  # the explained class; -1 if not computed
-    "target_kind": "string",  # "predicted", "label", "top2", "class"; without a head "feature", "none"
+    "target": "int32",  # the explained class; -1 if not computed, -3 for a difference of classes
+    "target_kind": "string",  # "predicted", "label", "top2", "class", "difference"; without a head "feature", "none"
     "mask_state": "string",  # "object", "none", "all_background", "all_foreground"
     "mode": "string",  # colour mode of the stored image
     "size": "string",  # "h x w" of the stored image
