@@ -135,6 +135,8 @@ def test_preprocessing_that_cannot_be_is_refused(tmp_path, given, cause):
 VARIANTS = {
     "eva02_tiny_patch14_224": {"img_size": 56},  # rotary positions, which no tensor shows
     "vit_small_patch16_rope_224": {"img_size": 64},
+    "vit_small_patch16_rope_mixed_224": {"img_size": 64},
+    "vit_small_patch16_dinov3": {"img_size": 64},
     "vit_relpos_small_patch16_224": {"img_size": 64},  # a bias that an MLP computes
     "beit_base_patch16_224": {"img_size": 64},
 }
