@@ -101,7 +101,8 @@ def from_name(
         say(f"{weights}: {'; '.join(notes)}", error=True)
     preprocessing = loaded.preprocessing or entry.preprocessing
     model = _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options, loaded.text)
-    if options.image_size is None and loaded.config.image_size == entry.config.image_size != entry.preprocessing.size:
+    flexible = arch.startswith("naflexvit") and loaded.config.image_size == entry.config.image_size
+    if options.image_size is None and flexible:
         return model.at_size(entry.preprocessing.size)  # timm evaluates NaFlex at another size than that of its table
     return model
 
