@@ -146,6 +146,9 @@ def _in_timm_names(tensors: Tensors, source: str) -> Renamed:
         renamed = big_vision(tensors.state) if is_big_vision(tensors.state) else in_timm_names(tensors.state)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # of NumPy, for arrays of other shapes
+        cause = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{source}: the tensors do not have the shapes that their names promise: {cause}") from error
     refuse_foreign(renamed.state, source)
     return renamed
 
