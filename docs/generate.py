@@ -29,6 +29,12 @@ NEEDS = {
     "label": "labels",
     "explainer": "further explanations",
 }
+NEEDS_OF_METHODS = {
+    "class_token": "needs a model with a class token",
+    "head": "explains a class, or the feature that the target names",
+    "probability": "needs a model with a head",
+    "feature_map": "needs a feature map that a function returns",
+}
 
 
 # ---- Markdown
@@ -174,8 +180,8 @@ def _method_section(name: str, method: Method) -> str:
         f"map: {_levels(method)}",
         f"cost: {_cost(method)}",
         "class-specific" if method.class_specific else "class-agnostic",
-        *([f"needs a model with {_needs(method)}"] if method.needs else []),
-        *(["also on a ResNet"] if method.cnn is not None else []),
+        *(NEEDS_OF_METHODS[need] for need in sorted(method.needs)),
+        *(["also on a ResNet and on a function"] if method.cnn is not None else []),
         *(["complete: the map sums to the difference of the score to that of the baseline"] * method.complete),
         *(["ill-conditioned in float32"] * method.ill_conditioned),
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.images.reading import Preprocessing
 from vitjax.models.model import Model
+from vitjax.nn.rotary import Rotary
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 
@@ -113,18 +114,42 @@ CONFIGS = {
 }
 
 
+ARCHITECTURES = {  # each feature that the families above lack; together, each with several others
+    "rotary": ViTConfig(**_TINY, rotary=Rotary("axial", reference=(2, 2)), mlp="swiglu", mlp_norm=True),
+    "rotary_half": ViTConfig(
+        **_TINY, rotary=Rotary("centred", 100.0, half=True), position_table=False, registers=2, layer_scale=True
+    ),
+    "rotary_mixed": ViTConfig(**_TINY, rotary=Rotary("mixed", x_first=True), position_on_prefix=False),
+    "pooling_head": ViTConfig(**_TINY, registers=2, pool="map", pool_heads=2, pool_mlp_dim=20, mlp="gelu_tanh"),
+    "position_bias": ViTConfig(**_TINY, position_bias=True, position_table=False, pool="avg", fc_norm=True),
+    "rms": ViTConfig(
+        **_TINY, norm="rms", biases=False, qkv_bias=False, patch_norm=True, mlp="swiglu", class_token=False, pool="avg"
+    ),
+    "pooling_head_all": ViTConfig(**_TINY, registers=1, pool="map_all", pool_heads=3, pool_mlp_dim=20, norm_eps=1e-5),
+    "post_norm": ViTConfig(**_TINY, post_norm=True, pool="avg_all"),
+    "inner_norms": ViTConfig(**_TINY, attention_norm=True, qk_norm=True, head_dim=12),
+    "remainder": ViTConfig(**{**_TINY, "image_size": (36, 38)}, drop_remainder=True, final_norm=False),
+    "token_and_average": ViTConfig(**_TINY, pool="token_avg"),
+}
+
+
 def case_id(case: dict) -> str:
     """Name of a case as a pytest parameter."""
     return "-".join(str(value) for value in case.values())
 
 
 def tiny_model(name: str, dtype=np.float32) -> Model:
-    """A tiny model of CONFIGS whose parameters are all random, so that no bias, scale or token has a neutral value."""
-    config = CONFIGS[name]
+    """A tiny model whose parameters are all random, so that no bias, scale or token has a neutral value.
+
+    Args:
+        name: a name of CONFIGS or ARCHITECTURES.
+    """
+    config = CONFIGS[name] if name in CONFIGS else ARCHITECTURES[name]
     shapes = jax.eval_shape(
         ViT(config).init, jax.random.key(0), jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
     )["params"]
-    rng = np.random.default_rng(sorted(CONFIGS).index(name))
+    number = sorted(CONFIGS).index(name) if name in CONFIGS else 1000 + sorted(ARCHITECTURES).index(name)
+    rng = np.random.default_rng(number)
 
     def draw(path, leaf):
         fan_in = leaf.shape[-2] if path[-1].key == "kernel" else 4

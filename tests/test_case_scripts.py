@@ -35,8 +35,8 @@ STILL_FAILING = {
 }
 """Scripts of what is not built yet, and what they wait for."""
 CONTRADICTING = {
-    "attack_18": "counts `aggregate=false` as a fault where it is accepted; FAILURES.md (41) asks that the words true, "
-    "false and none are understood in any case, and its last case, layer=1.5, is refused",
+    "attack_18": "counts `aggregate=false` as a fault where it is accepted; docs/failures.md (Options) promises "
+    "that the words true, false and none are understood in any case, and its last case, layer=1.5, is refused",
 }
 """Scripts that contradict the table of failures, with the difference."""
 SECONDS = 120

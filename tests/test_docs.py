@@ -76,3 +76,13 @@ def test_links_lead_to_files_and_headings(page):
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
+
+
+def test_examples_of_own_models_run(capsys):
+    pytest.importorskip("equinox")
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "own-models.md").read_text(encoding="utf-8"), re.M | re.S)
+    names: dict = {"__name__": "own_models"}
+    for block in blocks:
+        exec(compile(block, "own-models.md", "exec"), names)
+    assert len(blocks) == 7 and names["run"].finished
+    assert "methods 'all' of 'my_mlp' leave out " in capsys.readouterr().err

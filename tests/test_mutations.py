@@ -10,21 +10,11 @@ from tests.mutations.__main__ import run, summary
 from tests.mutations.engine import OPERATIONS, mutated, mutated_text
 from tests.mutations.inputs import KINDS
 
-COUNTS = {"pictures": 400, "masks": 300, "labels": 600, "checkpoints": 400, "options": 100}
-
-WAITS_FOR = {
-    "masks": "masks that end early",
-}
-"""Kinds of which some inputs still end otherwise, and what they wait for."""
-
-
-def parameter(kind):
-    marks = [pytest.mark.xfail(reason=WAITS_FOR[kind], strict=True)] if kind in WAITS_FOR else []
-    return pytest.param(kind, marks=marks)
+COUNTS = {"pictures": 400, "masks": 300, "labels": 600, "checkpoints": 400, "options": 100, "runs": 100}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [parameter(kind) for kind in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_damaged_input_ends_otherwise(kind):
     results = run(kind, COUNTS[kind])
     assert [result["number"] for result in results] == list(range(COUNTS[kind]))

@@ -9,12 +9,16 @@ Example:
     (64, 64)
 """
 
+import vitjax.execution.starting  # noqa: F401 - before all that takes long to import
+
+# isort: split
 from vitjax.evaluating.run import Run, evaluate
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.run import explain, explain_many, trace
 from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
 from vitjax.metrics.contract import Metric
+from vitjax.models.function import from_function
 from vitjax.models.load import from_timm, load
 from vitjax.models.load import names as model_names
 from vitjax.models.model import Model
@@ -36,6 +40,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_many",
+    "from_function",
     "from_timm",
     "load",
     "model_names",

@@ -41,7 +41,7 @@ Row = Float[Array, " n"]  # one token's row of a square
 Logits = Float[Array, " k"]
 Scalar = Float[Array, ""]
 Target = Int[Array, ""]
-Params = PyTree[Float[Array, "..."]]
+Params = PyTree[Array]  # floats; those of a function also integers and PRNG keys
 if not TYPE_CHECKING:
     Target = Target | int  # a Python integer works wherever nothing indexes it
 

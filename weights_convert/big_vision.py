@@ -70,8 +70,22 @@ def big_vision(state: State) -> Renamed:
         notes.append("left pre_logits, a tanh layer, and the head behind it aside: the model returns features")
     heads = next((array.shape[1] for key, array in arrays.items() if key.endswith("/query/kernel")), 0)
     named = renamed_by(TABLE, arrays)
-    plain = joined({_torch_name(key): _torch_layout(key, array) for key, array in named.items()})
+    plain = _keys_and_values(joined({_torch_name(key): _torch_layout(key, array) for key, array in named.items()}))
     return Renamed("big_vision", plain, {"heads": heads, "norm_eps": 1e-6}, notes)
+
+
+def _keys_and_values(state: State) -> State:
+    """The state dict with keys and values of an attention pooling head as one layer, and timm's name of its query."""
+    if "attn_pool.query.weight" not in state:
+        return state
+    state = dict(state)
+    for kind in ("weight", "bias"):
+        both = [state.pop(f"attn_pool.{part}.{kind}") for part in ("key", "value")]
+        state |= {
+            f"attn_pool.q.{kind}": state.pop(f"attn_pool.query.{kind}"),
+            f"attn_pool.kv.{kind}": np.concatenate(both),
+        }
+    return state
 
 
 def _parameters(state: State) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,12 @@ def _fields_of_huggingface(tower: Mapping[str, Any], config: Mapping[str, Any]) 
         WeightsError: the activation is none that ViTConfig has.
     """
     act = tower.get("hidden_act")
+    if tower.get("use_gated_mlp"):  # DINOv3's; shapes show the gate
+        if act not in (None, "silu"):
+            raise WeightsError(
+                f"config.json: a gated MLP with the activation {act!r} is not supported, only with 'silu'"
+            )
+        act = None
     if act is not None and act not in ACTIVATIONS:
         raise WeightsError(f"config.json: the activation {act!r} is not supported; known: {', '.join(ACTIVATIONS)}")
     kind = config.get("model_type") or ""
@@ -193,7 +199,11 @@ def _fields_of_huggingface(tower: Mapping[str, Any], config: Mapping[str, Any]) 
         "mlp": ACTIVATIONS[act] if act is not None else None,
         "pool": "avg" if kind in POOLED_BY_MEAN else None,
     }
+    if isinstance(tower.get("rope_theta"), int | float):
+        stated["rotary"] = replace(huggingface.DINOV3, temperature=float(tower["rope_theta"]))
     size = tower.get("image_size")
+    if kind == "dinov3_vit" and isinstance(size, int):
+        stated["image_size"] = (size, size)
     if isinstance(size, list) and len(size) == 2:
         stated["image_size"] = tuple(size)
     return {name: value for name, value in stated.items() if value is not None}

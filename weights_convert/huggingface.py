@@ -10,10 +10,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from vitjax.errors import WeightsError
+import numpy as np
+
+from vitjax.nn.rotary import Rotary
+from weights_convert.class_names import names_in
 from weights_convert.keys import State
 from weights_convert.renaming import Renamed, Table, as_rows, joined, renamed_by, with_projection
 
+DINOV3 = Rotary("centred", temperature=100.0, half=True)
+"""Rotary positions of DINOv3."""
 NORM_EPS = 1e-12
 """LayerNorm's epsilon of ViT, DeiT, MAE and I-JEPA, where timm has 1e-6."""
 
@@ -37,6 +42,8 @@ VIT: Table = (
     (rf"{_LAYER}mlp\.gate_proj\.(\w+)", r"blocks.\1.mlp.gate.\2"),
     (rf"{_LAYER}mlp\.up_proj\.(\w+)", r"blocks.\1.mlp.up.\2"),
     (rf"{_LAYER}(?:layer_scale(\d)\.lambda1|lambda_(\d))", r"blocks.\1.ls\2\3.gamma"),
+    (rf"{_LAYER}(?:attention\.attention\.)?relative_position_bias\.(\w+)", r"blocks.\1.attn.\2"),
+    (rf"{_VIT}(?:encoder\.)?(?:relative_position_bias|shared_position_bias)\.(\w+)", r"rel_pos_bias.\1"),
     (rf"{_VIT}(?:layernorm|norm)\.(\w+)", r"norm.\1"),
     (rf"{_VIT}pooler\.layernorm\.(\w+)", r"fc_norm.\1"),
     (r"(?:cls_)?classifier\.(\w+)", r"head.\1"),
@@ -56,7 +63,7 @@ CLIP: Table = (
     (rf"{_TOWER}mlp\.fc([12])\.(\w+)", r"blocks.\1.mlp.fc\2.\3"),
     (rf"{_CLIP}post_layernorm\.(\w+)", r"norm.\1"),
     (rf"{_CLIP}head\.probe", "attn_pool.latent"),
-    (rf"{_CLIP}head\.attention\.in_proj_(\w+)", r"attn_pool.qkv.\1"),
+    (rf"{_CLIP}head\.attention\.in_proj_(\w+)", r"attn_pool.in_proj.\1"),
     (rf"{_CLIP}head\.attention\.out_proj\.(\w+)", r"attn_pool.proj.\1"),
     (rf"{_CLIP}head\.layernorm\.(\w+)", r"attn_pool.norm.\1"),
     (rf"{_CLIP}head\.mlp\.fc([12])\.(\w+)", r"attn_pool.mlp.fc\1.\2"),
@@ -76,6 +83,8 @@ def vit(state: State) -> Renamed:
     if "blocks.0.ls1.gamma" in plain or _is_msn(state):
         fields["norm_eps"] = 1e-6
     notes = []
+    if "pos_embed" not in plain and "reg_token" in plain:  # DINOv3
+        fields |= {"norm_eps": 1e-5, "rotary": DINOV3, "pool": "token"}
     if "dist_token" in plain and "head_dist.weight" not in plain:
         # The head reads the class token alone, and the distillation token is one more token beside it.
         plain["reg_token"] = plain.pop("dist_token")
@@ -86,17 +95,33 @@ def vit(state: State) -> Renamed:
 def clip(state: State) -> Renamed:
     """The image tower of CLIP or SigLIP in timm's names."""
     plain = as_rows(as_rows(joined(renamed_by(CLIP, state)), "pos_embed"), "cls_token")
-    if "norm_pre.weight" in plain and "head.weight" in plain:
-        raise WeightsError("CLIPForImageClassification pools patches without a final norm, which is not supported")
+    embedding: dict[str, Any] = {}
+    if "head.weight" in plain:  # of ForImageClassification, which does not use the embedding's pooling
+        unused = ("norm.", "attn_pool.") if "norm_pre.weight" in plain else ("attn_pool.",)
+        plain = {key: array for key, array in plain.items() if not key.startswith(unused)}
+        embedding = {"pool": "avg"}
+    plain = _split_pooling(plain)
     plain = with_projection(plain, "visual_projection.weight", transposed=False)
-    embedding = {"embedding": plain["head.weight"].shape[0]} if "visual_projection.weight" in state else {}
+    if "visual_projection.weight" in state:
+        embedding["embedding"] = plain["head.weight"].shape[0]
     kernel = plain.get("patch_embed.proj.weight")
     if kernel is not None and kernel.ndim == 2:  # SigLIP 2 multiplies flattened patches [row, column, channel]
         side = round((kernel.shape[1] / 3) ** 0.5)
         plain["patch_embed.proj.weight"] = kernel.reshape(-1, side, side, 3).transpose(0, 3, 1, 2)
     if "norm_pre.weight" in plain:
         return Renamed("Hugging Face CLIP", plain, {"norm_eps": 1e-5, "mlp": "quick_gelu", **embedding}, [])
-    return Renamed("Hugging Face SigLIP", plain, {"norm_eps": 1e-6, "mlp": "gelu_tanh"}, [])
+    return Renamed("Hugging Face SigLIP", plain, {"norm_eps": 1e-6, "mlp": "gelu_tanh", **embedding}, [])
+
+
+def _split_pooling(state: State) -> State:
+    """The state dict with the query of an attention pooling head apart from keys and values, as timm has it."""
+    if "attn_pool.in_proj.weight" not in state:
+        return state
+    state = dict(state)
+    for kind in ("weight", "bias"):
+        query, *others = np.split(state.pop(f"attn_pool.in_proj.{kind}"), 3)
+        state |= {f"attn_pool.q.{kind}": query, f"attn_pool.kv.{kind}": np.concatenate(others)}
+    return state
 
 
 def _ungated(state: State) -> State:
@@ -118,12 +143,6 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...] | None:
     Args:
         config: the decoded config.json.
     """
-    table = config.get("id2label")
-    if not isinstance(table, dict) or not all(str(key).isdecimal() and len(str(key)) < 10 for key in table):
-        return None
-    names = {int(key): str(name) for key, name in table.items()}
-    if sorted(names) != list(range(len(names))):
-        return None
-    if all(name == f"LABEL_{index}" for index, name in names.items()):
-        return None
-    return tuple(names[index] for index in range(len(names)))
+    names = names_in({"id2label": config.get("id2label")})
+    placeholders = names is not None and all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    return None if placeholders else names

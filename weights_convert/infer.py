@@ -13,13 +13,14 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from vitjax.errors import ConfigError, WeightsError
+from vitjax.nn.relative_bias import EXTRA_ROWS
 from vitjax.nn.vit_config import ViTConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
-UNSEEN = ("heads", "mlp", "norm_eps", "pool")
+UNSEEN = ("heads", "mlp", "norm_eps", "pool", "rotary", "post_norm")
 """Fields of ViTConfig that shapes do not show."""
-FREE = (*UNSEEN, "image_size", "num_classes", "embedding", "fc_norm")
+FREE = (*UNSEEN, "image_size", "num_classes", "embedding", "fc_norm", "pool_heads", "drop_remainder")
 """Fields in which a fine-tuned model may differ from the known architecture that it comes from."""
 _CLIP_EPS = 1e-5
 """LayerNorm's epsilon of models with a norm before the first block, which are CLIP's; others have 1e-6."""
@@ -56,7 +57,10 @@ def infer(
     if gated:
         stated.pop("mlp", None)
     usual = {"mlp": "gelu", "norm_eps": _CLIP_EPS if seen["pre_norm"] else 1e-6, "pool": _usual_pool(seen)}
-    draft = _config({**usual, "heads": 1, **seen, **stated})
+    attends = seen.get("pool") == "map"
+    size = seen["image_size"] or (seen["patch_size"],) * 2
+    rest = {"pool_heads": int(attends), "rotary": None, "image_size": size}
+    draft = _config({**usual, "heads": 1, **seen, **stated, **rest})
     names = tuple(name for name, config in known.items() if _same_but_for(config, draft, gated))
     notes: list[str] = []
     values: dict[str, Any] = {}
@@ -66,14 +70,26 @@ def infer(
         found = list(dict.fromkeys(getattr(known[name], field) for name in names))
         if field == "pool":
             found = [pool for pool in found if pool == draft.pool] or [draft.pool]
+        if field == "pool" and "pool" in seen:
+            continue
         if len(found) == 1:
             values[field] = found[0]
+        elif field == "rotary" and found and None not in found:
+            raise WeightsError(f"{', '.join(names[:3])} have these shapes and different positions: pass arch=NAME")
         elif field == "heads":
             values[field] = _usual_heads(draft.width, found)
             notes.append(f"heads {values[field]} (width / {draft.width // values[field]})")
         elif found and getattr(draft, field) not in found:
             values[field] = found[0]
-    config = _config({**usual, **seen, **stated, **values})
+    merged = {**usual, **seen, **stated, **values}
+    if not (seen["position_table"] or seen["position_bias"] or merged.get("rotary")):
+        raise WeightsError("no position table (pos_embed): the architecture must be named by arch=NAME")
+    if not merged["image_size"]:
+        sizes = [image_size] if image_size else [known[name].image_size for name in names]
+        if not sizes:
+            raise WeightsError("no tensor shows the image size: pass image_size=(height, width)")
+        merged["image_size"] = sizes[0]
+    config = _config({**merged, "pool_heads": merged["heads"] if merged["pool"] == "map" else 0})
     return Inferred(config, tuple(name for name in names if known[name].heads == config.heads), notes)
 
 
@@ -107,12 +123,34 @@ def seen_in(shapes: Shapes, image_size: tuple[int, int] | None = None) -> dict[s
         "qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
         "patch_bias": "patch_embed.proj.bias" in shapes,
         "num_classes": _first(shapes, "head.weight"),
+        "norm": "layer" if "blocks.0.norm1.bias" in shapes else "rms",
+        "final_norm": "norm.weight" in shapes or "fc_norm.weight" in shapes,
+        "patch_norm": "patch_embed.norm.weight" in shapes,
+        "attention_norm": "blocks.0.attn.norm.weight" in shapes,
+        "mlp_norm": "blocks.0.mlp.norm.weight" in shapes,
+        "qk_norm": "blocks.0.attn.q_norm.weight" in shapes,
+        "biases": "blocks.0.attn.proj.bias" in shapes,
+        "position_table": "pos_embed" in shapes,
+        "position_bias": "blocks.0.attn.relative_position_bias_table" in shapes,
+        "pool_mlp_dim": _last(shapes, "attn_pool.mlp.fc2.weight"),
         "gated": bool(hidden) and fc1 == 2 * hidden,
     }
     if seen["gated"]:
         seen["mlp"] = "swiglu"
+    if "attn_pool.latent" in shapes:
+        seen["pool"] = "map"
+    elif _last(shapes, "head.weight") == 2 * width:
+        seen["pool"] = "token_avg"
     prefix = seen["class_token"] + seen["distilled"] + seen["registers"]
     return seen | _positions(shapes, patch, prefix, seen["registers"], image_size)
+
+
+def probe(state: Mapping[str, Any]) -> ViTConfig:
+    """A configuration for `canonical` before the architecture is known: width and patch size, heads of HEAD_WIDTH."""
+    kernel: tuple[int, ...] = getattr(state.get("patch_embed.proj.weight"), "shape", ())
+    width, patch = (kernel[0], kernel[-1]) if len(kernel) == 4 else (HEAD_WIDTH, 1)
+    heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
+    return ViTConfig(width, 1, heads, width, patch_size=patch, image_size=(patch, patch))
 
 
 def resized(config: ViTConfig, shapes: Shapes) -> tuple[ViTConfig, list[str]]:
@@ -147,7 +185,8 @@ def _positions(
     """Image size, and whether prefix tokens have positions, from the length of the position table."""
     length = (*shapes.get("pos_embed", ()), 0, 0)[1]
     if not length:
-        raise WeightsError("no position table (pos_embed): the architecture must be named by arch=")
+        side = _side_of_bias(_first(shapes, "blocks.0.attn.relative_position_bias_table")) * patch
+        return {"image_size": (side, side) if side else image_size, "position_on_prefix": not prefix}
     counts = {True: length - prefix, False: length}
     order = (False, True) if registers else (True, False)
     square = [on_prefix for on_prefix in order if _side(counts[on_prefix])]
@@ -205,6 +244,11 @@ def _side(count: int) -> int:
     """Side of a square of `count` patches; 0 if there is none."""
     side = round(max(count, 0) ** 0.5)
     return side if side * side == count else 0
+
+
+def _side_of_bias(rows: int) -> int:
+    """Side of the square grid of a relative position bias with these rows, 3 of which are the class token's."""
+    return (_side(rows - EXTRA_ROWS) + 1) // 2 if rows > EXTRA_ROWS else 0
 
 
 def _by(size: tuple[int, int]) -> str:

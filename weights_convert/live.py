@@ -121,7 +121,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "rotary positions": config.rotary is not None,
         "a relative position bias": config.position_bias,
         "heads of another width": bool(config.head_dim),
-        f"pool={config.pool!r}": config.pool not in ("token", "avg", "avg_all", "map"),
+        f"pool={config.pool!r}": config.pool == "token_avg",
         "patch_norm": config.patch_norm,
     }.items():
         if present:
@@ -131,8 +131,8 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "img_size": config.image_size,
         "patch_size": config.patch_size,
         "num_classes": config.num_classes,
-        "global_pool": "avg" if config.pool == "avg_all" else config.pool,
-        "pool_include_prefix": config.pool == "avg_all",
+        "global_pool": config.pool.removesuffix("_all"),
+        "pool_include_prefix": config.pool.endswith("_all"),
         "embed_dim": config.width,
         "depth": config.depth,
         "num_heads": config.heads,

@@ -41,8 +41,12 @@ def norms_of(module: Any) -> list[Any]:
 
 
 def pool_of(module: Any) -> Pool:
-    included = getattr(module, "pool_include_prefix", False) and module.global_pool == "avg"
-    return "avg_all" if included else module.global_pool
+    """The pooling of the head. Eva's pooling head attends to all tokens, whatever the option says."""
+    kinds: dict[str, Pool] = {"avg": "avg_all", "map": "map_all"}
+    included = getattr(module, "pool_include_prefix", False) or (
+        class_name(module) == "Eva" and module.global_pool == "map"
+    )
+    return kinds.get(module.global_pool, module.global_pool) if included else module.global_pool
 
 
 def rotary_of(module: Any) -> Rotary | None:

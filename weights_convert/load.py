@@ -15,6 +15,7 @@ import numpy as np
 
 from vitjax.errors import WeightsError
 from weights_convert.big_vision import read_npz
+from weights_convert.class_names import names_in
 from weights_convert.keys import State, flatten
 from weights_convert.pickles import Tensors, read_pickle
 from weights_convert.tensors import refuse_dtype
@@ -70,7 +71,7 @@ def read_tensors(path: str | Path, *, ema: bool = True) -> Tensors:
     path = Path(path)
     size = _checked_size(path)
     if path.suffix == ".safetensors":
-        tensors = Tensors(_read_safetensors(path, size), [])
+        tensors = Tensors(_read_safetensors(path, size), [], class_names=names_in(read_header(path)[0]))
     elif path.suffix == ".npz":
         tensors = Tensors(read_npz(path), [])
     elif path.suffix in PICKLES:

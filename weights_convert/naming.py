@@ -55,7 +55,9 @@ def timm(state: State) -> Renamed:
     """timm's own names, and those of Facebook's DINO, MAE and DINOv2, which differ in details."""
     plain = renamed_by(FACEBOOK, renamed_by(FACEBOOK[1:2], state))
     same = plain.keys() == state.keys()
-    plain, notes = _batch_norm_folded(plain)
+    plain, notes = _batch_norm_folded(_masked_bias(plain))
+    if "storage_tokens" in state:
+        return Renamed("DINOv3", plain, {"rotary": huggingface.DINOV3, "norm_eps": 1e-5, "pool": "token"}, notes)
     return Renamed("timm" if same else "DINOv2", plain, {}, notes)
 
 
@@ -138,7 +140,8 @@ def in_timm_names(state: State) -> Renamed:
         tower = "visual.trunk." if naming.translate is timm else "visual."
         state = {key.removeprefix(tower): array for key, array in state.items()}
     renamed = naming.translate(state) if naming is not None else Renamed("unknown", state, {}, [])
-    return renamed._replace(state=_with_position_in_tokens(_with_head(renamed.state)))
+    present = {key: array for key, array in renamed.state.items() if key != "reg_token" or array.size}
+    return renamed._replace(state=_with_position_in_tokens(_with_head(present)))
 
 
 def _with_head(state: State) -> State:
@@ -168,6 +171,13 @@ def _with_position_in_tokens(state: State) -> State:
 
 def _is_square(count: int) -> bool:
     return count > 0 and round(count**0.5) ** 2 == count
+
+
+def _masked_bias(state: State) -> State:
+    """The state dict with DINOv3's `bias_mask`, which is 0 at the bias of the keys, applied."""
+    masks = [key for key in state if key.endswith(".attn.qkv.bias_mask")]
+    masked = {(bias := key.removesuffix("_mask")): np.where(state[key] > 0, state[bias], 0) for key in masks}
+    return {key: array for key, array in (state | masked).items() if key not in masks}
 
 
 def _batch_norm_folded(state: State) -> tuple[State, list[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitjax.errors import WeightsError
+from weights_convert.class_names import names_in
 from weights_convert.keys import State
 from weights_convert.tensors import state_of_torch
 from weights_convert.wrappers import unwrapped
@@ -30,12 +31,13 @@ class Tensors(NamedTuple):
     """What a checkpoint file contains.
 
     state: {key: array}. notes: a sentence for each choice among its contents. arch: name of the architecture that the
-    training script stored with it, or None.
+    training script stored with it, or None. class_names: those that are stored with it, or None.
     """
 
     state: State
     notes: list[str]
     arch: str | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def read_pickle(path: Path, size: int, ema: bool = True) -> Tensors:
@@ -76,7 +78,7 @@ def read_pickle(path: Path, size: int, ema: bool = True) -> Tensors:
         raise WeightsError(f"{path}: truncated or damaged checkpoint ({size} bytes): {_one_line(error)}") from error
     tensors, notes = unwrapped(loaded, path, ema)
     _check_tensors(tensors, path, size)
-    return Tensors(state_of_torch(tensors, path), notes, _arch(loaded))
+    return Tensors(state_of_torch(tensors, path), notes, _arch(loaded), names_in(loaded))
 
 
 def _arch(loaded: Any) -> str | None:

@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 
 from vitjax.errors import WeightsError
 from vitjax.images.geometry import Preprocessing
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import torchvision_resnet
 from weights_convert.arch import summary
 from weights_convert.big_vision import big_vision, is_big_vision
+from weights_convert.canonical import canonical
 from weights_convert.checkpoint import MANIFEST, read_checkpoint
 from weights_convert.fitting import params_of, refuse_foreign
 from weights_convert.folder import Beside, beside, is_sidecar, read_weights, weights_in
 from weights_convert.hub import fetch, is_hub_id
-from weights_convert.infer import UNSEEN, infer, resized
+from weights_convert.infer import UNSEEN, infer, probe, resized
 from weights_convert.keys import flatten, state_shapes
 from weights_convert.load import SUFFIXES, digest, digests, read_file, tidied
 from weights_convert.naming import in_timm_names
@@ -39,7 +40,7 @@ class Wanted(NamedTuple):
     preferred. dtype: that of the model, whose range the values must not exceed.
     """
 
-    config: Config | None = None
+    config: ModuleConfig | None = None
     arch: str | None = None
     known: Mapping[str, ViTConfig] = {}
     num_classes: int | None = None
@@ -60,7 +61,7 @@ class Loaded:
     usual: preprocessing that is usual for such a source, and why. notes: the choices, a sentence each.
     """
 
-    config: Config
+    config: ModuleConfig
     params: dict[str, Any]
     record: dict[str, Any]
     arch: str | None = None
@@ -155,14 +156,15 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
     renamed = _in_timm_names(tensors, str(source))
     if config is None and arch is not None:
         config, renamed = _as_stated(wanted.known[arch], renamed)
+    renamed = renamed._replace(state=canonical(renamed.state, config or probe(renamed.state)))
     config, names, notes = _architecture(config, renamed, stated, wanted, str(source))
     if wanted.num_classes is not None:
         config = replace(config, num_classes=wanted.num_classes, embedding=0)
     params = params_of(renamed.state, config, str(source), wanted.known, wanted.dtype)
     preprocessing, origin, remarks = stated.preprocessing(config.image_size)
-    class_names = stated.names
+    class_names = stated.names or tensors.class_names
     if class_names is not None and len(class_names) != config.num_classes:
-        remarks.append(f"config.json names {len(class_names)} classes, which are not the model's")
+        remarks.append(f"the source names {len(class_names)} classes, which are not the model's {config.num_classes}")
         class_names = None
     return Loaded(
         config,
@@ -180,7 +182,7 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
 
 def _as_stated(config: ViTConfig, renamed: Renamed) -> tuple[ViTConfig | None, Renamed]:
     """The architecture that a source names, if its weights have it; else what of it shapes do not show."""
-    shapes = {key: array.shape for key, array in renamed.state.items()}
+    shapes = {key: array.shape for key, array in canonical(renamed.state, config).items()}
     if state_shapes(resized(config, shapes)[0]).keys() == shapes.keys():
         return config, renamed
     unseen = {field: getattr(config, field) for field in UNSEEN}

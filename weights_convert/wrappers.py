@@ -26,7 +26,7 @@ UNUSED = (
         r"|context_length|vocab_size|positional_embedding|attn_mask)(\..*)?",
         "of the text tower",
     ),
-    (r"(.*\.)?(attn\.qkv\.bias_mask|relative_position_index|num_batches_tracked)", "constants"),
+    (r"(.*\.)?(rope_embed\.periods|relative_position_index|num_batches_tracked)", "constants"),
 )
 """(pattern of a key, what the tensor is) of tensors that no image classifier reads."""
 

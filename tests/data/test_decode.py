@@ -51,7 +51,7 @@ def test_intact_image(tmp_path):
     ids=["empty", "html", "truncated", "bomb", "1x1"],
 )
 def test_damaged_image_gets_a_status(content, cause, tmp_path):
-    """FAILURES 2 (empty, html), 3 (truncated), 7 (bomb, 1x1)."""
+    """Empty files, HTML pages, truncated files, and pictures that are too large or too small."""
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
     result = decoded(path, save_mask(tmp_path / "m.png"))
@@ -67,7 +67,7 @@ def test_damaged_image_gets_a_status(content, cause, tmp_path):
 
 
 def test_file_removed_after_opening_is_missing(tmp_path):
-    """FAILURES 1."""
+    """A file that vanishes during the run is a status and no error."""
     here, gone = save(tmp_path / "a.png"), tmp_path / "gone.png"
     assert decoded(gone)[2:4] == ("missing", f"{gone}: no such file")
     result = decoded(here, gone)
@@ -83,7 +83,7 @@ def test_cause_of_a_thin_array_names_the_image():
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "1"])
 def test_mode_is_converted_and_recorded(mode, tmp_path):
-    """FAILURES 4."""
+    """Every colour mode is converted to RGB, and the record says which it was."""
     path = save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"), mode=mode)
     result = decoded(path)
     assert (result.status, result.mode) == ("ok", mode)
@@ -91,7 +91,7 @@ def test_mode_is_converted_and_recorded(mode, tmp_path):
 
 
 def test_sixteen_bit_image_is_scaled(tmp_path):
-    """FAILURES 5."""
+    """16-bit values are divided by 257 and not clipped."""
     grey = pixels()[..., 0]
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(
@@ -100,7 +100,7 @@ def test_sixteen_bit_image_is_scaled(tmp_path):
 
 
 def test_exif_is_ignored_and_the_cause_of_a_rotated_mask_mentions_it(tmp_path):
-    """FAILURES 6."""
+    """timm ignores the orientation, too."""
     path = tmp_path / "turned.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -115,7 +115,7 @@ def test_exif_is_ignored_and_the_cause_of_a_rotated_mask_mentions_it(tmp_path):
 
 @pytest.mark.parametrize("size", [(120, 80), (30, 20), (29, 19), (61, 41)], ids=str)
 def test_mask_of_the_same_aspect_ratio_is_scaled(size, tmp_path):
-    """FAILURES 11."""
+    """A smaller or larger mask of the picture's shape is valid."""
     result = decoded(save(tmp_path / "a.png"), save_mask(tmp_path / "m.png", *size), ALL)
     assert (result.status, result.mask_state) == ("ok", "object")
     assert result.mask.shape == (32, 32)
@@ -125,7 +125,7 @@ def test_mask_of_the_same_aspect_ratio_is_scaled(size, tmp_path):
 
 @pytest.mark.parametrize("size", [(100, 80), (40, 60), (60, 42), (60, 39)], ids=str)
 def test_mask_of_another_aspect_ratio_gets_a_status(size, tmp_path):
-    """FAILURES 11."""
+    """The cause states both sizes."""
     mask = save_mask(tmp_path / "m.png", *size)
     result = decoded(save(tmp_path / "a.png"), mask)
     assert result.status == "mask_size"
@@ -135,13 +135,13 @@ def test_mask_of_another_aspect_ratio_gets_a_status(size, tmp_path):
 
 @pytest.mark.parametrize(("value", "state"), [(0, "all_background"), (255, "all_foreground"), (1, "all_foreground")])
 def test_mask_state_of_a_uniform_mask(value, state, tmp_path):
-    """FAILURES 12."""
+    """A mask without object or without background is recorded as such."""
     mask = save_mask(tmp_path / "m.png", values=np.full((40, 60), value))
     assert decoded(save(tmp_path / "a.png"), mask).mask_state == state
 
 
 def test_mask_state_is_that_after_the_crop(tmp_path):
-    """FAILURES 12."""
+    """An object outside of the crop is none."""
     values = np.zeros((40, 60))
     values[:, :3] = 255  # the crop removes these columns
     assert (

@@ -49,7 +49,7 @@ def test_class_folders_by_synset_name_synonym_or_number(tmp_path):
 
 
 def test_unknown_class_folder_is_rejected(tmp_path):
-    """FAILURES 36."""
+    """The error lists close matches of the name."""
     save(tmp_path / "tabbi" / "a.jpg")
     with pytest.raises(LabelError, match=r"tabbi: unknown label 'tabbi'; did you mean 'tabby'"):
         opened(tmp_path)
@@ -122,7 +122,7 @@ def test_index_json(tmp_path):
 
 
 def test_missing_images_are_counted(tmp_path):
-    """FAILURES 1."""
+    """The error states their number and the first five."""
     save(tmp_path / "a.jpg")
     index(tmp_path, {"image": "a.jpg"}, *({"image": f"gone{i}.jpg"} for i in range(7)))
     with pytest.raises(ImageError, match=r"^7 of 8 images missing: .*gone0\.jpg.*gone4\.jpg and 2 more$"):
@@ -134,7 +134,7 @@ def test_missing_images_are_counted(tmp_path):
 
 @pytest.mark.parametrize("value", [1000, -1, 1.5, True, "wolf", [1]], ids=repr)
 def test_label_out_of_range_or_not_an_int_is_rejected(value, tmp_path):
-    """FAILURES 9."""
+    """The error names row, value and number of classes."""
     save(tmp_path / "a.jpg")
     save(tmp_path / "b.jpg")
     index(tmp_path, {"image": "a.jpg", "target_class": 2}, {"image": "b.jpg", "target_class": value})
@@ -145,14 +145,14 @@ def test_label_out_of_range_or_not_an_int_is_rejected(value, tmp_path):
 
 
 def test_class_folder_beyond_the_models_classes_is_rejected(tmp_path):
-    """FAILURES 9."""
+    """A folder whose number is no class of the model is an error, too."""
     save(tmp_path / "crane" / "a.jpg")
     with pytest.raises(LabelError, match="label 2 is out of range; the model has 2 classes"):
         opened(tmp_path, num_classes=2)
 
 
 def test_list_that_differs_from_the_images_is_rejected(tmp_path):
-    """FAILURES 10."""
+    """The error names the first difference."""
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         save(tmp_path / name)
     csv = tmp_path / "labels.csv"

@@ -46,7 +46,7 @@ def test_scenes():
 
 
 def test_scenes_for_a_model_with_fewer_classes_are_rejected():
-    """FAILURES 9."""
+    """Labels must be classes of the model."""
     with pytest.raises(LabelError, match=r"scenes:20: scene \d+: label \d is out of range; the model has 2 classes"):
         open_data("scenes:20", None, num_classes=2)
 

@@ -1,10 +1,13 @@
+import io
 import json
 import pickle
 import sys
 
+import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
-from tests.data.pictures import SMALL
+from tests.data.pictures import SMALL, encoded
 from tests.data.tfds_writer import write
 from vitjax.data.decode import decode
 from vitjax.data.open import open_data
@@ -73,7 +76,7 @@ def test_cifar_is_squashed_and_unknown_class_names_fall_back_to_numbers(data_dir
 
 
 def test_label_beyond_the_models_classes_is_rejected(data_dir):
-    """FAILURES 9."""
+    """The error names record, label and number of classes."""
     write(data_dir, "tiny_pets")
     with pytest.raises(LabelError, match=r"record \d: label 1 is out of range; the model has 1 classes"):
         opened("tiny_pets", None, num_classes=1)
@@ -95,3 +98,74 @@ def test_error_of_a_missing_data_set_names_the_folder_and_the_command(data_dir):
         open_data("tfds:tiny_pets:test", PETS, num_classes=3)
     with pytest.raises(ConfigError, match="needs a split"):
         open_data("tfds:tiny_pets", PETS, num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "what"),
+    [
+        (tfds.features.Text(), lambda number: "cat", "Text"),
+        (tfds.features.Scalar(np.float32), lambda number: 0.5 + number, "Scalar of float32"),
+        (tfds.features.Sequence(tfds.features.ClassLabel(names=["cat"])), lambda number: [0, 0], "Sequence"),
+    ],
+    ids=["text", "float", "list"],
+)
+def test_label_that_is_no_class_number_is_not_used_and_this_is_said(kind, value, what, data_dir, capsys):
+    write(data_dir, "odd", count=2, other={"label": (kind, value)})
+    assert opened("odd").labels == (-1, -1)
+    said = capsys.readouterr().err
+    assert f"its feature 'label' is no class number, but {what}" in said and said.endswith("; not used\n")
+
+
+def test_names_that_are_no_text_are_not_used(data_dir):
+    write(data_dir, "odd", count=2, other={"file_name": (tfds.features.Scalar(np.int64), lambda number: number)})
+    assert opened("odd").ids == ("odd-validation-000000", "odd-validation-000001")
+
+
+def test_images_that_are_no_pictures_are_rejected(data_dir):
+    video = tfds.features.Sequence(tfds.features.Image(encoding_format="jpeg"))
+    write(data_dir, "video", count=2, other={"image": (video, lambda number: [io.BytesIO(encoded())] * 2)})
+    with pytest.raises(ConfigError, match="its feature 'image' is no picture, but Sequence"):
+        opened("video")
+    raw = tfds.features.Tensor(shape=(8, 9, 3), dtype=np.uint8)
+    write(data_dir, "raw", count=2, other={"image": (raw, lambda number: np.full((8, 9, 3), number, np.uint8))})
+    assert decode(opened("raw"), 0, SMALL).size == "8 x 9"
+
+
+def test_damaged_picture_in_a_record_gets_a_status(data_dir):
+    whole = encoded()
+
+    def picture(number):
+        return io.BytesIO(whole[: len(whole) * 2 // 3] if number else whole)
+
+    jpeg = tfds.features.Image(encoding_format="jpeg")
+    write(data_dir, "cut", count=2, other={"image": (jpeg, picture)})
+    source = opened("cut")
+    found = {name: decode(source, index, SMALL) for index, name in enumerate(source.ids)}
+    assert found["val_0"].status == "ok" and found["val_1"].status == "unreadable"
+    assert "the JPEG has no end-of-image marker" in found["val_1"].cause
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
+@pytest.mark.parametrize("pattern", ["*array_record*", "dataset_info.json", "features.json"])
+def test_damaged_files_of_a_data_set_are_an_error_of_one_line(damage, pattern, data_dir):
+    write(data_dir, "tiny_pets", count=2)
+    (path,) = data_dir.rglob(pattern)
+    content = path.read_bytes()
+    flipped = bytes(byte ^ (index % 37 == 5) for index, byte in enumerate(content))
+    path.write_bytes({"cut": content[: len(content) // 2], "flipped": flipped}.get(damage, b""))
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(ImageError, match=r"cannot be opened|cannot be read|no prepared data set") as raised:
+        opened("tiny_pets")
+    assert "\n" not in str(raised.value)
+
+
+def test_class_names_that_the_model_lacks_are_said_and_their_numbers_checked(data_dir, capsys):
+    write(data_dir, "boats", class_names=("ship", "raft", "boat"), count=3)
+    assert set(opened("boats").labels) == {0, 1, 2}
+    assert "its class names are not the model's (unknown label 'ship'" in capsys.readouterr().err
+    write(data_dir, "tiny_pets", count=2)
+    (names,) = data_dir.glob("tiny_pets/*/label.labels.txt")
+    names.write_text("cat\n")
+    with pytest.raises(LabelError, match="label 1 is none of the data set's 1 classes"):
+        opened("tiny_pets")

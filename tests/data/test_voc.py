@@ -49,7 +49,7 @@ def test_another_list(tree):
 
 
 def test_missing_and_repeated_images_are_rejected(tree, tmp_path):
-    """FAILURES 1, 10."""
+    """The error counts the missing images, or names the one that is listed twice."""
     (tree / "JPEGImages" / "2007_000033.jpg").unlink()
     with pytest.raises(ImageError, match=r"1 of 2 images missing: .*2007_000033\.jpg"):
         open_data(f"voc:{tree}", None, num_classes=None)

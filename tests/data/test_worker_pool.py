@@ -1,4 +1,4 @@
-"""Worker processes: resources that they may use, and the behaviour when one dies (FAILURES 35)."""
+"""Worker processes: resources that they may use, and the behaviour when one dies."""
 
 import os
 import signal

@@ -9,7 +9,7 @@ from tests.evaluating.world import child, finish
 
 @pytest.mark.slow
 def test_one_two_and_eight_devices_give_the_same_records():
-    """FAILURES 26, 32, 38: 1 to 17 images on 1, 2 and 8 simulated devices, in one child process."""
+    """1 to 17 images on 1, 2 and 8 simulated devices, in one child process: each image has one record."""
     code = """
 import jax, json, tempfile
 assert jax.device_count() == 8
@@ -31,7 +31,7 @@ print(json.dumps(device_counts))
 
 @pytest.mark.slow
 def test_run_started_on_one_device_is_resumed_on_eight():
-    """FAILURES 32."""
+    """The records are equal up to 1e-5."""
     code = """
 import jax, tempfile
 out = Path(tempfile.mkdtemp())
@@ -49,7 +49,7 @@ assert_same_records(one.records(), eight.records(), rtol=1e-5, atol=1e-5)
 
 @pytest.mark.slow
 def test_communication_between_devices_is_rejected():
-    """FAILURES 38: the check detects a program that communicates."""
+    """The check detects a program that communicates."""
     code = """
 import jax, jax.numpy as jnp, numpy as np
 from vitjax.errors import RunError

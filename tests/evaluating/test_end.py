@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,61 @@ def test_full_disk_at_any_write_is_one_line_and_exit_code_1(what, name, tmp_path
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if "images" not in line]
     assert ended.value.code == 1
     assert len(lines) == 1 and "No space left on device" in lines[0] and name in lines[0]
+
+
+@pytest.mark.parametrize("suffix", ["profile.json", ".npz", "files.parquet"])
+def test_full_disk_at_profile_maps_or_list_of_files_keeps_nothing_half_written(suffix, tmp_path, monkeypatch, capsys):
+    for index in range(2):
+        save(tmp_path / "p" / f"{index}.png", seed=index)
+    command = ["evaluate", "--data", f"folder:{tmp_path / 'p'}", "--methods", "rollout", "--metrics", "complexity"]
+    command += ["--save-maps", "float16", "-o", str(tmp_path / "run"), "--no-report", "--workers", "0"]
+    replace, link = Path.replace, os.link
+
+    def full(write):
+        def written(source, target, *more):
+            if str(target).endswith(suffix):
+                raise OSError(errno.ENOSPC, "No space left on device", str(target))
+            return write(source, target, *more)
+
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full(replace))
+        patch.setattr(os, "link", full(link))
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+    lines = [line for line in capsys.readouterr().err.strip().splitlines() if "images" not in line]
+    assert ended.value.code == 1 and len(lines) == 1, lines
+    assert "No space left on device" in lines[0] and suffix in lines[0]
+    left = [path.name for path in (tmp_path / "run").rglob("*") if path.suffix in (".tmp", suffix[-5:])]
+    assert not [name for name in left if name.endswith((suffix, ".tmp"))]
+    main(command)
+    assert Run(tmp_path / "run").finished and list((tmp_path / "run").rglob(f"*{suffix}"))
+
+
+@pytest.mark.parametrize("what", ["explain", "compare", "report"])
+def test_full_disk_while_pictures_are_written_is_one_line_and_leaves_no_part(what, tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.png", seed=0)
+    out = tmp_path / "out"
+    command = [what, str(tmp_path / "a.png"), "-o", str(out), "--methods", "rollout"]
+    if what == "report":
+        run = ["--metrics", "perturbation_auc", "--no-profile", "--no-report", "--workers", "0"]
+        main(["evaluate", "--data", "scenes:2", "--methods", "rollout", *run, "-o", str(tmp_path / "run")])
+        command = ["report", str(tmp_path / "run"), "-o", str(out)]
+        capsys.readouterr()
+    replace = Path.replace
+
+    def full(source, target):
+        if str(target).endswith(".png"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    err = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 1 and "No space left on device" in err[-1] and ".png" in err[-1], err
+    assert not [path for path in out.rglob("*") if path.suffix in (".tmp", ".png")]
 
 
 def test_help_names_the_exit_codes(capsys):

@@ -20,6 +20,9 @@ def test_confidence_of_one_output_is_a_sigmoid(tmp_path):
     records = done.records()
     confidence = records["confidence"].to_numpy()
     assert records["prediction"].to_pylist() == [0, 0] and ((confidence > 0) & (confidence < 1)).all()
+    assert done.config["model"]["probability"] == "sigmoid"  # reports show it among the facts of the run
+    page = next(path for path in done.report(with_pictures=False) if path.name == "report.html")
+    assert "<dt>model.probability</dt><dd>sigmoid</dd>" in page.read_text(encoding="utf-8")
     assert (records["deletion.value"].to_numpy() < 1).all()  # the area under a softmax of one logit would be 1
 
 

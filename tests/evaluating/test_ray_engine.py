@@ -1,8 +1,18 @@
 """A Ray cluster of two workers gives the same records as the local engine, even if one worker is killed."""
 
+import re
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from tests.evaluating.world import child, finish
+from tests.data.pictures import save
+from tests.evaluating.test_resume import finished_files, wait_until
+from tests.evaluating.world import assert_same_records, child, finish
+from vitjax.cli.main import main
+from vitjax.evaluating.run import Run
+from vitjax.rundir.locks import Slot
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 pytestmark = pytest.mark.slow
@@ -55,3 +65,26 @@ assert_same_records(local.records(), shared.records())
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
     assert "its worker was lost; a new worker evaluates it again" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_a_run_on_ray_that_can_be_resumed(number, code, tmp_path):
+    for index in range(24):
+        save(tmp_path / "p" / f"{index}.png", seed=index)
+    out = tmp_path / "run"
+    arguments = ["evaluate", "--data", f"folder:{tmp_path / 'p'}", "--methods", "rollout", "--metrics", "complexity"]
+    arguments += ["--no-profile", "--no-report", "--chunk-size", "2", "-o", str(out)]
+    command = [sys.executable, "-m", "vitjax", *arguments, "--engine", "ray"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(finished_files(out)) > 0)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err[-2000:]
+    assert re.search(rf"vitjax: (stopped|ended at once) by {number.name}", err) and "Traceback" not in err, err[-2000:]
+    with Slot(out, 0, 1):  # the lock is free
+        pass
+    assert len(finished_files(out)) >= 1 and not list(out.rglob("profile.json"))
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    main([*arguments[:-1], str(tmp_path / "local")])
+    assert_same_records(Run(tmp_path / "local").records(), Run(out).records())

@@ -16,6 +16,7 @@ from vitjax.evaluating import compute
 from vitjax.evaluating.run import Run
 from vitjax.execution import devices as mesh
 from vitjax.rundir.locks import Slot
+from vitjax.rundir.saved_maps import read_maps
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_repeating_a_finished_run_computes_nothing(complete, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncate", "xor", "rename"])
 def test_chunk_of_a_damaged_record_file_is_recomputed(damage, complete, tmp_path, monkeypatch, capsys):
-    """FAILURES 33."""
+    """The damage is noticed, said, and repaired by running the same command again."""
     first = run(tmp_path / "run", Pictures(18))
     path = first.store.finished()[2]
     data = bytearray(path.read_bytes())
@@ -65,8 +66,19 @@ def test_chunk_of_a_damaged_record_file_is_recomputed(damage, complete, tmp_path
     assert_same_records(complete.records(), again.records())
 
 
+def test_chunk_of_which_the_saved_maps_are_lost_is_evaluated_again(tmp_path, monkeypatch, capsys):
+    first = run(tmp_path / "run", Pictures(10), save_maps="float32")
+    maps = read_maps(first.directory, "rollout")
+    (first.directory / "maps" / "chunk-00001.npz").unlink()
+    computed = record_computed(monkeypatch)
+    again = run(tmp_path / "run", Pictures(10), save_maps="float32")
+    assert sorted(set(computed)) == [4, 5, 6, 7] and "chunk 1: its saved maps are missing" in capsys.readouterr().err
+    assert_same_records(first.records(), again.records())
+    assert all((read_maps(again.directory, "rollout")[name] == each).all() for name, each in maps.items())
+
+
 def test_changed_settings_weights_or_data_are_rejected_and_named(tmp_path):
-    """FAILURES 31."""
+    """The error lists every field that differs, with both values."""
     run(tmp_path / "run", Pictures(6))
     for text, options in [
         (r"methods: \[\"rollout\", \"transformer_mm\", \"random\"\] -> \[\"rollout\"\]", {"methods": ["rollout"]}),
@@ -84,7 +96,7 @@ METRICS_WITHOUT_LEVELS = ["energy_pointing_game", "mean_iou"]
 
 
 def test_run_is_resumed_with_another_batch_size(complete, tmp_path, monkeypatch):
-    """FAILURES 32 on one device; test_devices uses eight."""
+    """On one device; test_devices uses eight."""
     first = run(tmp_path / "run", Pictures(18))
     for chunk, path in first.store.finished().items():
         if chunk != 1:
@@ -96,7 +108,7 @@ def test_run_is_resumed_with_another_batch_size(complete, tmp_path, monkeypatch)
 
 
 def test_second_process_with_the_same_number_is_rejected(tmp_path):
-    """FAILURES 30."""
+    """The error names the process that writes."""
     run(tmp_path / "run", Pictures(3))
     with Slot(tmp_path / "run", 0, 1):
         with pytest.raises(RunError, match=r"process \d+ on .* is writing to it as process 0-of-1"):
@@ -121,7 +133,7 @@ def test_two_processes_give_exactly_the_same_records(complete, tmp_path):
 
 @pytest.mark.parametrize("worker_count", [1, 2])
 def test_out_of_device_memory_halves_the_batch(worker_count, complete, tmp_path, monkeypatch, capsys):
-    """FAILURES 34. With two worker threads, both run out of memory; the second error has no effect."""
+    """With two worker threads, both run out of memory; the second error has no effect."""
     call = compute.Evaluator._call
     limit = [2]
 
@@ -170,7 +182,7 @@ def test_failing_worker_thread_stops_the_others(tmp_path, monkeypatch, four_thre
 
 @pytest.mark.slow
 def test_error_of_a_full_disk_names_chunk_and_file_and_the_run_is_resumed(complete, tmp_path):
-    """FAILURES 29, simulated by a limit on the size of files."""
+    """The full disk is simulated by a limit on the size of files."""
     code = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
@@ -187,7 +199,7 @@ run(Path({str(tmp_path / "run")!r}), Pictures(18))
 
 @pytest.mark.slow
 def test_run_that_is_killed_repeatedly(tmp_path):
-    """FAILURES 27: each kill loses at most the chunk being computed."""
+    """Each kill loses at most the chunk being computed."""
     out, rng = tmp_path / "run", random.Random(0)
     code = f"run(Path({str(out)!r}), Pictures(80, pause=0.3))"
     counts = [0]
@@ -206,7 +218,7 @@ def test_run_that_is_killed_repeatedly(tmp_path):
 
 @pytest.mark.slow
 def test_killed_process_loses_only_its_own_chunks(complete, tmp_path):
-    """FAILURES 28, with two processes on one run directory."""
+    """Two processes share one run directory."""
     out = tmp_path / "run"
     codes = [f"run(Path({str(out)!r}), Pictures(18, pause={pause}), process='{i}/2')" for i, pause in ((0, 0), (1, 2))]
     survivor, victim = child(codes[0]), child(codes[1])

@@ -111,7 +111,7 @@ def test_targets_and_subsets(tmp_path):
 
 @pytest.mark.parametrize(("bad", "status"), [(np.nan, "not_finite"), (0.0, "degenerate")])
 def test_constant_and_non_finite_maps_get_a_status_and_do_not_affect_others(bad, status, tmp_path, monkeypatch):
-    """FAILURES 13, 15: the maps of some images are constant or NaN."""
+    """The maps of some images are constant or NaN."""
 
     def sometimes(config, params, image, target, *, key):
         ramp = image[::8, ::8, 0]
@@ -147,7 +147,7 @@ def test_invalid_arguments_are_rejected_before_any_computation(tmp_path):
 
 
 def test_ties_are_broken_by_the_image_id_and_not_by_the_order(tmp_path):
-    """FAILURES 14: in another order, and so in other batches, images have the same records."""
+    """In another order, and so in other batches, images have the same records."""
 
     @dataclasses.dataclass(frozen=True)
     class Reversed(Pictures):

@@ -63,6 +63,23 @@ def test_the_cache_of_a_user_without_a_home_directory_is_off(monkeypatch):
     compilation_cache.enable.__wrapped__()
 
 
+def test_a_tilde_that_stands_for_no_home_directory_is_an_error_of_one_line(monkeypatch):
+    import vitjax
+    from vitjax.data.open import open_data
+    from vitjax.errors import ConfigError, WeightsError
+
+    with pytest.raises(WeightsError, match=r"~nobody_here/w.safetensors: this user has no home directory"):
+        vitjax.load("deit_tiny_patch16_224", "~nobody_here/w.safetensors")
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("vitjax.data.tfds.Path.home", no_home)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    with pytest.raises(ConfigError, match="this user has no home directory: set TFDS_DATA_DIR"):
+        open_data("tfds:cifar10:test", None, num_classes=10)
+
+
 def test_a_platform_that_jax_lacks_is_an_error_of_one_line(picture, tmp_path):
     absent = "tpu" if Path("/dev/nvidia0").exists() else "cuda"
     code, output = run("-m", "vitjax", "explain", picture, "-o", tmp_path / "out", JAX_PLATFORMS=absent)

@@ -1,5 +1,6 @@
 """Signals end a process soon, whatever its main thread does."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from vitjax.execution import stopping
+from vitjax.execution import starting, stopping
 
 CODE = """
 import ctypes, signal, sys, time
@@ -85,3 +86,36 @@ def test_an_ignored_signal_stays_ignored():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("module", ["jax", "tyro"])
+def test_signals_while_the_command_is_imported_end_it_with_one_line(number, code, module, tmp_path):
+    # Imports of this module wait, so that the signal comes while they are under way.
+    (tmp_path / f"{module}.py").write_text("import sys, time; print('importing', flush=True); time.sleep(30)")
+    command = [sys.executable, "-m", "vitjax", "demo", "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert err == f"vitjax: stopped by {number.name} before it began\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_programs_that_import_vitjax_keep_their_handlers(monkeypatch):
+    assert signal.getsignal(signal.SIGINT) is not starting._end
+    for argv, original, expected in (
+        (["/usr/bin/vitjax", "demo"], ["python", "/usr/bin/vitjax", "demo"], True),
+        (["-m", "demo"], ["python", "-W", "ignore", "-m", "vitjax", "demo"], True),
+        (["-m"], ["python", "-m", "pytest"], False),
+        (["train.py", "vitjax"], ["python", "train.py", "vitjax"], False),
+        ([""], ["python"], False),
+    ):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", original)
+        assert starting.is_the_command() is expected, argv
+    monkeypatch.setattr(sys, "argv", ["vitjax"])
+    monkeypatch.setattr("multiprocessing.process.parent_process", lambda: object())
+    assert not starting.is_the_command()

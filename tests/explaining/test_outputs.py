@@ -9,11 +9,14 @@ import pytest
 
 import vitjax
 from tests.cases import tiny_images, tiny_model
+from vitjax import plots
 from vitjax.cli.explain import _write_predictions
 from vitjax.errors import ConfigError, LabelError
+from vitjax.explaining.explanation import comparison
 from vitjax.layerwise.fold import score_gradient
 from vitjax.layerwise.probability import log_probabilities, probabilities
 from vitjax.report.compare_page import write_page
+from vitjax.rundir.manifest import model_record
 
 
 def with_classes(count):
@@ -60,10 +63,40 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
     assert vitjax.explaining.explanation.comparison({"rollout": features}).axes
 
 
+def test_without_a_target_features_are_neither_predicted_nor_explained(tmp_path):
+    model = with_classes(0)
+    e = vitjax.explain(model, tiny_images(model, 2), "rollout")
+    assert e.target.tolist() == e.predicted.tolist() == [-1, -1] and e.verdict(0) == "no classes"
+    assert e.caption(0)["predicted"] == e.caption(0)["target"] == ""
+    (row, _) = _write_predictions(tmp_path / "predictions.csv", e)
+    assert row.pop("image") == "image0" and set(row.values()) == {None, ""}
+    page = write_page(tmp_path / "page.html", "features", {"rollout": e}).read_text()
+    assert "explained:" not in page and "predicted:" not in page
+    assert len(e.save(tmp_path)) == 3 and comparison({"rollout": e}).axes
+
+
+def texts_of(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_where_the_probability_of_one_output_is_shown_it_says_sigmoid(single, tmp_path):
+    figure = plots.strip(single.images.pixels[0], single.maps[0], **single.caption(0))
+    assert texts_of(figure).count("class 0 (sigmoid)") == 2
+    page = write_page(tmp_path / "page.html", "one output", {"rollout": single}).read_text()
+    percent = f"{100 * single.probabilities[0, 0]:.1f}"
+    assert f"explained: class 0 ({percent} %, sigmoid)" in page and f"predicted: class 0 ({percent} %, sigmoid)" in page
+    assert any("sigmoid" in text for text in texts_of(comparison({"rollout": single})))
+    assert model_record(single.model)["probability"] == "sigmoid"
+    assert model_record(tiny_model("plain"))["probability"] == "softmax"
+    assert model_record(with_classes(0))["probability"] is None
+    two = vitjax.explain(with_classes(2), single.images, "rollout")
+    assert "sigmoid" not in two.verdict(0) and two.predicted.min() >= 0
+
+
 def test_probability_of_one_output_is_a_sigmoid(single):
     expected = 1 / (1 + np.exp(-single.logits.astype(np.float64)))
     np.testing.assert_allclose(single.probabilities, expected, rtol=1e-5)
-    assert single.probabilities.max() < 1 and single.verdict(0) == f"class 0 ({100 * expected[0, 0]:.1f} %)"
+    assert single.probabilities.max() < 1 and single.verdict(0) == f"class 0 ({100 * expected[0, 0]:.1f} %, sigmoid)"
     with pytest.raises(LabelError, match="one class, so that there is no second one"):
         vitjax.explain(single.model, single.images, "rollout", target="top2")
 

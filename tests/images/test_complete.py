@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from vitjax.errors import ImageError
+from vitjax.images.holes import has_hole
 from vitjax.images.reading import load_image
 
 
@@ -59,8 +60,10 @@ FORMATS = {
     "PPM": {},
     "TIFF": {},
     "JPEG2000": {},
+    "JPEG2000 lossy": {"irreversible": True, "quality_mode": "rates", "quality_layers": [40, 20, 10]},
     "WEBP": {},
     "WEBP lossless": {"lossless": True},
+    **({"AVIF": {}, "AVIF coarse": {"quality": 5}} if features.check("avif") else {}),
     **{f"TIFF {name}": {"compression": name} for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits")},
 }
 
@@ -73,6 +76,71 @@ def test_file_that_ends_early_or_in_zeros_is_rejected(name, share):
     for ending in (b"", bytes(len(whole) - len(cut))):
         with pytest.raises(ImageError):
             load_image(cut + ending)
+
+
+HOLES = {
+    "AVIF": {},
+    "AVIF of high quality": {"quality": 100},
+    "JPEG2000": {},
+    "JPEG2000 without boxes": {"no_jp2": True},
+    "JPEG2000 lossy, in tiles": {"tile_size": (128, 128), "irreversible": True},
+    "BMP": {},
+    "PPM": {},
+    "TIFF": {},
+}
+
+
+@pytest.mark.parametrize("name", HOLES)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_zeros_inside_of_a_file_without_checksums_are_noticed(name, mode):
+    kind = name.split()[0]
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    whole = encoded(photo(640, 480).convert(mode), kind, **HOLES[name])
+    for share in (20, 50, 80):
+        start = len(whole) * share // 100 + 400
+        with pytest.raises(ImageError, match="truncated or damaged"):
+            load_image(whole[:start] + bytes(6000) + whole[start + 6000 :])
+
+
+def test_zeros_in_the_coded_alpha_channel_are_noticed_and_those_of_metadata_are_valid():
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    image = photo(640, 480)
+    image.putalpha(photo(640, 480, seed=1).convert("L"))
+    whole = encoded(image, "AVIF", quality=90, xmp=b"<x>" + bytes(9000))
+    np.testing.assert_array_equal(load_image(whole).pixels, np.asarray(Image.open(io.BytesIO(whole)).convert("RGB")))
+    for start in (len(whole) // 4, len(whole) * 3 // 4):
+        with pytest.raises(ImageError, match="zero bytes in place of the AVIF data"):
+            load_image(whole[:start] + bytes(2000) + whole[start + 2000 :])
+
+
+def test_damaged_pixels_of_a_png_do_not_match_its_checksum():
+    whole = encoded(photo(), "PNG")
+    for place in (0.2, 0.5, 0.97):
+        damaged = bytearray(whole)
+        damaged[int(place * len(whole))] ^= 4
+        with pytest.raises(ImageError, match="truncated or damaged"):
+            load_image(bytes(damaged))
+    thin = encoded(Image.fromarray(np.arange(160 * 120, dtype=np.uint16).reshape(120, 160)), "PNG")
+    start = thin.find(b"IDAT") + 4
+    length = int.from_bytes(thin[start - 8 : start - 4], "big")
+    for at in range(start + 60, start + length, 7):  # Pillow alone takes most of these for other pixels
+        with pytest.raises(ImageError, match="truncated or damaged"):
+            load_image(thin[:at] + bytes([thin[at] ^ 1]) + thin[at + 1 :])
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "WEBP"])
+def test_structures_that_make_no_sense_are_left_to_the_decoder(kind):
+    if not features.check({"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}[kind]):
+        pytest.skip(f"this Pillow has no {kind}")
+    whole = encoded(photo(), kind)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(300, size=6)] = rng.choice([0, 1, 255], 6)
+        assert has_hole(damaged.tobytes(), kind, 160 * 120) in (False, True)
+    assert not any(has_hole(whole[:length], kind, 160 * 120) for length in range(0, 400, 3))
 
 
 def test_png_with_zeros_inside_of_one_data_chunk_is_rejected():
@@ -102,6 +170,7 @@ PICTURES = {
     "black": Image.new("RGB", (640, 480)),
     "grey": Image.new("RGB", (64, 48), (128, 128, 128)),
     "white": Image.new("RGB", (1200, 900), (255, 255, 255)),
+    "dots": Image.fromarray(np.where(np.indices((480, 640)).max(0) % 64 < 1, 255, 0).astype(np.uint8)).convert("RGB"),
 }
 
 
@@ -123,7 +192,18 @@ def test_black_areas_of_uncompressed_pictures_are_valid():
     pixels = np.asarray(photo()).copy()
     pixels[90:] = 0  # a black bar
     pixels[60:, :40] = 0  # beside an object
+    pixels[20:30] = 0  # a bar inside of the picture
+    pixels[35:40, 30:] = 0  # a bar that ends at an object
     for kind in ("BMP", "PPM", "TIFF"):
         for flipped in (pixels, pixels[::-1]):
             data = encoded(Image.fromarray(np.ascontiguousarray(flipped)), kind)
             np.testing.assert_array_equal(load_image(data).pixels, flipped)
+
+
+def test_avif_of_which_the_pictures_are_gone_is_called_damaged():
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    with pytest.raises(ImageError, match=r"damaged AVIF image|damaged header|truncated"):
+        load_image(encoded(photo(), "AVIF")[:60])
+    with pytest.raises(ImageError, match="a damaged AVIF image"):
+        load_image(b"\0\0\0\x20ftypavifxxxx" + bytes(200))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vitjax
-from tests.cases import CONFIGS, tiny_images, tiny_model
+from tests.cases import ARCHITECTURES, CONFIGS, tiny_images, tiny_model
 from vitjax.execution.flops import flops
 from vitjax.execution.plan import active_plan, planned
 from vitjax.explaining.requests import request
@@ -21,11 +21,12 @@ from vitjax.nn.vit_config import PEEL_ABOVE
 
 pytestmark = pytest.mark.unoptimised
 
-QUICK = ("plain", "registers", "gap", "swiglu")
+QUICK = ("plain", "registers", "gap", "swiglu", "rotary_mixed", "pooling_head")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,)) for name in CONFIGS]
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,)) for name in (*CONFIGS, *ARCHITECTURES)],
 )
 def test_collected_trace_equals_grad_through_scanned_model(name):
     model = tiny_model(name)

@@ -128,7 +128,7 @@ def test_bfloat16_model_accumulates_in_float32(cases):
 
 
 def test_products_of_24_layers_do_not_overflow_half_precision():
-    """FAILURES 25: (I + A) to the 24th power reaches 2^24, and the largest float16 is 65,504."""
+    """(I + A) to the 24th power reaches 2^24, and the largest float16 is 65,504."""
     config = replace(CONFIGS["plain"], depth=24)
     shapes = jax.eval_shape(ViT(config).init, jax.random.key(0), np.zeros((32, 32, 3), np.float32))["params"]
     rng = np.random.default_rng(0)

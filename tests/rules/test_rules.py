@@ -1,11 +1,12 @@
 """Rule tables: conservation of relevance, unchanged forward passes, and that no arithmetic bypasses the table."""
 
 import jax
+import jax.extend as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.cases import CONFIGS, tiny_images, tiny_model
+from tests.cases import ARCHITECTURES, CONFIGS, tiny_images, tiny_model
 from vitjax import rules
 from vitjax.layerwise.collect import collect
 from vitjax.nn.ops import GRADIENT, Ops
@@ -51,7 +52,8 @@ def test_original_rules_double_relevance_at_every_linear_layer():
 
 
 @pytest.mark.parametrize(
-    "name", ["layer_scale", "similarity", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap"))]
+    "name",
+    ["layer_scale", "similarity", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plain", "gap", *ARCHITECTURES))],
 )
 def test_conservative_identity_explains_the_whole_logit_of_a_model_without_biases(name):
     with jax.enable_x64(True):
@@ -103,27 +105,36 @@ def test_divide_is_zero_where_the_denominator_is_zero():
 def arithmetic_outside(module, model, image):
     """Names of jaxpr primitives between pixels and logits that are not part of an entry of the table.
 
-    Every entry is wrapped in `jit`, so that its arithmetic is inside a jit equation of the jaxpr.
+    Every entry is wrapped in `jit`, so that its arithmetic is inside a jit equation of the jaxpr. What is computed from
+    parameters alone, such as rotary angles, does not count.
     """
     jitted_ops = Ops(*(jax.jit(op, static_argnums=_static_argnums(name)) for name, op in GRADIENT._asdict().items()))
     jaxpr = jax.make_jaxpr(lambda x: module(model.config, jitted_ops).apply({"params": model.params}, x))(image)
-    return sorted(_primitives_outside_jit(jaxpr.jaxpr))
+    return sorted(_primitives_outside_jit(jaxpr.jaxpr, [True]))
 
 
 def _static_argnums(name):
-    return {"activation": (1,), "layernorm": (3,)}.get(name, ())
+    return {"activation": (1,), "layernorm": (3,), "rmsnorm": (2,), "rotate": (3,)}.get(name, ())
 
 
-def _primitives_outside_jit(jaxpr):
+def _primitives_outside_jit(jaxpr, depends):
+    """depends: for each input of the jaxpr, whether it depends on the pixels."""
+    tainted = {variable for variable, is_tainted in zip(jaxpr.invars, depends, strict=True) if is_tainted}
     for equation in jaxpr.eqns:
         primitive = equation.primitive.name
+        inputs = [not isinstance(variable, jex.core.Literal) and variable in tainted for variable in equation.invars]
+        if not any(inputs):
+            continue
+        tainted |= set(equation.outvars)
         if primitive == "scan":
-            yield from _primitives_outside_jit(equation.params["jaxpr"].jaxpr)
+            yield from _primitives_outside_jit(equation.params["jaxpr"].jaxpr, inputs)
         elif primitive not in STRUCTURE and primitive not in ("jit", "pjit"):
             yield primitive
 
 
-@pytest.mark.parametrize("name", ["plain", "distilled", "swiglu", "clip", "similarity", "avg_pool", "gap", "registers"])
+@pytest.mark.parametrize(
+    "name", ["plain", "distilled", "swiglu", "clip", "similarity", "avg_pool", "gap", "registers", *ARCHITECTURES]
+)
 def test_all_arithmetic_goes_through_the_table(name):
     model = tiny_model(name)
     assert arithmetic_outside(ViT, model, tiny_images(model, 1)[0]) == []

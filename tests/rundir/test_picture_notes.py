@@ -54,3 +54,52 @@ def test_records_without_notes_are_read_and_say_so(photos, tmp_path):
     run.store.write(0, older)
     again = vitjax.evaluating.run.Run(tmp_path / "run")
     assert UNKNOWN in str(again.status()) and again.status().evaluated == 3
+
+
+def test_everything_that_was_done_to_pictures_and_masks_is_counted(tmp_path):
+    folder = tmp_path / "odd"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    picture, y = Image.fromarray(pixels(64, 64, 0)), np.mgrid[:64, :64][0]
+    square = Image.fromarray(np.where((y > 20) & (y.T > 20), 255, 0).astype(np.uint8))
+    transparent = picture.copy()
+    transparent.putalpha(square)
+    deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 16)
+    outlined = np.where(np.asarray(square) > 0, np.where(y == 21, 128, 255), 0).astype(np.uint8)
+    for name, image, mask, suffix in (
+        ("cmyk.jpg", picture.convert("CMYK"), square, "jpg"),
+        ("palette.png", picture.convert("P"), square.resize((48, 48)), "png"),
+        ("one_bit.png", picture.convert("1"), square.resize((16, 16)), "png"),
+        ("deep.png", deep, square, "png"),
+        ("clear.png", transparent, square.point(lambda value: 0), "png"),
+        ("wide.png", picture.resize((160, 64)), Image.new("L", (160, 64), 255), "png"),
+        ("plain.png", picture, Image.fromarray(outlined), "png"),
+        ("alone.png", picture, None, ""),
+        ("broken.png", None, square, "png"),
+    ):
+        if image is None:
+            (folder / "images" / name).write_bytes(b"<html>")
+        else:
+            image.save(folder / "images" / name)
+        if mask is not None:
+            mask.save(folder / "masks" / f"{name.partition('.')[0]}.{suffix}", quality=60)
+    model = vitjax.load("vitjax_scenes")
+    run = vitjax.evaluate(model, f"folder:{folder}", ["centre"], ["iou"], tmp_path / "run", profile=False, workers=0)
+    page = run.report(with_pictures=False)[-1].read_text()
+    for text in (
+        "5 of 9 pictures were converted to RGB: 1 of mode RGBA, 1 of mode CMYK, 1 of mode I;16, 1 of mode 1, "
+        "1 of mode P",
+        "1 of 9 pictures have transparent pixels",
+        "1 of 9 pictures are 16-bit files whose values use at most 14 bits",
+        "1 of 9 pictures lose more than half of their area",
+        "3 of 9 pictures have a mask with values between background and object",  # JPEG, and two resized
+        "1 of 9 pictures have a mask of less than half their size",
+        "1 of 9 pictures have a mask of another size, which was scaled to theirs",
+        "1 of 9 pictures have a mask with pixels that are ignored",
+        "1 of 9 pictures have a mask without an object",
+        "1 of 9 pictures have a mask without background",
+        "1 of 9 pictures have no mask",
+    ):
+        assert text in str(run.status()), str(run.status())
+        assert text in page, text
+    assert "1 unreadable (the image cannot be decoded): broken: " in str(run.status())

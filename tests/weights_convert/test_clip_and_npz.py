@@ -66,10 +66,21 @@ def test_torchscript_archive_is_refused_with_two_lines(tmp_path):
         vitjax.load(tmp_path / "openai.pt")
 
 
+def test_open_clip_with_an_image_tower_of_timm(tmp_path):
+    """SigLIP in OpenCLIP: timm's names under `visual.trunk`, and the text tower beside it."""
+    module = randomised(timm.create_model("vit_base_patch16_siglip_224", depth=2, img_size=32))
+    state = {f"visual.trunk.{key}": value for key, value in module.state_dict().items()}
+    state |= {"logit_scale": torch.ones(()), "logit_bias": torch.ones(1), "text.positional_embedding": torch.ones(4, 8)}
+    torch.save(state, tmp_path / "siglip.bin")
+    model = vitjax.load(tmp_path / "siglip.bin")
+    assert model.config.pool == "map" and difference(model, module) < 1e-5
+    assert "3 tensors" in model.weights["read"] or "text.positional_embedding" in model.weights["read"]
+
+
 # ---- .npz
 
 
-def npz_of(module, path, *, new_names=False, stacked=False, prefix="", **more):
+def npz_of(module, path, *, new_names=False, stacked=False, prefix="", more=(), **beside):
     """The parameters of a timm module under the names and axes of google-research/vision_transformer.
 
     timm's own reader of these files is the judge of the names below.
@@ -80,11 +91,12 @@ def npz_of(module, path, *, new_names=False, stacked=False, prefix="", **more):
     arrays = {
         "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
         "embedding/bias": state["patch_embed.proj.bias"],
-        "cls": state["cls_token"],
         "pos_embedding" if new_names else "Transformer/posembed_input/pos_embedding": state["pos_embed"],
         "Transformer/encoder_norm/scale": state["norm.weight"],
         "Transformer/encoder_norm/bias": state["norm.bias"],
     }
+    if "cls_token" in state:
+        arrays["cls"] = state["cls_token"]
     if "head.weight" in state:
         arrays |= {"head/kernel": state["head.weight"].T, "head/bias": state["head.bias"]}
     for layer in range(len(module.blocks)):
@@ -108,7 +120,7 @@ def npz_of(module, path, *, new_names=False, stacked=False, prefix="", **more):
         layers = range(len(module.blocks))
         both = {n: np.stack([arrays.pop(n.replace("_0/", f"_{i}/", 1)) for i in layers]) for n in blocks}
         arrays |= {name.replace("encoderblock_0/", "encoderblock/"): array for name, array in both.items()}
-    np.savez(path, **{prefix + name: array for name, array in arrays.items()}, **more)
+    np.savez(path, **{prefix + name: array for name, array in (arrays | dict(more)).items()}, **beside)
     return path
 
 
@@ -139,6 +151,41 @@ def test_npz_with_pre_logits_gives_features_and_says_so(tmp_path):
     model = vitjax.load(npz_of(module, tmp_path / "i21k.npz", **head))
     assert model.config.num_classes == 0 and difference(model, module) < 1e-5
     assert "left pre_logits, a tanh layer, and the head behind it aside" in model.weights["read"]
+
+
+def test_npz_of_siglip_with_its_attention_pooling_head(tmp_path):
+    module = randomised(timm.create_model("vit_base_patch16_siglip_224", depth=2, img_size=32))
+    state = {key: value.detach().numpy() for key, value in module.state_dict().items()}
+    pool = {f"MAPHead_0/{name}": array for name, array in map_head(state, module.attn_pool.num_heads).items()}
+    path = npz_of(module, tmp_path / "siglip.npz", new_names=True, prefix="params/img/", more=pool)
+    with np.load(path) as file:
+        text = {"params/txt/Embed_0/embedding": np.ones((3, 4)), "params/t": np.ones(1), "params/b": np.ones(1)}
+        np.savez(path, **file, **text)
+    model = vitjax.load(path)
+    assert (model.config.pool, model.config.pool_heads) == ("map", 12) and difference(model, module) < 1e-5
+
+
+def map_head(state, heads):
+    """big_vision's names and axes of timm's attention pooling head."""
+    width = state["attn_pool.latent"].shape[-1]
+    arrays = {"probe": state["attn_pool.latent"]}
+    key, value = (np.split(state[f"attn_pool.kv.{kind}"], 2) for kind in ("weight", "bias"))
+    layers = {
+        "query": (state["attn_pool.q.weight"], state["attn_pool.q.bias"]),
+        "key": (key[0], value[0]),
+        "value": (key[1], value[1]),
+    }
+    inner = "MultiHeadDotProductAttention_0"
+    for name, (weight, bias) in layers.items():
+        arrays[f"{inner}/{name}/kernel"] = weight.T.reshape(width, heads, -1)
+        arrays[f"{inner}/{name}/bias"] = bias.reshape(heads, -1)
+    arrays[f"{inner}/out/kernel"] = state["attn_pool.proj.weight"].T.reshape(heads, -1, width)
+    arrays[f"{inner}/out/bias"] = state["attn_pool.proj.bias"]
+    arrays |= {"LayerNorm_0/scale": state["attn_pool.norm.weight"], "LayerNorm_0/bias": state["attn_pool.norm.bias"]}
+    for number in (0, 1):
+        arrays[f"MlpBlock_0/Dense_{number}/kernel"] = state[f"attn_pool.mlp.fc{number + 1}.weight"].T
+        arrays[f"MlpBlock_0/Dense_{number}/bias"] = state[f"attn_pool.mlp.fc{number + 1}.bias"]
+    return arrays
 
 
 def test_npz_with_objects_is_not_unpickled(tmp_path):

@@ -55,7 +55,7 @@ def test_configuration_in_a_header_is_compared_with_the_shapes(tmp_path, field):
         ({"config": {"image_size": [64]}}, "image_size must be"),
         ({"config": {"image_size": None}}, "image_size must be"),
         ({"config": {"layer_scale": "false"}}, "layer_scale must be true or false, not 'false'"),
-        ({"config": {"pool": "max"}}, "pool must be one of token, avg, not 'max'"),
+        ({"config": {"pool": "max"}}, "pool must be one of token, avg, avg_all, token_avg, map, map_all, not 'max'"),
         ({"config": {"norm_eps": float("nan")}}, "norm_eps must be a number"),
         ({"config": {"colour": 1}}, "not a ViT configuration"),
         ({"mean": [0.5, 0.5]}, "inhomogeneous|three finite numbers"),

@@ -48,8 +48,17 @@ def embeds(module):
     return lambda x: module(pixel_values=x).image_embeds
 
 
-def clip_config(**vision):
-    return transformers.CLIPConfig(text_config=TEXT, vision_config={**TINY, **vision}, projection_dim=24)
+def clip_config(**more):
+    return transformers.CLIPConfig(text_config=TEXT, vision_config=TINY, projection_dim=24, **more)
+
+
+def siglip_config(**more):
+    return transformers.SiglipConfig(text_config=TEXT, vision_config=TINY, **more)
+
+
+def beit_config(shared=False):
+    kind = "use_shared_relative_position_bias" if shared else "use_relative_position_bias"
+    return transformers.BeitConfig(**TINY, **LABELS, **{kind: True})
 
 
 def mae(module):
@@ -82,6 +91,22 @@ MODELS = {
         lambda m: mae(m.vit),
     ),
     "msn": lambda t: (t.ViTMSNForImageClassification(t.ViTMSNConfig(**TINY, **LABELS)), logits),
+    "dinov2 with classes": lambda t: (t.Dinov2ForImageClassification(t.Dinov2Config(**DINO, **LABELS)), logits),
+    "dinov2 with registers and classes": lambda t: (
+        t.Dinov2WithRegistersForImageClassification(t.Dinov2WithRegistersConfig(**DINO, **LABELS)),
+        logits,
+    ),
+    "clip with classes": lambda t: (t.CLIPForImageClassification(clip_config(**LABELS)), logits),
+    "siglip": lambda t: (t.SiglipModel(siglip_config()), of_images),
+    "siglip tower": lambda t: (t.SiglipVisionModel(t.SiglipVisionConfig(**TINY)), pooled),
+    "siglip with classes": lambda t: (t.SiglipForImageClassification(siglip_config(**LABELS)), logits),
+    "dinov3": lambda t: (t.DINOv3ViTModel(t.DINOv3ViTConfig(**TINY, num_register_tokens=4)), pooled),
+    "dinov3 huge": lambda t: (
+        t.DINOv3ViTModel(t.DINOv3ViTConfig(**TINY, use_gated_mlp=True, hidden_act="silu", rope_theta=50.0)),
+        pooled,
+    ),
+    "beit": lambda t: (t.BeitForImageClassification(beit_config()), logits),
+    "beit with shared bias": lambda t: (t.BeitForImageClassification(beit_config(shared=True)), logits),
     "ijepa": lambda t: (t.IJepaForImageClassification(t.IJepaConfig(**TINY, **LABELS)), logits),
 }
 
@@ -184,6 +209,7 @@ def test_name_of_another_size_is_refused(folder, monkeypatch):
         ("config.json", "{", "config.json: damaged"),
         ("config.json", "[1]", "not a JSON object"),
         ("config.json", '{"hidden_act": "relu"}', "activation 'relu' is not supported; known: gelu"),
+        ("config.json", '{"hidden_act": "gelu", "use_gated_mlp": true}', "a gated MLP with the activation 'gelu'"),
         ("config.json", '{"quantization_config": {}}', r"quantised model.*\n.*dequantize\(\)\n.*save_pretrained"),
         ("preprocessor_config.json", '{"size": "big"}', "preprocessor_config.json: "),
         ("preprocessor_config.json", '{"size": {"shortest_edge": 32}}', "without a crop has no fixed size"),
@@ -207,3 +233,18 @@ def test_adapter_is_refused_with_the_two_lines_that_merge_it(folder):
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"LoRA.*\n.*merge_and_unload\(\)\n.*save_pretrained"):
         vitjax.load(folder)
+
+
+def test_siglip2_takes_flattened_patches_of_any_grid(tmp_path):
+    size = {name: value for name, value in TINY.items() if name != "image_size"}
+    config = transformers.Siglip2VisionConfig(**size, num_patches=4)
+    module = randomised(transformers.Siglip2VisionModel(config))
+    module.save_pretrained(tmp_path / "naflex")
+    model = vitjax.load(tmp_path / "naflex")
+
+    def forward(x):
+        patches = x.reshape(len(x), 3, 2, 16, 2, 16).permute(0, 2, 4, 3, 5, 1).reshape(len(x), 4, 768)
+        mask, shape = torch.ones(len(x), 4, dtype=torch.int32), torch.tensor([[2, 2]] * len(x))
+        return module(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shape).pooler_output
+
+    assert model.config.image_size == (32, 32) and difference(model, forward) < 1e-5

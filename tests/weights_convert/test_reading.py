@@ -242,9 +242,7 @@ def test_error_names_the_architecture_that_the_weights_fit():
     [
         ("swin_tiny_patch4_window7_224", "Swin"),
         ("swinv2_tiny_window8_256", "Swin"),
-        ("beit_base_patch16_224", "BEiT"),
-        ("vit_base_patch16_siglip_224", "attention pooling"),
-        ("vit_base_patch16_18x2_224", "parallel blocks"),
+        ("vit_base_patch16_xp_224", "parallel scaling blocks"),
         ("cait_xxs24_224", "CaiT"),
         ("resnet18", "ResNet"),
         ("convnext_tiny", "convolutional network"),

@@ -1,6 +1,7 @@
 """`vitjax.load(FILE)`: architecture, classes, size and preprocessing of files of timm, Facebook, torchvision."""
 
 import argparse
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -177,6 +178,35 @@ def test_architecture_that_the_script_stored_is_used(tmp_path, monkeypatch):
         assert vitjax.load(tmp_path / f"{number}.pth").name == ARCH
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class_names": list("abcdefghij")},
+        {"classes": tuple("abcdefghij")},
+        {"class_to_idx": {name: index for index, name in enumerate("abcdefghij")}},
+        {"idx_to_class": dict(enumerate("abcdefghij"))},
+        {"id2label": {str(index): name for index, name in enumerate("abcdefghij")}},
+    ],
+    ids=lambda entry: next(iter(entry)),
+)
+def test_class_names_stored_with_the_weights_are_used(entry, tmp_path):
+    module = build(**HEADS_SEEN)
+    torch.save({"model": module.state_dict(), **entry}, tmp_path / "mine.pth")
+    assert vitjax.load(tmp_path / "mine.pth").labels.names == tuple("abcdefghij")
+    (name,) = entry
+    metadata = {name: json.dumps(entry[name])}
+    save_file(numpy_state(module), tmp_path / "mine.safetensors", metadata)
+    assert vitjax.load(tmp_path / "mine.safetensors").label(9) == "j"
+
+
+@pytest.mark.parametrize("entry", [list("abc"), {"a": 5}, {"a": 0, "b": 0}, "words", 3, [1] * 10])
+def test_class_names_that_do_not_fit_are_not_used(entry, tmp_path):
+    torch.save({"model": build(**HEADS_SEEN).state_dict(), "classes": entry}, tmp_path / "mine.pth")
+    model = vitjax.load(tmp_path / "mine.pth")
+    assert model.labels is None
+    assert ("names 3 classes, which are not the model's 10" in model.weights["read"]) == (entry == list("abc"))
+
+
 def test_several_models_in_one_file_are_an_error_that_names_them(tmp_path):
     state = numpy_state(build(**HEADS_SEEN))
     both = {f"{name}.{key}": value for name in ("student", "teacher") for key, value in state.items()}
@@ -259,6 +289,43 @@ def test_dinov2_giant_in_its_authors_names(tmp_path):
     model = vitjax.load(saved(state, tmp_path / "giant.safetensors"))
     assert model.config == config_of(module) and difference(model, module) < 1e-5
     assert "DINOv2 keys" in model.weights["read"]
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_linear_classifier_on_dinov2(inputs, tmp_path):
+    """Of the class token, or of class token and mean over patches side by side, as DINOv2's `_lc` models."""
+    backbone = build(**{**PEERS["dinov2_registers"], **HEADS_SEEN})
+    head = randomised(torch.nn.Linear(128 * inputs, 7), seed=3)
+    state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    state |= {f"linear_head.{key}": value for key, value in head.state_dict().items()}
+    torch.save(state, tmp_path / "dinov2_lc.pth")
+
+    def forward(x):
+        tokens = backbone.forward_features(x)
+        features = [tokens[:, 0], tokens[:, 5:].mean(1)]
+        return head(torch.cat(features[:inputs], dim=1))
+
+    model = vitjax.load(tmp_path / "dinov2_lc.pth")
+    assert model.config.num_classes == 7 and difference(model, forward) < 1e-5
+
+
+def test_dinov3_in_its_authors_names(tmp_path):
+    module = timm.create_model("vit_small_patch16_dinov3", depth=2, img_size=64, global_pool="token")
+    randomised(module)
+    state = {}
+    for key, value in numpy_state(module).items():
+        key = key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma").replace("reg_token", "storage_tokens")
+        state[key] = value
+    rng = np.random.default_rng(0)
+    for layer in range(2):  # a bias of the keys is there, and masked
+        state[f"blocks.{layer}.attn.qkv.bias"] = rng.normal(size=1152).astype(np.float32)
+        state[f"blocks.{layer}.attn.qkv.bias_mask"] = np.zeros(1152, np.float32)
+    state |= {"mask_token": np.zeros((1, 384), np.float32), "rope_embed.periods": np.ones(16, np.float32)}
+    path = saved(state, tmp_path / "dinov3.safetensors")
+    with pytest.raises(WeightsError, match=r"no tensor shows the image size: pass image_size"):
+        vitjax.load(path)
+    model = vitjax.load(path, image_size=64)
+    assert difference(model, module) < 1e-5
 
 
 def test_mae_encoder_fine_tuned_and_linear_probe(tmp_path):

@@ -21,25 +21,18 @@ ExifOption = Annotated[str, tyro.conf.arg(metavar="apply|ignore")]
 RunDirectory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
-def method_requests(methods: Sequence[str], model: str) -> list[dict[str, Any]]:
-    """Parse method arguments and expand the groups "all" and "everything".
+def method_requests(methods: Sequence[str]) -> list[str | dict[str, Any]]:
+    """Parse method arguments. Groups stay texts: which methods they stand for depends on the model.
 
     Args:
-        methods: texts as for `parse`, "all" (every method that is not slow) or "everything" (slow methods, too).
-        model: name of a model; if it is a ResNet, the groups contain only the methods that apply to ResNets.
+        methods: texts as for `parse`, or groups, see `vitjax.explaining.requests.expanded`.
 
     Raises:
         ConfigError: an option is not of the form name=value.
     """
-    from vitjax.methods import METHODS
-    from vitjax.models.families import CNNS
+    from vitjax.explaining.requests import GROUPS
 
-    applicable = {name: method for name, method in METHODS.items() if model not in CNNS or method.cnn is not None}
-    groups = {
-        "all": [{"method": name} for name, method in applicable.items() if not method.slow],
-        "everything": [{"method": name} for name in applicable],
-    }
-    return [request for text in methods for request in groups.get(text) or [parse(text, "method")]]
+    return [text if text in GROUPS else parse(text, "method") for text in methods]
 
 
 def parse_target(target: str | None) -> int | str | None:

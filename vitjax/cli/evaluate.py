@@ -17,6 +17,7 @@ from vitjax.cli.arguments import (
     method_requests,
     parse_target,
 )
+from vitjax.cli.model_arguments import DEFAULT, ModelOption
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 def evaluate(
     out: Out,
     data: str,
-    model: str = "vitjax_scenes",
-    weights: str | None = None,
+    model: ModelOption = DEFAULT,
     methods: Methods = ("all",),
     metrics: Metrics = ("localisation",),
     target: str | None = None,
@@ -64,10 +64,8 @@ def evaluate(
     Args:
         out: the run directory, shared by all processes of the run.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
-        model: name of a model, see `vitjax models`.
-        weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
-        methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow,
-            "everything" includes the slow ones.
+        methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow
+            and that the model can have, "everything" includes the slow ones.
         metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
             "localisation" or "faithfulness", is every metric of it.
         target: the class to explain: "label", "top2", a class number or a class name; the predicted class if not
@@ -105,16 +103,16 @@ def evaluate(
     from vitjax.evaluating.run import evaluate as run_evaluation
     from vitjax.evaluating.topology import topology
     from vitjax.execution.stopping import keep_handlers
-    from vitjax.models.load import load
+    from vitjax.explaining.requests import expanded
     from vitjax.rundir.manifest import write_manifest
 
     execution_options(batch_size, workers, cache)
     if distributed:
         jax.distributed.initialize()
         keep_handlers()
-    loaded = replace(load(model, weights, dtype=dtype), precision=precision)
+    loaded = replace(model.load(dtype), precision=precision)
     settings: dict[str, Any] = {
-        "methods": method_requests(methods, model),
+        "methods": expanded(loaded, method_requests(methods), parse_target(target)),
         "metrics": metric_requests(metrics),
         "target": parse_target(target),
         "limit": limit,

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from vitjax.cli.model_arguments import ModelArguments
 from vitjax.data.listing import describe, list_images
 from vitjax.errors import ImageError, unknown_name
 from vitjax.execution.progress import Progress
-from vitjax.explaining.explanation import Explanation, with_probability
+from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.features import stage_features
 from vitjax.explaining.inputs import Images, prepare
-from vitjax.explaining.requests import check_needs, passes, request
+from vitjax.explaining.probabilities import with_probability
+from vitjax.explaining.requests import Request, check_methods, expanded, passes, requests_for
 from vitjax.explaining.run import explain_many, trace
 from vitjax.explaining.targets import resolve_targets
 from vitjax.images.picture import Exif, check_exif
@@ -109,11 +111,11 @@ class CommandResult:
         self._print_summary(rows)
 
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
-        cnn = self.cnn_explanation
+        cnn, one = self.cnn_explanation, self.model.config.num_classes == 1
         for i, row in enumerate(rows[:10]):
-            predicted = with_probability(row["predicted_name"] or "no classes", row["predicted_probability"])
+            name, probability = row["predicted_name"] or "no classes", row["predicted_probability"]
             say(
-                f"{row['image']}: {predicted}"
+                f"{row['image']}: {with_probability(name, probability, sigmoid=one)}"
                 + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
                 + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
@@ -127,9 +129,8 @@ def explain_images(
     files: Sequence[Path],
     out: Path,
     *,
-    model: str,
-    weights: str | None,
-    methods: Sequence[dict[str, Any]],
+    model: ModelArguments,
+    methods: Sequence[str | dict[str, Any]],
     target: Any,
     dtype: str,
     batch_size: int,
@@ -146,7 +147,7 @@ def explain_images(
         files: image files, or folders whose images are taken; those that cannot be decoded are
             skipped and recorded in `CommandResult.images.skipped`.
         out: directory that the caller will write to, new or empty.
-        model, weights, dtype: as for `vitjax.load`.
+        model: names the model. dtype: as for `vitjax.load`.
         methods, target, batch_size, seed: as for `vitjax.explain_many`.
         overwrite: whether `out` may contain files.
         progress: progress bar.
@@ -164,19 +165,16 @@ def explain_images(
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
     files = _with_images_of_folders(files)
-    requests = list(dict.fromkeys(request(method) for method in methods))
-    slow = [wanted for wanted in requests if wanted.method.slow]
-    if slow:
-        costs = ", ".join(f"{wanted.label} ({wanted.method.cost} per image)" for wanted in slow)
-        say(f"slow: {costs}", error=True)
+    check_methods(methods)
     check_exif(exif)
     with output_directory(out, overwrite=overwrite):
         if cnn is not None and cnn not in CNNS:
             raise unknown_name("CNN", cnn, CNNS)
-        loaded = load(model, weights, dtype=dtype)
+        loaded = model.load(dtype)
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
-        for wanted in requests:
-            check_needs(loaded, wanted)
+        methods = expanded(loaded, methods, target)
+        requests = requests_for(loaded, methods, target)
+        _say_slow(requests)
         images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
         for line in images.remarks():
             say(line, error=True)
@@ -196,6 +194,12 @@ def explain_images(
                 explanations = {**explanations, cnn_explanation.label: cnn_explanation}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype, "exif": exif}
     return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
+
+
+def _say_slow(requests: Sequence[Request]) -> None:
+    slow = [f"{wanted.label} ({wanted.method.cost} per image)" for wanted in requests if wanted.method.slow]
+    if slow:
+        say(f"slow: {', '.join(slow)}", error=True)
 
 
 def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
@@ -219,7 +223,8 @@ def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
 def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, Any]]:
     """Write a CSV file and return its rows: for each image the predicted and the explained class and the top five.
 
-    Without a head there are no classes: what is predicted, and all probabilities, stay empty.
+    Without a head there are no classes: what is predicted, and all probabilities, stay empty, and what is explained
+    too, unless the target names a feature.
     """
     rows = []
     for i, image_id in enumerate(explanation.images.ids):
@@ -228,10 +233,10 @@ def _write_predictions(path: Path, explanation: Explanation) -> list[dict[str, A
             {
                 "image": image_id,
                 "predicted": int(explanation.predicted[i]) if explanation.has_classes else None,
-                "target": int(explanation.target[i]),
+                "target": int(explanation.target[i]) if caption["target"] else None,
                 "predicted_name": caption["predicted"] if explanation.has_classes else None,
                 "predicted_probability": caption["predicted_probability"],
-                "target_name": caption["target"],
+                "target_name": caption["target"] or None,
                 "target_probability": caption["target_probability"],
                 "top5": ";".join(name for name, _ in top),
                 "top5_probabilities": ";".join(f"{probability:.6g}" for _, probability in top),

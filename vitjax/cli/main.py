@@ -12,6 +12,7 @@ import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
 from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, method_requests, parse_target
+from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import VitjaxError
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 def explain(
     images: ImageFiles,
     out: Out,
-    model: str = "vitjax_scenes",
-    weights: str | None = None,
+    model: ModelOption = DEFAULT,
     methods: Methods = ("rollout",),
     target: str | None = None,
     dtype: str = "float32",
@@ -40,11 +40,10 @@ def explain(
     Args:
         images: image files to explain; of a folder, all images in it.
         out: directory to write, new or empty.
-        model: name of a model, see `vitjax models`.
-        weights: checkpoint file, checkpoint directory or hub id; the model's default weights if not given.
         methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
-            slow, "everything" includes the slow ones.
+            slow and that the model can have, "everything" includes the slow ones.
         target: class number, class name, or "top2" (the second most probable class); the predicted class if not given.
+            For a model without a head, the number of a feature.
         dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
         batch_size: images in one device call.
         seed: seed of methods that draw random numbers.
@@ -54,7 +53,7 @@ def explain(
             a ResNet.
         overwrite: write into a directory that is not empty; files of the same name are replaced.
     """
-    run = _explain_all(images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, exif)
+    run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif)
     with ProgressBar(len(run.explanations) * len(run.images), "strips") as on_progress:
         for explanation in run.explanations.values():
             run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
@@ -66,8 +65,7 @@ def explain(
 def compare(
     images: ImageFiles,
     out: Out,
-    model: str = "vitjax_scenes",
-    weights: str | None = None,
+    model: ModelOption = DEFAULT,
     methods: Methods = ("all",),
     target: str | None = None,
     dtype: str = "float32",
@@ -89,9 +87,7 @@ def compare(
     from vitjax.explaining.explanation import comparison
     from vitjax.report.compare_page import write_page
 
-    run = _explain_all(
-        images, out, model, weights, methods, target, dtype, batch_size, seed, overwrite, exif, cnn, cnn_weights
-    )
+    run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif, cnn, cnn_weights)
     say("drawing", error=True)
     plots.save(comparison(run.explanations), out / "grid.png", pdf=pdf)
     title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
@@ -124,10 +120,13 @@ def methods() -> None:
         options = ", ".join(f"{option}={value}" for option, value in method.options.items())
         slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
-        kind += ", also on a ResNet" if method.cnn is not None else ""
+        kind += ", also on a ResNet and on a function" if method.cnn is not None else ""
         say(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
         say(f"  options: {options or 'none'}\n  {method.cite}")
-    say("\n--methods all: every method that is not slow; --methods everything: slow methods, too")
+    say(
+        "\n--methods all: every method that is not slow; --methods everything: slow methods, too; what the model "
+        "cannot have is left out"
+    )
 
 
 def models(pattern: Annotated[str, tyro.conf.Positional] = "", refused: bool = False) -> None:
@@ -143,9 +142,11 @@ def models(pattern: Annotated[str, tyro.conf.Positional] = "", refused: bool = F
         say(line)
 
 
+VERIFIED = ModelArguments(model="deit_tiny_patch16_224")
+
+
 def verify(
-    model: str = "deit_tiny_patch16_224",
-    weights: str | None = None,
+    model: ModelOption = VERIFIED,
     methods: Methods = (),
     images: int = 2,
     seed: int = 0,
@@ -154,8 +155,6 @@ def verify(
     """Compare logits, every block and methods with PyTorch on the same weights. Exit code 1 if beyond the tolerance.
 
     Args:
-        model: a timm name.
-        weights: checkpoint; the model's default weights if not given.
         methods: names or "all"; their float32 maps are compared with the same formulas on PyTorch's gradients in
             float64 (pip install 'vitjax[verify]'). Methods that sample or optimise have no formula to compare with.
         images: number of random inputs.
@@ -164,7 +163,7 @@ def verify(
     """
     from vitjax.cli.verify import verify_against_timm
 
-    report, passed = verify_against_timm(model, weights, method_requests(methods, model), images, seed, tolerance)
+    report, passed = verify_against_timm(model, method_requests(methods), images, seed, tolerance)
     say(report)
     if not passed:
         raise SystemExit(1)
@@ -256,8 +255,7 @@ def _failed(message: str) -> int:
 def _explain_all(
     images: tuple[Path, ...],
     out: Path,
-    model: str,
-    weights: str | None,
+    model: ModelArguments,
     methods: tuple[str, ...],
     target: str | None,
     dtype: str,
@@ -274,8 +272,7 @@ def _explain_all(
         images,
         out,
         model=model,
-        weights=weights,
-        methods=method_requests(methods, model),
+        methods=method_requests(methods),
         target=parse_target(target),
         dtype=dtype,
         batch_size=batch_size,

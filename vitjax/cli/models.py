@@ -7,7 +7,7 @@ from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD
 from vitjax.models import families
 from vitjax.models.families import Entry, find
 from vitjax.models.load import BUNDLED, bundled_entry
-from vitjax.nn.network import Config, features, parameter_count
+from vitjax.nn.network import ModuleConfig, features, parameter_count
 from vitjax.nn.vit_config import ViTConfig
 
 NORMALISATIONS = {
@@ -68,7 +68,7 @@ def _rows(name: str, pattern: str) -> list[tuple[str, ...]]:
     return [_row(each, entry, _outputs(entry)) for each in chosen for entry in [find(each)]]
 
 
-def _row(name: str, entry: Entry[Config], last: str) -> tuple[str, ...]:
+def _row(name: str, entry: Entry[ModuleConfig], last: str) -> tuple[str, ...]:
     config, preprocessing = entry.config, entry.preprocessing
     count = entry.parameters if entry.parameters is not None else parameter_count(config)
     return (
@@ -82,7 +82,7 @@ def _row(name: str, entry: Entry[Config], last: str) -> tuple[str, ...]:
     )
 
 
-def _outputs(entry: Entry[Config]) -> str:
+def _outputs(entry: Entry[ModuleConfig]) -> str:
     """Outputs and crop of a tag, such as "1000 ImageNet classes, crop 0.9 center bicubic"."""
     config, preprocessing = entry.config, entry.preprocessing
     outputs = {

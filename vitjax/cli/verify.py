@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from vitjax.cli.model_arguments import ModelArguments
 from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import request
+from vitjax.explaining.requests import expanded, request
 from vitjax.models.families import CNNS, of_the_same_kind
-from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
 
 def verify_against_timm(
-    name: str,
-    weights: str | None,
-    methods: Sequence[dict[str, Any]],
+    model: ModelArguments,
+    methods: Sequence[str | dict[str, Any]],
     images: int,
     seed: int,
     tolerance: float,
@@ -28,8 +27,7 @@ def verify_against_timm(
     """Compare a model with timm's on random images. Needs PyTorch and timm.
 
     Args:
-        name: a model, as for `vitjax.load`.
-        weights: checkpoint; the model's default weights if None.
+        model: names the model.
         methods: requests. Their maps are compared with the same formulas on PyTorch's gradients in float64.
         images: number of random images.
         seed: seed of the images.
@@ -45,24 +43,34 @@ def verify_against_timm(
         WeightsError: PyTorch or timm is not installed, or the weights are unusable.
     """
     from weights_convert import check
-    from weights_convert.load import read_state
 
     check_whole_number("images", images, 1)
     check_seed(seed)
-    if name.partition(".")[0] in CNNS:
-        raise ConfigError(f"verify needs a transformer, whose blocks it compares; {name!r} is a ResNet")
-    model = load(name, weights)
-    state = read_state(Path(weights)) if weights is not None and Path(weights).is_file() else None
-    module = check.peer_of(model, name, state, of_the_same_kind(transformer(model.config, "verify", name)))
-    block_parity = check.compare_on_noise(model, module, images, seed)
+    if model.model.partition(".")[0] in CNNS:
+        raise ConfigError(f"verify needs a transformer, whose blocks it compares; {model.model!r} is a ResNet")
+    loaded = model.load()
+    config = transformer(loaded.config, "verify", loaded.name)
+    state = _own_state(model)
+    module = check.peer_of(loaded, loaded.name, state, of_the_same_kind(config))
+    block_parity = check.compare_on_noise(loaded, module, images, seed)
     if not methods:
         return str(block_parity), block_parity.passed
-    lines, methods_pass = _verify_methods(model, module, methods, images, seed, tolerance)
+    lines, methods_pass = _verify_methods(loaded, module, expanded(loaded, methods), images, seed, tolerance)
     return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
+def _own_state(model: ModelArguments) -> dict[str, Any] | None:
+    """The state dict in timm's names of the file or folder that a command names; None for other sources."""
+    from weights_convert.source import locate, state_of
+
+    named = model.weights or model.model
+    if not Path(named).exists() or locate(named)[1] == "orbax":
+        return None
+    return state_of(Path(named), ema=model.ema).state
+
+
 def _verify_methods(
-    model: Model, module: Any, methods: Sequence[dict[str, Any]], images: int, seed: int, tolerance: float
+    model: Model, module: Any, methods: Sequence[str | dict[str, Any]], images: int, seed: int, tolerance: float
 ) -> tuple[list[str], bool]:
     """The part of the report on methods, and whether all pass. A NaN does not pass."""
     from vitjax.verifying.parity import compare_methods, has_formula

@@ -62,6 +62,8 @@ def read_mask(raw: Raw, picture: Picture, name: str) -> tuple[np.ndarray, list[s
             mask = np.asarray(turn(Image.fromarray(mask), orientation_of(image)))
     if between:
         notes.append("mask_threshold")
+    if (mask == IGNORE).any():
+        notes.append("mask_ignored")
     if picture.turned and not turned:
         sideways = picture.exif_orientation > 4
         stored = picture.size[::-1] if sideways else picture.size
@@ -84,8 +86,7 @@ def _scaled(mask: np.ndarray, picture: Picture, name: str, notes: list[str]) -> 
         raise MaskSizeError(
             f"{name}: {mask_height} x {mask_width} does not fit the image of {height} x {width}{advice}"
         )
-    if 2 * mask.shape[0] < height:
-        notes.append("mask_enlarged")
+    notes.append("mask_enlarged" if 2 * mask.shape[0] < height else "mask_scaled")
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 

@@ -16,6 +16,7 @@ from vitjax.data.source import NO_LABEL, Raw
 from vitjax.errors import ConfigError, ImageError, LabelError, OutputError, VitjaxError
 from vitjax.models.class_names import Labels
 from vitjax.output.files import write_text
+from vitjax.output.terminal import say
 
 _NAME_FIELDS = ("file_name", "image/filename")
 _SQUASHED = ("cifar",)  # in 32 x 32 images, a crop would cut off parts of the objects
@@ -49,7 +50,12 @@ class Tfds:
     def read(self, index: int) -> Raw:
         if self._records is None:
             self._records = _records(self.dataset, self.split, self.data_dir)
-        return Raw(self._records[index]["image"])
+        try:
+            return Raw(self._records[index]["image"])
+        except RuntimeError as cause:  # of array_record, for damaged data and for storage that fails
+            if "orrupt" not in str(cause):
+                raise
+            raise ImageError(f"{self.name}: record {index} is damaged: {_short(cause)}") from cause
 
     def files_of(self, index: int) -> tuple[Path, ...]:
         return self.files
@@ -104,14 +110,16 @@ def _records(dataset: str, split: str, data_dir: str) -> Any:
 
     try:
         builder = _builder(tfds, dataset, data_dir)
-        if "image" not in builder.info.features:
-            raise ConfigError(f"tfds:{dataset}: has no feature 'image', only {', '.join(builder.info.features)}")
+        features = builder.info.features
+        if "image" not in features:
+            raise ConfigError(f"tfds:{dataset}: has no feature 'image', only {', '.join(features)}")
+        if np.dtype(features["image"].np_dtype).kind not in "u" or len(features["image"].shape) != 3:
+            raise ConfigError(f"tfds:{dataset}: its feature 'image' is no picture, but {_kind(features['image'])}")
         return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     except VitjaxError:
         raise
     except Exception as cause:
-        first = " ".join(str(cause).strip("'\"").split())[:200]
-        raise ImageError(f"tfds:{dataset}:{split}: cannot be opened in {data_dir}: {first}") from cause
+        raise ImageError(f"tfds:{dataset}:{split}: cannot be opened in {data_dir}: {_short(cause)}") from cause
 
 
 def _builder(tfds: Any, dataset: str, data_dir: str) -> Any:
@@ -143,16 +151,24 @@ def _labels_and_names(records: Any, count: int, title: str, stamp: str) -> tuple
             return np.asarray(stored["labels"], np.int64), stored["names"]
     except (OSError, ValueError, KeyError, TypeError):
         pass  # the cache file does not exist or is damaged
-    name_field = next((key for key in _NAME_FIELDS if key in features), None)
-    has_label = "label" in features
+    name_field = next((key for key in _NAME_FIELDS if key in features and not _is_integer(features[key])), None)
+    has_label = _has_label(features)
+    if "label" in features and not has_label:
+        say(
+            f"tfds:{title}: its feature 'label' is no class number, but {_kind(features['label'])}; not used",
+            error=True,
+        )
     labels = np.full(count, NO_LABEL, np.int64)
     names: list[str] | None = [] if name_field else None
     for index in range(count if has_label or name_field else 0):
-        record = records[index]
-        if has_label:
-            labels[index] = record["label"]
-        if names is not None:
-            names.append(record[name_field].decode("utf-8", "replace"))
+        try:
+            record = records[index]
+            if has_label:
+                labels[index] = record["label"]
+            if names is not None:
+                names.append(record[name_field].decode("utf-8", "replace"))
+        except Exception as cause:  # array_record and tfds raise exceptions of many types for damaged data
+            raise ImageError(f"tfds:{title}: record {index} cannot be read: {_short(cause)}") from cause
     _write_cache(cache, {"labels": labels.tolist(), "names": names})
     return labels, names
 
@@ -182,14 +198,16 @@ def _file_name(text: str) -> str:
 
 
 def _class_numbers(stored: np.ndarray, info: Any, classes: Classes, name: str) -> tuple[int, ...]:
-    class_names = list(getattr(info.features["label"], "names", None) or ()) if "label" in info.features else []
+    class_names = list(getattr(info.features["label"], "names", None) or ()) if _has_label(info.features) else []
     table = _class_table(class_names, classes.labels, classes.count, name)
     numbers = []
     for row, label in enumerate(stored.tolist()):
         if label == NO_LABEL:  # tfds also uses -1, for test sets without public labels
             numbers.append(NO_LABEL)
-        else:
-            numbers.append(classes.number(table[label] if table is not None else label, f"{name}: record {row}"))
+            continue
+        if table is not None and not 0 <= label < len(table):
+            raise LabelError(f"{name}: record {row}: label {label} is none of the data set's {len(table)} classes")
+        numbers.append(classes.number(table[label] if table is not None else label, f"{name}: record {row}"))
     return tuple(numbers)
 
 
@@ -201,10 +219,30 @@ def _class_table(class_names: list[str], labels: Labels | None, count: int | Non
         return [labels.index(text) for text in class_names]
     except LabelError as cause:
         if len(class_names) == count:
+            say(f"{name}: its class names are not the model's ({cause}); its class numbers are used", error=True)
             return None
         raise LabelError(
             f"{name}: its {len(class_names)} classes are not among the model's {len(labels)}: {cause}"
         ) from None
+
+
+def _has_label(features: Any) -> bool:
+    """Whether records have one class number each."""
+    return "label" in features and _is_integer(features["label"])
+
+
+def _is_integer(feature: Any) -> bool:
+    shape, kind = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
+    return shape == () and not isinstance(kind, dict) and np.dtype(kind).kind in "iu"
+
+
+def _kind(feature: Any) -> str:
+    shape, kind = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
+    return f"{type(feature).__name__} of {getattr(kind, '__name__', kind)} {list(shape) if shape else ''}".strip()
+
+
+def _short(cause: BaseException) -> str:
+    return " ".join(str(cause).strip("'\"").split())[:200] or type(cause).__name__
 
 
 def _stamp(info: Any, split: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vitjax.data.source import OK, Samples
@@ -204,7 +205,8 @@ class Evaluator:
             ends,
         )
         predicted = self._call("predictions", predictions(self.model.dtype, head=self.job.has_head), logits)
-        out: dict[str, Any] = {"prediction": (*predicted, target)}
+        explained = target if self.job.target_kind != "none" else jnp.full_like(target, -1)
+        out: dict[str, Any] = {"prediction": (*predicted, explained)}
         for number, method in enumerate(self.job.requests):
             raw = (
                 quick_maps[method]

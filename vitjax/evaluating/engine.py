@@ -26,7 +26,8 @@ from vitjax.maps import deliberate_nans
 from vitjax.output.terminal import say
 from vitjax.rundir.contents_file import DIGESTS
 from vitjax.rundir.locks import Slot
-from vitjax.rundir.saved_maps import save_maps
+from vitjax.rundir.saved_maps import MAPS, chunks_without_maps, save_maps
+from vitjax.rundir.sealed import sealed
 from vitjax.rundir.store import RunStore
 
 
@@ -77,14 +78,17 @@ def run_chunks(
 
 
 def chunks_to_evaluate(job: Job, store: RunStore, process: tuple[int, int] = (0, 1)) -> list[int]:
-    """The chunks of process (i, n) that are not finished, and those of which a missing image is back."""
+    """The chunks of process (i, n) that are not finished, or lack their maps, or of which a missing image is back."""
     number, count = process
     own = range(number, len(job.chunks), count)
     done = {chunk: path for chunk, path in store.finished().items() if chunk in own}
     again = chunks_to_ask_again(job.source, done)
     for chunk, image in again.items():
         say(f"chunk {chunk}: an image that was missing is back ({image}); it is evaluated again", error=True)
-    return [chunk for chunk in own if chunk not in done or chunk in again]
+    lost = chunks_without_maps(store)
+    for chunk in lost & done.keys():
+        say(f"chunk {chunk}: its saved maps are missing or damaged; it is evaluated again", error=True)
+    return [chunk for chunk in own if chunk not in done or chunk in again or chunk in lost]
 
 
 def is_open(store: RunStore, chunk: int, samples: Samples) -> bool:
@@ -165,17 +169,19 @@ def publish(job: Job, store: RunStore, chunk: int, samples: Samples, results: Re
     Raises:
         RunError: a file cannot be written.
     """
+    metadata: dict[bytes, str] = {}
     if job.save_maps:
-        save_maps(store, chunk, samples.ids, results.maps, job.save_maps)
+        metadata[MAPS] = save_maps(store, chunk, samples.ids, results.maps, job.save_maps)
     records = table(job, samples, results)
     digests_of_files = digests(store, job.source, samples.index.tolist(), chunk)
     if digests_of_files:
-        records = records.replace_schema_metadata({DIGESTS: json.dumps(digests_of_files)})
-    store.write(chunk, records)
+        metadata[DIGESTS] = json.dumps(digests_of_files)
+    store.write(chunk, records.replace_schema_metadata(metadata))
 
 
 def _write_profile(store: RunStore, chunk: int, path: Path, measured: dict[str, Any]) -> None:
-    store.publish(chunk, path, lambda stream: stream.write((json.dumps(measured, indent=1) + "\n").encode()))
+    content = json.dumps(sealed(measured, of=store.identity), indent=1, default=str) + "\n"
+    store.publish(chunk, path, lambda stream: stream.write(content.encode()))
 
 
 def host_peak() -> float | None:

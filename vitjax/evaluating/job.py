@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from numbers import Real
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from vitjax.data.source import NO_LABEL, Source
 from vitjax.errors import ConfigError, LabelError
 from vitjax.execution.arguments import check_seed, check_whole_number
-from vitjax.explaining.requests import Request, check_needs, request
+from vitjax.explaining.requests import Methods, Request, requests_for
 from vitjax.explaining.targets import resolve_targets
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.metrics import find_metric
 from vitjax.metrics.contract import Metric
+from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
 
 SAVE_MAPS = ("float16", "float32")
+
+IDENTITY = ("positions", "function")
+"""Entries of `Model.weights` that records depend on beside the parameters: how positions were resampled, and a
+function's program."""
 
 
 class MetricRequest(NamedTuple):
@@ -80,7 +83,7 @@ class Job:
         cls,
         model: Model,
         source: Source,
-        methods: Sequence[str | dict[str, Any]],
+        methods: Methods,
         metrics: Sequence[str | dict[str, Any]],
         *,
         target: Any = None,
@@ -98,14 +101,10 @@ class Job:
             ConfigError: an argument is invalid, or the model or the data lack what a method or metric needs.
             LabelError: the target is not a class of the model, or labels that it needs are missing.
         """
-        method_requests = tuple(dict.fromkeys(request(method) for method in methods))
+        method_requests = requests_for(model, methods, target)
         metric_requests = tuple(dict.fromkeys(metric_request(metric) for metric in metrics))
-        if not method_requests:
-            raise ConfigError("no methods requested")
         if not metric_requests:
             raise ConfigError("no metrics requested")
-        for requested in method_requests:
-            check_needs(model, requested)
         if not len(source.ids):
             raise ConfigError(f"{source.name}: contains no images")
         chunk_size, seed = check_whole_number("chunk_size", chunk_size, 1), check_seed(seed)
@@ -120,7 +119,7 @@ class Job:
         job = cls(
             model=model,
             source=source,
-            requests=tuple(each._replace(method=each.method.on(model.config)) for each in method_requests),
+            requests=method_requests,
             metrics=metric_requests,
             target=target,
             seed=seed,
@@ -142,9 +141,13 @@ class Job:
 
     @property
     def target_kind(self) -> str:
-        """How the explained class is chosen, as records state it: "predicted", "label", "top2" or "class"."""
-        kinds = {None: "predicted", "top2": "top2", "label": "label"}
-        return kinds.get(self.target, "class") if isinstance(self.target, (str, type(None))) else "class"
+        """How the explained class is chosen, as records state it: "predicted", "label", "top2" or "class".
+
+        Of a model without a head: "feature", or "none" if no output is explained.
+        """
+        kinds = {None: "predicted" if self.has_head else "none", "top2": "top2", "label": "label"}
+        other = "class" if self.has_head else "feature"
+        return kinds.get(self.target, other) if isinstance(self.target, (str, type(None))) else other
 
     def targets(self, labels: np.ndarray) -> np.ndarray:
         """The explained classes of images with these labels.
@@ -175,11 +178,12 @@ class Job:
             "chunk_size": self.chunk_size,
             "model": {
                 "name": self.model.name,
-                "sha256": weights_digest(self.model.params),
+                "sha256": tree_digest(self.model.params),
                 "dtype": str(np.dtype(self.model.dtype)),
                 "precision": self.model.precision,
                 "preprocessing": dataclasses.asdict(self.model.preprocessing),
-                "weights": {key: str(value) for key, value in self.model.weights.items() if key == "positions"},
+                "weights": {key: str(value) for key, value in self.model.weights.items() if key in IDENTITY},
+                **({"probability": "sigmoid"} if self.model.probability == "sigmoid" else {}),
             },
             "methods": [{"label": r.label, "method": r.name, "options": dict(r.options)} for r in self.requests],
             "metrics": [{"label": m.label, "metric": m.name, "options": dict(m.options)} for m in self.metrics],
@@ -223,7 +227,7 @@ class Job:
                     f"{self.source.name}: {option} needs labels; {len(missing)} of {len(labels)} images have none, "
                     f"the first is {self.source.ids[missing[0]]}"
                 )
-        if self.target_kind == "class":
+        if self.target_kind in ("class", "feature"):
             resolve_targets(self.model, self.target, 1)
         for metric in self.metrics:
             if "mask" in metric.metric.needs and not self.source.has_masks:
@@ -237,13 +241,3 @@ class Job:
                             f"metric {metric.label!r} explains perturbed images inside the compiled program, but "
                             f"method {method.label!r} runs on the host; remove one of them"
                         )
-
-
-def weights_digest(params: Any) -> str:
-    """SHA-256 (hex) of names, dtypes, shapes and bytes of all parameters, in the dtype that the model uses."""
-    sha = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.asarray(leaf)
-        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

@@ -10,6 +10,7 @@ from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
 from vitjax.execution.arguments import check_whole_number
 from vitjax.images.picture import Exif
+from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.storage import check_local
 
@@ -22,17 +23,31 @@ def how_to_reopen(
     mask_ignore: int | None = None,
 ) -> dict[str, Any] | None:
     """What a later `vitjax report` needs to open model and data again; None where either exists in memory only."""
-    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live"):
+    if not isinstance(data, str | Path) or model.weights.get("format") in (None, "live", "function"):
         return None
     return {
         "model": model.name,
         "weights": model.weights["source"],
+        "arguments": model.weights.get("arguments"),
         "dtype": str(model.dtype),
         "data": str(data),
         "masks": None if masks is None else str(masks),
         "exif": exif,
         "mask_ignore": mask_ignore,
     }
+
+
+def reopened(opened: dict[str, Any]) -> Model:
+    """The model that `how_to_reopen` describes.
+
+    Raises:
+        VitjaxError: as `vitjax.load`.
+    """
+    given = dict(opened.get("arguments") or {})
+    source, weights = opened["model"], opened["weights"]
+    if "source" in given:  # a file, a folder or a hub id that says itself what the model is
+        source, weights = given.pop("source"), None
+    return load(source, weights, **{**given, "dtype": opened["dtype"]})
 
 
 def source_of(

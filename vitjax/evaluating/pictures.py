@@ -43,7 +43,7 @@ class Overlays:
         images = as_images(samples, self.model)
         if not len(images):
             return {}
-        targets = [self.targets[name] for name in images.ids]
+        targets = [None if self.targets[name] < 0 else self.targets[name] for name in images.ids]
         explanations = explain_many(self.model, images, [self._methods[label]], targets, seed=self.config["seed"])
         (explanation,) = explanations.values()
         return {name: explanation.overlay(i) for i, name in enumerate(images.ids)}

@@ -21,8 +21,9 @@ from vitjax.layerwise.probability import probabilities
 from vitjax.metrics.contract import Case
 from vitjax.metrics.removal import ends_of, wanted_ends
 from vitjax.models.model import Model
+from vitjax.nn.function import FunctionConfig
 from vitjax.nn.network import Config, features, network, params_dtype
-from vitjax.nn.vit_config import ViTConfig
+from vitjax.nn.resnet import ResNetConfig
 from vitjax.shapes import Array, Image, Logits, Params, Target, accumulation_dtype
 
 METRIC_STREAM = 1
@@ -124,6 +125,7 @@ def metric_columns(
             forward=partial(_forward, config, params),
             explain=explain,
             params=params,
+            layered=not isinstance(config, FunctionConfig),
             ends=ends,
         )
         columns = {
@@ -190,10 +192,10 @@ def _map_shape(model: Model, wanted: Request) -> tuple[int, ...]:
 
 
 def _grid(config: Config) -> tuple[int, int]:
-    """(rows, columns) of a ViT's patches, or of the positions in a ResNet's last stage."""
-    if isinstance(config, ViTConfig):
-        return config.grid
-    return config.image_size[0] // 32, config.image_size[1] // 32
+    """(rows, columns) of a ViT's patches, or of the positions of the last feature map."""
+    if isinstance(config, ResNetConfig):
+        return config.image_size[0] // 32, config.image_size[1] // 32
+    return config.grid
 
 
 def black(preprocessing: Preprocessing, dtype: Any) -> np.ndarray:

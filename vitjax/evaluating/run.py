@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,16 +12,18 @@ from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
-from vitjax.evaluating.job import Job, weights_digest
-from vitjax.evaluating.opening import execution_options, how_to_reopen, source_of
+from vitjax.evaluating.job import Job
+from vitjax.evaluating.opening import execution_options, how_to_reopen, reopened, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
 from vitjax.execution.progress import Progress
+from vitjax.explaining.requests import Methods
 from vitjax.images.picture import Exif
-from vitjax.models.load import load
+from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
 from vitjax.output.terminal import say
+from vitjax.rundir.sealed import read_profile
 from vitjax.rundir.status import Status, status
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -71,7 +72,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all chunks are finished."""
-        return len(self.store.finished()) == self.chunks
+        return set(range(self.chunks)) <= self.store.finished().keys()
 
     def status(self) -> Status:
         """The progress of the run; prints like `vitjax status`.
@@ -141,20 +142,19 @@ class Run:
             >>> run.profile()["methods"]  # none of it slow, and run with profile=False
             {}
         """
-        path = self.directory / "profile.json"
-        measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"methods": {}}
+        measured = read_profile(self.directory, self.config)
         spent: dict[str, list[float]] = {}
         for event in self.store.logged():
-            for label, (seconds, images) in event.get("slow_methods", {}).items():
+            for label, (seconds, images) in (event.get("slow_methods") or {}).items():
                 total = spent.setdefault(label, [0.0, 0])
                 total[0], total[1] = total[0] + seconds, total[1] + images
         slow = {label: {"images_per_second": images / seconds} for label, (seconds, images) in spent.items() if images}
-        return {**measured, "methods": {**measured["methods"], **slow}}
+        return {**measured, "methods": {**measured.get("methods", {}), **slow}}
 
     def _overlays(self) -> Overlays | None:
         try:
             model, source = self._model_and_source()
-            if weights_digest(model.params) != self.config["model"]["sha256"]:
+            if tree_digest(model.params) != self.config["model"]["sha256"]:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
                 raise RunError("the data differ from those of the run")
@@ -173,14 +173,14 @@ class Run:
         if not opened:
             raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
         options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
-        model = load(opened["model"], opened["weights"], dtype=opened["dtype"])
+        model = reopened(opened)
         return model, source_of(model, opened["data"], masks=opened["masks"], **options)
 
 
 def evaluate(
     model: Model,
     data: str | Path | Source,
-    methods: Sequence[str | dict[str, Any]],
+    methods: Methods,
     metrics: Sequence[str | dict[str, Any]],
     out: str | Path,
     *,
@@ -208,7 +208,7 @@ def evaluate(
     Args:
         model: the model.
         data: "folder:DIR", "voc:DIR", "imagenet-seg:FILE", "tfds:NAME:SPLIT", "scenes:N", or a `Source`.
-        methods: names, or {"method": name, **options}.
+        methods: names, or {"method": name, **options}; or a group, "all" or "everything", as in `explain_many`.
         metrics: names, or {"metric": name, **options}.
         out: the run directory, which all processes of the run share.
         target: the explained class: None (the predicted class), "label", "top2", a class number or a class name.

@@ -51,7 +51,7 @@ class Devices:
             would be a defect which costs time and makes devices wait for one another.
         """
         leaves, structure = jax.tree.flatten(arguments)
-        signature = tuple((leaf.shape, np.dtype(leaf.dtype), self._spec(leaf)) for leaf in map(_array, leaves))
+        signature = tuple((leaf.shape, leaf.dtype, self._spec(leaf)) for leaf in map(_array, leaves))
         precision = setting("jax_default_matmul_precision")
         return _executable(program, self.mesh, structure, signature, precision)
 

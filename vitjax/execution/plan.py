@@ -71,9 +71,9 @@ def plan_for(config: Config, platform: str | None = None) -> ExecutionPlan:
         return ExecutionPlan(None, None, 8, 8, 0.0, Kernels(softmax_of_rows=True))
     if platform != "cpu":
         return ExecutionPlan(None, None, 8, 8, 0.0)
-    narrow = isinstance(config, ViTConfig) and config.width < WIDE
-    backward = 1 if narrow else 2
-    saved = SAVED_BYTES * (config.width / OF_WIDTH) ** 2
+    width = config.width if isinstance(config, ViTConfig) else WIDE
+    backward = 1 if width < WIDE else 2
+    saved = SAVED_BYTES * (width / OF_WIDTH) ** 2
     return ExecutionPlan(2, backward, 2, backward, saved)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from vitjax import maps as map_functions
 from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import Images
+from vitjax.explaining.probabilities import probabilities_of, with_probability
 from vitjax.models.model import Model
 from vitjax.output.files import make_folder, write_file
 from vitjax.output.names import FileNames
@@ -36,7 +37,7 @@ class Explanation:
     maps: np.ndarray
     """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
     target: np.ndarray
-    """Explained class index of each image, int32 [b]."""
+    """Explained class index of each image, int32 [b]; of a model without a head the feature, -1 if no output is."""
     logits: np.ndarray
     """[b, k]"""
     method: str
@@ -55,8 +56,8 @@ class Explanation:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted class of each image, int [b]; for a model without a head, the feature with the largest value."""
-        return self.logits.argmax(axis=-1)
+        """Predicted class of each image, int [b]; -1 for a model without a head, which predicts none."""
+        return self.logits.argmax(axis=-1) if self.has_classes else np.full(len(self), -1)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -67,7 +68,7 @@ class Explanation:
         """
         if not self.has_classes:
             raise ConfigError(f"model {self.model.name!r} has no head: its outputs are features without probabilities")
-        return _probabilities(self.logits)
+        return probabilities_of(self.logits)
 
     @property
     def has_classes(self) -> bool:
@@ -113,7 +114,7 @@ class Explanation:
         baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
         image_indices = np.arange(len(self))
         if self.options.get("score") == "probability":
-            difference = self.probabilities[image_indices, self.target] - _probabilities(baseline)[0, self.target]
+            difference = self.probabilities[image_indices, self.target] - probabilities_of(baseline)[0, self.target]
         else:
             difference = self.logits[image_indices, self.target] - baseline[0, self.target]
         total = self.maps.reshape(len(self), -1).sum(axis=1)
@@ -137,8 +138,9 @@ class Explanation:
         """Text for the figure of one image: label of the method, names and probabilities of predicted and target class.
 
         Returns:
-            {"method", "predicted", "predicted_probability", "target", "target_probability"}. The probabilities are None
-            for a model without a head; "predicted" is then the feature with the largest value.
+            {"method", "predicted", "predicted_probability", "target", "target_probability", "sigmoid"}. The
+            probabilities are None for a model without a head, and "predicted" is then empty, as is "target" if no
+            output is explained. "sigmoid": whether the probabilities are sigmoids, as of a model with one output.
 
         Example:
             >>> caption = e.caption(0)
@@ -149,26 +151,29 @@ class Explanation:
         of = self.probabilities[index].tolist() if self.has_classes else [None] * self.logits.shape[-1]
         return {
             "method": self.label,
-            "predicted": self.model.label(predicted),
+            "predicted": self.model.label(predicted) if self.has_classes else "",
             "predicted_probability": of[predicted],
-            "target": self.model.label(target),
+            "target": self.model.label(target) if target >= 0 else "",
             "target_probability": of[target],
+            "sigmoid": self.model.config.num_classes == 1,
         }
 
     def verdict(self, index: int) -> str:
         """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ.
 
-        For a model without a head, `no classes; explained: feature 17`.
+        For a model with one output `class 0 (62.3 %, sigmoid)`; without a head `no classes; explained: feature 17`, or
+        `no classes` alone if no output is explained.
 
         Example:
             >>> e.verdict(0)
             'striped star (98... %); explained: plain ring (... %)'
         """
         caption = self.caption(index)
-        explained = f"explained: {with_probability(caption['target'], caption['target_probability'])}"
+        sigmoid = caption["sigmoid"]
+        explained = f"explained: {with_probability(caption['target'], caption['target_probability'], sigmoid=sigmoid)}"
         if not self.has_classes:
-            return f"no classes; {explained}"
-        predicted = with_probability(caption["predicted"], caption["predicted_probability"])
+            return f"no classes; {explained}" if caption["target"] else "no classes"
+        predicted = with_probability(caption["predicted"], caption["predicted_probability"], sigmoid=sigmoid)
         return predicted if self.predicted[index] == self.target[index] else f"{predicted}; {explained}"
 
     def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
@@ -270,7 +275,13 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
         {label: list(explanation.maps) for label, explanation in explanations.items()},
         signed={label for label, explanation in explanations.items() if explanation.signed},
         row_labels=[
-            with_probability(caption["target"], caption["target_probability"], ".0f", "\N{NO-BREAK SPACE}")
+            with_probability(
+                caption["target"],
+                caption["target_probability"],
+                ".0f",
+                "\N{NO-BREAK SPACE}",
+                sigmoid=caption["sigmoid"],
+            )
             for caption in captions
         ],
         own_photos={label: list(other.images.pixels) for label, other in other_model.items()},
@@ -281,17 +292,3 @@ def comparison(explanations: Mapping[str, Explanation]) -> Figure:
 def file_stem(label: str) -> str:
     """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
     return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
-
-
-def with_probability(name: str, probability: float | None, digits: str = ".1f", space: str = " ") -> str:
-    """`tabby (62.3 %)`, or the name alone where there is no probability."""
-    return name if probability is None else f"{name} ({100 * probability:{digits}}{space}%)"
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    """As `vitjax.layerwise.probability`, in NumPy: of logits [b, k] in their own dtype."""
-    if logits.shape[-1] == 1:
-        logits = np.concatenate([logits, np.zeros_like(logits)], axis=-1)
-        return _probabilities(logits)[..., :1]
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)

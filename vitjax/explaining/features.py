@@ -15,7 +15,7 @@ from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.explaining.inputs import prepare
 from vitjax.models.model import Model
-from vitjax.nn.network import network, params_dtype
+from vitjax.nn.network import kind_of, network, params_dtype
 from vitjax.nn.resnet import LAYERS, ResNetConfig
 from vitjax.shapes import Array, Image, Params, at_least_float32
 
@@ -35,7 +35,7 @@ def stage_features(
         Feature maps [b, h, w, c] by name, "layer1" to "layer4", float32 or the model's dtype if that is wider.
 
     Raises:
-        ConfigError: the model is a ViT, which has no stages; use `trace`.
+        ConfigError: the model has no stages; of a ViT use `trace`.
         ImageError: an image is missing, damaged or malformed.
 
     Cost: 1F. Memory: 5.5 MiB per image for ResNet-50.
@@ -45,7 +45,7 @@ def stage_features(
     batch = prepare(model, images, normalised=normalised)
     model = model.at_size(batch.x.shape[1:3])
     if not isinstance(model.config, ResNetConfig):
-        raise ConfigError(f"stage_features needs a ResNet; {model.name!r} is a transformer")
+        raise ConfigError(f"stage_features needs a ResNet; {model.name!r} is {kind_of(model.config)}")
     program = _compiled_stages(model.config, active_plan(model.config))
     batches = [batch.x[start : start + batch_size] for start in range(0, len(batch), batch_size)]
     with model.settings():

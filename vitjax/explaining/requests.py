@@ -12,8 +12,17 @@ from vitjax.errors import ConfigError
 from vitjax.methods import METHODS, Method, find_method
 from vitjax.methods.options import label_of, name_and_options
 from vitjax.models.model import Model
+from vitjax.nn.function import FunctionConfig
+from vitjax.nn.network import kind_of
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.output.terminal import say
 from vitjax.shapes import Array, Params
+
+Methods = str | dict[str, Any] | Sequence[str | dict[str, Any]]
+
+GROUPS = ("all", "everything")
+"""Names that stand for methods: every one that is not slow, and slow ones, too."""
+TRANSFORMER = "a transformer"
 
 
 class Request(NamedTuple):
@@ -44,39 +53,136 @@ def request(method: str | dict[str, Any], **options: Any) -> Request:
     return Request(label_of(name, given, checked), name, known, tuple(sorted(checked.items())))
 
 
-def check_needs(model: Model, wanted: Request) -> None:
+def requests_for(model: Model, methods: Methods, target: Any = None) -> tuple[Request, ...]:
+    """The requests of one call, each checked against the model and built for it; equal ones are one.
+
+    Args:
+        model: the model.
+        methods: see `expanded`.
+        target: as for `vitjax.explain`.
+
+    Raises: as `request` and `check_needs`; ConfigError if no methods are requested.
+    """
+    requests = tuple(dict.fromkeys(map(request, expanded(model, methods, target))))
+    if not requests:
+        raise ConfigError("no methods requested")
+    for wanted in requests:
+        check_needs(model, wanted, target)
+    return tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
+
+
+def expanded(model: Model, methods: Methods, target: Any = None) -> list[str | dict[str, Any]]:
+    """The methods, with each group replaced by its methods that the model can have; the others are named on stderr.
+
+    Args:
+        model: the model.
+        methods: names with options, and groups: "all", every method that is not slow, or "everything"; or one of these.
+        target: as for `vitjax.explain`.
+
+    Raises: as `request`, for methods that are named.
+    """
+    listed = check_methods(methods)
+    return [each for method in listed for each in (_group(model, method, target) if method in GROUPS else [method])]
+
+
+def check_methods(methods: Methods) -> list[str | dict[str, Any]]:
+    """The methods as a list, after a check of their names and options, which needs no model. Raises: as `request`."""
+    listed = [methods] if isinstance(methods, str | dict) else list(methods)
+    for method in listed:
+        if method not in GROUPS:
+            request(method)
+    return listed
+
+
+def _group(model: Model, group: Any, target: Any) -> list[str | dict[str, Any]]:
+    """Methods of a group that the model can have, by name."""
+    names: list[str | dict[str, Any]] = []
+    left_out: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        if method.slow and group == "all":
+            continue
+        reason = _why_left_out(model, request(name), target)
+        names.append(name) if reason is None else left_out.setdefault(reason, []).append(name)
+    if left_out:
+        reasons = [f"{', '.join(without)} ({reason})" for reason, without in left_out.items()]
+        say(f"methods {group!r} of {model.name!r} leave out {'; '.join(reasons)}", error=True)
+    return names
+
+
+def _why_left_out(model: Model, wanted: Request, target: Any) -> str | None:
+    """Why a group does not contain a method with its defaults; None if it does."""
+    need = _lacking(model, wanted, target)
+    if need is not None:
+        return f"needing {need}"
+    try:
+        _check_ranges(model, wanted)
+    except ConfigError as error:  # its formula has no meaning on this architecture
+        return str(error)
+    return None
+
+
+def check_needs(model: Model, wanted: Request, target: Any = None) -> None:
     """Check a request against the model before anything is computed or written.
+
+    Args:
+        model: the model.
+        wanted: the request.
+        target: as for `vitjax.explain`; a method that explains one output needs it where there is no prediction.
 
     Raises: ConfigError where the method does not apply to that kind of model, needs what the model lacks, or has an
         option out of range, such as a layer that the model does not have.
     """
-    config = model.config
-    if wanted.method.cnn is None and not isinstance(config, ViTConfig):
+    need = _lacking(model, wanted, target)
+    if need == TRANSFORMER:
         able = ", ".join(name for name, method in METHODS.items() if method.cnn is not None)
         raise ConfigError(
-            f"method {wanted.name!r} needs a transformer; {model.name!r} is a ResNet, for which there are {able}"
+            f"method {wanted.name!r} needs a transformer; {model.name!r} is {kind_of(model.config)}, for which there "
+            f"are {able}"
         )
-    has = {"class_token": isinstance(config, ViTConfig) and config.class_token, "head": config.num_classes > 0}
-    missing = sorted(need for need in wanted.method.needs if not has[need])
-    if missing:
-        raise ConfigError(
-            f"method {wanted.name!r} needs a model with {' and '.join(missing).replace('_', ' ')}; "
-            f"{model.name!r} has none"
-        )
+    if need is not None:
+        raise ConfigError(f"method {wanted.name!r} needs {need}; {model.name!r} has none")
     _check_ranges(model, wanted)
 
 
+def _lacking(model: Model, wanted: Request, target: Any) -> str | None:
+    """What a method needs that the model, or the call, does not have; None if nothing is missing.
+
+    The one place that says which methods a model can have.
+    """
+    config, needs = model.config, wanted.method.needs
+    if wanted.method.cnn is None and not isinstance(config, ViTConfig):
+        return TRANSFORMER
+    if "class_token" in needs and not (isinstance(config, ViTConfig) and config.class_token):
+        return "a class token"
+    if "feature_map" in needs and isinstance(config, FunctionConfig) and not config.feature_maps:
+        return "a feature map that the function returns"
+    if config.num_classes == 0:
+        if "probability" in needs:
+            return "a head that gives probabilities"
+        if dict(wanted.options).get("score") == "probability":
+            return "a head that gives probabilities, or score=logit"
+        if "head" in needs and not _is_named(target):
+            return "a head that predicts a class, or the number of a feature as target"
+    return None
+
+
+def _is_named(target: Any) -> bool:
+    """Whether a target names an output for every image, so that no prediction is needed."""
+    if isinstance(target, list | tuple):
+        return all(map(_is_named, target))
+    return target is not None
+
+
 def _check_ranges(model: Model, wanted: Request) -> None:
-    """Build the method for this model, which raises ConfigError for options out of range. Defaults need no check.
+    """Build the method for this model, which raises ConfigError for options out of range, or where a fold has no
+    meaning on the architecture. Of other methods, the defaults need no check.
 
     A method that runs on the host checks its own options when it starts.
     """
     method, options = wanted.method.on(model.config), dict(wanted.options)
-    if options == method.options:
-        return
     if method.fold is not None:
         method.fold(model.config, **options)
-    elif method.explain is not None:
+    elif method.explain is not None and options != method.options:
         explain = method.explain
 
         def build(params: Params, image: Array, target: Array, key: Array) -> int:

@@ -20,10 +20,10 @@ from vitjax.explaining.batch_runner import BatchRunner, batches, take_padded
 from vitjax.explaining.explanation import Explanation
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
-from vitjax.explaining.requests import Request, check_needs, request
+from vitjax.explaining.requests import Methods, Request, request, requests_for
 from vitjax.explaining.targets import resolve_targets
 from vitjax.images.picture import Exif
-from vitjax.layerwise.fold import SCORES, LayerTrace
+from vitjax.layerwise.fold import PREDICTED, SCORES, LayerTrace
 from vitjax.maps import deliberate_nans
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
@@ -51,7 +51,8 @@ def explain(
         method: name of a method, see `vitjax.METHODS`, also with options as in "rollout:head_fusion=max"; `options` are
             the method's own.
         target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), or a
-            list with one of these for each image.
+            list with one of these for each image. For a model without a head the number of a feature, which methods
+            that explain one output then need.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
         exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
@@ -93,7 +94,7 @@ def explain(
 def explain_many(
     model: Model,
     images: Any,
-    methods: Sequence[str | dict[str, Any]],
+    methods: Methods,
     target: Any = None,
     *,
     batch_size: int = 16,
@@ -105,7 +106,9 @@ def explain_many(
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 
     Args:
-        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}.
+        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}; or a group: "all", every
+            method that is not slow, or "everything". What the model cannot have is left out of a group, in a line on
+            stderr that says why; such a method asked for by name is an error.
 
     Other arguments, and errors, are those of `explain`.
 
@@ -119,21 +122,18 @@ def explain_many(
         >>> list(vitjax.explain_many(model, image, ["rollout", "gmar:norm=l2", {"method": "legrad", "layers": 2}]))
         ['rollout', 'gmar(norm=l2)', 'legrad(layers=2)']
     """
-    requests = tuple(dict.fromkeys(request(method) for method in methods))
-    if not requests:
-        raise ConfigError("no methods requested")
     batch_size, seed = check_whole_number("batch_size", batch_size, 1), check_seed(seed)
-    for wanted in requests:
-        check_needs(model, wanted)
-    requests = tuple(wanted._replace(method=wanted.method.on(model.config)) for wanted in requests)
+    requests = requests_for(model, methods, target)
     batch = _read(model, images, exif, normalised)
     targets = resolve_targets(model, target, len(batch))
     model = model.at_size(batch.x.shape[1:3])
-    logits, target, maps = _compute(model, batch, targets, requests, batch_size, seed, progress)
+    logits, explained, maps = _compute(model, batch, targets, requests, batch_size, seed, progress)
+    if model.config.num_classes == 0:  # without a class to predict, methods that explain no output have no target
+        explained = np.where(targets == PREDICTED, -1, explained)
     return {
         wanted.label: Explanation(
             maps=maps[wanted],
-            target=target,
+            target=explained,
             logits=logits,
             method=wanted.name,
             label=wanted.label,

@@ -14,11 +14,10 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from vitjax.errors import ImageError
+from vitjax.images.holes import has_hole
 
 _HOLE = bytes(512)
 """Compressed data contain no such run of zero bytes, except for the rare case that a check excludes."""
-_TAIL = 64
-"""Zero bytes at the end of compressed data that no encoder writes."""
 _ONES = b"\xff\x00"
 """A data byte of ones within a JPEG's entropy-coded data, which is also what pads its last byte."""
 _LOOKAHEAD = 12
@@ -43,10 +42,8 @@ def load(image: Image.Image, data: bytes, name: str) -> None:
         return
     if image.format == "PNG":
         _check_png(data, name)
-    elif image.format == "WEBP":
-        _check_webp(data, image.width * image.height, name)
-    elif image.format in ("AVIF", "HEIF") and data.endswith(bytes(_TAIL)):
-        raise _ends_early(name, "zero bytes up to the end of the file")
+    elif has_hole(data, image.format or "", image.width * image.height):
+        raise _ends_early(name, f"zero bytes in place of the {image.format} data")
     raw = image.format in ("BMP", "DIB", "PPM")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         raw = image.tag_v2.get(259, 1) == 1
@@ -56,7 +53,7 @@ def load(image: Image.Image, data: bytes, name: str) -> None:
     bottom_up = image.format in ("BMP", "DIB") and tiles and tiles[0][3][-1] == -1
     image.load()
     if raw:
-        _check_rows(image, bool(bottom_up), name)
+        _check_rows(image, data, bool(bottom_up), name)
 
 
 def _ends_early(name: str, detail: str) -> ImageError:
@@ -168,34 +165,21 @@ def _scans_are_complete(data: bytes, scan: int, end: int) -> bool:
 
 
 def _check_png(data: bytes, name: str) -> None:
-    """The chunks of a PNG must reach its end. Checksums are compared only if the data contain a hole."""
-    hole = data.find(_HOLE) >= 0
+    """The chunks of a PNG must reach its end, and those of its pixels have the right checksums.
+
+    Pillow compares neither these checksums nor that of the compressed stream, which it does not read to the end.
+    """
     position, kind = 8, b""
     while position + 8 <= len(data) and kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
         body_end = position + 8 + length
-        if (
-            hole
-            and kind == b"IDAT"
-            and data[body_end : body_end + 4]
-            != struct.pack(">I", zlib.crc32(memoryview(data)[position + 4 : body_end]))
-        ):
-            raise _ends_early(name, "the checksum of the PNG's data does not match")
+        if kind == b"IDAT":
+            found = zlib.crc32(memoryview(data)[position + 4 : body_end])
+            if data[body_end : body_end + 4] != struct.pack(">I", found):
+                raise _ends_early(name, "the checksum of the PNG's data does not match")
         position = body_end + 4
     if kind != b"IEND":
         raise _ends_early(name, "the PNG has no end chunk")
-
-
-def _check_webp(data: bytes, area: int, name: str) -> None:
-    """Runs of zero bytes must be short. An arithmetic coder writes 0.16 of them at most per 16 x 16 flat pixels."""
-    limit = bytes(_TAIL + area // 1024)
-    position = 12
-    while position + 8 <= len(data):
-        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        body = position + 8
-        if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF") and data.find(limit, body, body + length) >= 0:
-            raise _ends_early(name, "zero bytes in place of the WebP's data")
-        position = body + length + length % 2
 
 
 def _check_strips(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes, name: str) -> None:
@@ -208,22 +192,31 @@ def _check_strips(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes, name
                 raise _ends_early(name, "zero bytes in place of the TIFF's data")
 
 
-def _check_rows(image: Image.Image, bottom_up: bool, name: str) -> None:
-    """Uncompressed pixels: zeros from the middle of a row on, where the row before has colours up to its end.
+def _check_rows(image: Image.Image, data: bytes, bottom_up: bool, name: str) -> None:
+    """Uncompressed pixels: zeros from the middle of a row, where the rows around have colours there, up to the end of
+    the data or to the middle of a later row.
 
     A black area of a picture has no such step of one row, from edge to edge of the picture.
     """
     width, height = image.size
-    edge = 0 if bottom_up else height - 1
-    if image.crop((0, edge, width, edge + 1)).getbbox() is not None:
+    row_bytes = width * len(image.getbands()) // (8 if image.mode == "1" else 1)
+    if data.find(bytes(max(16, row_bytes))) < 0:
         return
     values = np.asarray(image)
     rows = values[::-1] if bottom_up else values
-    filled = rows.reshape(height, -1).any(1)
-    last = int(np.flatnonzero(filled)[-1]) if filled.any() else 0
-    if last < 1:
-        return
-    before, cut = (row.reshape(width, -1).any(1) for row in (rows[last - 1], rows[last]))
+    filled = np.concatenate(([True], rows.reshape(height, -1).any(1), [True]))
+    starts, stops = (np.flatnonzero(step) for step in (filled[:-1] & ~filled[1:], ~filled[:-1] & filled[1:]))
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if start < 2 or not _breaks_off(rows[start - 1], rows[start - 2]):
+            continue
+        if stop == height:
+            raise _ends_early(name, f"zero bytes from the middle of row {start - 1} on")
+        if stop + 1 < height and _breaks_off(rows[stop][::-1], rows[stop + 1][::-1]):
+            raise _ends_early(name, f"zero bytes from the middle of row {start - 1} to the middle of row {stop}")
+
+
+def _breaks_off(row: np.ndarray, neighbour: np.ndarray) -> bool:
+    """Whether a row has colours up to some pixel and none after it, where its neighbour has colours."""
+    cut, whole = (np.asarray(each.reshape(len(each), -1).any(1)) for each in (row, neighbour))
     stop = int(np.flatnonzero(cut)[-1]) + 1
-    if stop < width and min(cut[:stop].mean(), before[stop:].mean()) > 0.95:
-        raise _ends_early(name, f"zero bytes from the middle of row {last} on")
+    return stop < len(cut) and bool(min(cut[:stop].mean(), whole[stop:].mean()) > 0.95)

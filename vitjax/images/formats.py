@@ -97,6 +97,8 @@ def kind_of(head: bytes) -> str:
                 "pillow_heif.register_heif_opener()"
             )
         if head[8:12] in (b"avif", b"avis"):
+            if "AVIF" in _built_in():
+                return "a damaged AVIF image"
             return "an AVIF image, which this version of Pillow does not decode; convert it to JPEG or PNG"
         return "a video or another file of the MP4 family, not an image"
     if text.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):

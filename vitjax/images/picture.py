@@ -30,6 +30,8 @@ NOTES = {
     "mask_threshold": "have a mask with values between background and object: those from 128 on are object",
     "mask_turned": "have a mask that was turned with the picture",
     "mask_enlarged": "have a mask of less than half their size",
+    "mask_scaled": "have a mask of another size, which was scaled to theirs",
+    "mask_ignored": "have a mask with pixels that are ignored",
 }
 """What is recorded of the reading of a picture and its mask, by the name in records."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from vitjax.layerwise.fold import Fold, HeadTrace, choose_target, score_gradient
 from vitjax.layerwise.stages import Stages
@@ -60,7 +61,7 @@ def run_head(
         target: as `backward_fold` takes it.
         flows: cotangents through every block, as (score or table, table).
     """
-    by_attention = config.pool == "map"
+    by_attention = config.pools_by_attention
     offsets = models[GRADIENT].pool_zeros() if by_attention else None
     vjps: dict[Ops, Callable[[Logits], tuple[Any, ...]]] = {}
     logits = attention = None
@@ -79,17 +80,17 @@ def run_head(
     target = choose_target(logits, target)
     one_hot = score_gradient(logits, target, "logit")
     cotangents = []
-    traces: dict[Any, HeadTrace] = {} if attention is None else {None: HeadTrace(at_least_float32(attention))}
+    traces: dict[Any, HeadTrace] = {} if attention is None else {None: HeadTrace(of_all_tokens(config, attention))}
     for key, ops in flows:
         *taps, cotangent = vjps[ops](score_gradient(logits, target, key) if ops is GRADIENT else one_hot)
         cotangents.append(cotangent)
         if attention is not None:
-            by_weights = at_least_float32(taps[0]["attn_pool"]["attention"])
+            by_weights = of_all_tokens(config, taps[0]["attn_pool"]["attention"])
             field = "attention_grad" if ops is GRADIENT else "attention_relevance"
             traces[key] = traces[None]._replace(**{field: by_weights})
     *taps, cotangent = vjps[GRADIENT](one_hot)
     if attention is not None:  # "residual" and "local" are gradients of the logit
-        by_logit = traces[None]._replace(attention_grad=at_least_float32(taps[0]["attn_pool"]["attention"]))
+        by_logit = traces[None]._replace(attention_grad=of_all_tokens(config, taps[0]["attn_pool"]["attention"]))
         traces |= dict.fromkeys(("residual", "local", "local_mean"), by_logit)
     residual = cotangent[config.readout_slice]
     return Head(logits, target, readout_of(config, attention), cotangents, residual, traces)
@@ -97,11 +98,11 @@ def run_head(
 
 def attention_head(config: ViTConfig, model: Stages, params: Params, x: Tokens, target: Target) -> Head:
     """The head of a pass without gradients."""
-    if config.pool != "map":
+    if not config.pools_by_attention:
         logits = model.classify(params, x)
         return Head(logits, choose_target(logits, target), readout_of(config, None))
     logits, attention = model.pool(params, None, x)
-    traces = {None: HeadTrace(at_least_float32(attention))}
+    traces = {None: HeadTrace(of_all_tokens(config, attention))}
     return Head(logits, choose_target(logits, target), readout_of(config, attention), traces=traces)
 
 
@@ -109,4 +110,9 @@ def readout_of(config: ViTConfig, attention: Attention | None) -> Row:
     """Weights by which the head pools the tokens: constant, or the mean over heads of a pooling head's attention."""
     if attention is None:
         return config.readout_weights()
-    return at_least_float32(attention).mean(axis=(0, 1))
+    return of_all_tokens(config, attention).mean(axis=(0, 1))
+
+
+def of_all_tokens(config: ViTConfig, attention: Attention) -> Attention:
+    """A pooling head's attention [h, 1, p], or its gradient, at all tokens [h, 1, n]: 0 where it cannot attend."""
+    return jnp.pad(at_least_float32(attention), ((0, 0), (0, 0), (config.tokens - attention.shape[-1], 0)))

@@ -8,7 +8,6 @@ attention; nothing of size [l, h, n, m] is stored unless a fold asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -25,15 +24,12 @@ from vitjax.layerwise.block_vjp import (
     bare_trace,
     step_back,
     step_folds,
-    zero_elsewhere,
 )
 from vitjax.layerwise.fold import (
     SCORES,
     Boundary,
     Fold,
     PassResults,
-    Score,
-    score_gradient,
 )
 from vitjax.layerwise.head import Head, attention_head, readout_of, run_head
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice, stages
@@ -41,7 +37,7 @@ from vitjax.nn.block import block_params
 from vitjax.nn.network import params_dtype
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.shapes import Array, Attention, Image, Params, Row, Target, Tokens, at_least_float32
+from vitjax.shapes import Array, Image, Params, Row, Target, Tokens, at_least_float32
 
 
 def backward_fold(
@@ -83,7 +79,7 @@ def backward_fold(
 
     last_slice = config.readout_slice if _peels_last_block(config, folds) else None
     lowest = min(fold.lowest for fold in folds)
-    x, residuals, last_residuals = _forward(
+    x, residuals, last_residuals = forward(
         config, model, params, tokens, last_slice, lowest, save=active_plan(config).saves_linear_outputs(config, dtype)
     )
     head = run_head(config, models, params, x, target, flows)
@@ -101,7 +97,7 @@ def backward_fold(
     return PassResults(at_least_float32(head.logits), head.target, results)
 
 
-def _forward(
+def forward(
     config: ViTConfig,
     model: Stages,
     params: Params,
@@ -193,7 +189,9 @@ def _attention_only(
     Where the model pools by attention, its weights are known after the last block only: one more forward computes them,
     which the compiler removes unless a fold reads them in a block.
     """
-    readout = readout_of(config, None) if config.pool != "map" else _pooling_weights(config, model, params, tokens)
+    readout = (
+        readout_of(config, None) if not config.pools_by_attention else _pooling_weights(config, model, params, tokens)
+    )
 
     def block(x: Tokens, number: Array, token_slice: TokenSlice = None) -> tuple[Tokens, list[Any]]:
         weights = block_params(params["blocks"], number)
@@ -265,35 +263,3 @@ def _scan_upwards(fold: Fold, start: Any, summaries: Any) -> Any:
         return fold.step(carry, summary, number), None
 
     return lax.scan(step, start, (jnp.arange(count), summaries))[0]
-
-
-def last_attention_gradient(
-    config: ViTConfig,
-    params: Params,
-    image: Image,
-    target: Target,
-    *,
-    score: Score = "logit",
-) -> Attention:
-    """∂ score / ∂ attention of the last block, [h, n, m].
-
-    Args:
-        target: class index.
-
-    Cost: 1F and the backward pass of the last block; the shared pass would go through all blocks.
-    """
-    model = stages(config, GRADIENT, params_dtype(params))
-    readout_slice, number = config.readout_slice, config.depth - 1
-    x, _, residuals = _forward(config, model, params, model.embed(params, None, image), readout_slice, number)
-    assert residuals is not None
-    block = block_params(params["blocks"], number)
-    logits, head_vjp = jax.vjp(lambda x: model.classify(params, x), x)
-    _, transform_vjp = jax.vjp(partial(model.transform, block), residuals.middle)
-    inputs = model.before_attention(block, residuals.tokens)
-    offsets = model.zeros(readout_slice)[0]
-    _, attention_vjp = jax.vjp(
-        lambda offsets: model.add_attention(block, offsets, *inputs, readout_slice, None)[0], offsets
-    )
-    (middle_grad,) = transform_vjp(head_vjp(score_gradient(logits, target, score))[0][readout_slice])
-    (taps,) = attention_vjp(middle_grad)
-    return zero_elsewhere(config, at_least_float32(taps["attn"]["attention"]), readout_slice)

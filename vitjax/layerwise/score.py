@@ -26,7 +26,7 @@ def score_of(config: Config, params: Params, image: Image, target: Target, score
 def image_gradient(config: Config, params: Params, image: Image, target: Target, score: Score) -> Image:
     """∂ score / ∂ image, [H, W, 3], in float32 or float64.
 
-    Cost: for a ViT 2F + 1B with memory independent of depth; for a ResNet 1F + 1B with the memory of all activations.
+    Cost: for a ViT 2F + 1B with memory independent of depth; for others 1F + 1B with the memory of all activations.
     """
     if not isinstance(config, ViTConfig):
         return at_least_float32(jax.grad(lambda pixels: score_of(config, params, pixels, target, score))(image))

@@ -62,13 +62,8 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
     vit: Any = ViT(config, ops)
     block: Any = Block(config, ops)
 
-    def variables(params: Params, perturbations: Any, precomputed: Precomputed = None) -> dict[str, Any]:
-        # Flax accepts a complete collection or none.
-        collections = {"params": params, "perturbations": perturbations, "known": precomputed}
-        return {name: collection for name, collection in collections.items() if collection is not None}
-
     def embed(params: Params, perturbations: Any, image: Image) -> Tokens:
-        return vit.apply(variables(params, perturbations), image.astype(dtype), method="embed")
+        return vit.apply(_variables(params, perturbations), image.astype(dtype), method="embed")
 
     def plain(method: str) -> Callable[..., Any]:
         return lambda params, *inputs: block.apply({"params": params}, *inputs, method=method)
@@ -86,7 +81,7 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         precomputed: Precomputed,
     ) -> tuple[SomeTokens, Any]:
         middle, state = block.apply(
-            variables(params, perturbations, precomputed),
+            _variables(params, perturbations, precomputed),
             *(skip, normed, token_slice),
             mutable=["intermediates"],
             method="add_attention",
@@ -94,25 +89,13 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         return middle, state["intermediates"]["attn"]
 
     def add_mlp(params: Params, perturbations: Any, skip: Tokens, normed: Tokens, precomputed: Precomputed) -> Tokens:
-        return block.apply(variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
+        return block.apply(_variables(params, perturbations, precomputed), skip, normed, method="add_mlp")
 
     def zeros(token_slice: TokenSlice) -> tuple[Any, Any]:
         tokens = jnp.zeros((config.tokens, config.width), dtype)
         shapes = jax.eval_shape(lambda key: block.init(key, tokens, token_slice), jax.random.key(0))["perturbations"]
         offsets = jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)
         return {"attn": offsets["attn"]}, {"mlp": offsets["mlp"]}
-
-    def pool(params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Attention]:
-        logits, state = vit.apply(
-            variables(params, perturbations), tokens, mutable=["intermediates"], method="classify"
-        )
-        return logits, state["intermediates"]["attn_pool"]["attention"]
-
-    def pool_zeros() -> Any:
-        tokens = jnp.zeros((config.tokens, config.width), dtype)
-        init = partial(vit.init, method="classify")
-        shapes = jax.eval_shape(init, jax.random.key(0), tokens)["perturbations"]
-        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)
 
     patches = jnp.zeros((config.tokens - config.prefix, config.width), dtype)
     return Stages(
@@ -125,8 +108,26 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
         transform=plain("transform"),
         from_attention=plain("from_attention"),
         classify=lambda params, x, *weights: vit.apply({"params": params}, x, *weights, method="classify"),
-        pool=pool,
+        pool=partial(_pool, vit),
         embed_zeros={"patch_embed": {"proj": {"result": patches}}},
         zeros=zeros,
-        pool_zeros=pool_zeros,
+        pool_zeros=partial(_pool_zeros, vit, dtype),
     )
+
+
+def _variables(params: Params, perturbations: Any, precomputed: Precomputed = None) -> dict[str, Any]:
+    # Flax accepts a complete collection or none.
+    collections = {"params": params, "perturbations": perturbations, "known": precomputed}
+    return {name: collection for name, collection in collections.items() if collection is not None}
+
+
+def _pool(vit: Any, params: Params, perturbations: Any, tokens: Tokens) -> tuple[Logits, Attention]:
+    logits, state = vit.apply(_variables(params, perturbations), tokens, mutable=["intermediates"], method="classify")
+    return logits, state["intermediates"]["attn_pool"]["attention"]
+
+
+def _pool_zeros(vit: Any, dtype: Any) -> Any:
+    tokens = jnp.zeros((vit.config.tokens, vit.config.width), dtype)
+    init = partial(vit.init, method="classify")
+    shapes = jax.eval_shape(init, jax.random.key(0), tokens)["perturbations"]
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, dtype), shapes)

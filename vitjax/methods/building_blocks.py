@@ -182,7 +182,7 @@ def start_at_readout(config: ViTConfig, fuse: Callable[[Any], Square]) -> dict[s
     Args:
         fuse: fuses the heads of a LayerTrace, or of a HeadTrace, into one square matrix, without an identity.
     """
-    if config.pool != "map":
+    if not config.pools_by_attention:
         return {"init": config.readout_weights()}
     return {"init": jnp.zeros(config.tokens), "begin": lambda head: fuse(head)[0]}
 

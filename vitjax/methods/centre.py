@@ -32,7 +32,7 @@ def centre(config: ViTConfig) -> Fold:
 
 
 def on_cnn(config: Config, params: Params, image: Image, target: Target, *, key: Array) -> Array:
-    """`centre` for a ResNet: the same map on the positions of the last stage."""
+    """`centre` for a ResNet or a function: the same map on the positions of the last feature map."""
     del params, image, target, key
     return centre_map(config)
 

@@ -27,11 +27,15 @@ class Method(NamedTuple):
         model many times returns a MapReduce instead of the map.
     explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
         for methods that cannot be compiled as a whole; calls on_progress(1) after each image.
-    cnn: as `explain`, for a ResNet, with the same options; None if the method is defined for transformers only.
+    cnn: as `explain`, for a ResNet or a function (`vitjax.from_function`), with the same options; None if the method is
+        defined for transformers only.
     level: "token": maps are [h, w] on the patch grid (or the positions of a ResNet's stage); "pixel": maps are [H, W].
         An option `at` overrides it.
     class_specific: whether the map depends on the target.
-    needs: parts that the model must have, "class_token" or "head".
+    needs: parts that the model must have: "class_token"; "head" for a method that explains one output, which for a
+        model without a head is a feature that the user names; "probability" for one that explains the probability
+        of a class, whatever its options; "feature_map", which of all models only a function that
+        returns none lacks.
     slow: the method costs tens of forwards or more; the command line leaves it out of "all" and runs it in smaller
         batches.
     complete: maps sum to s(image) - s(0).
@@ -94,7 +98,7 @@ class Method(NamedTuple):
         return checked_options(f"method {name!r}", self.options, hints, options)
 
     def on(self, config: Config) -> Method:
-        """The method for this kind of model: itself on a ViT; on a ResNet `cnn` takes the place of the functions."""
+        """The method for this kind of model: itself on a ViT; on others `cnn` takes the place of the functions."""
         return (
             self if isinstance(config, ViTConfig) else self._replace(fold=None, explain=self.cnn, explain_on_host=None)
         )

@@ -1,4 +1,6 @@
-"""Grad-CAM: a ViT's attention or a ResNet's feature map, heads or channels weighted by their mean gradient."""
+"""Grad-CAM: a ViT's attention or a CNN's feature map, heads or channels weighted by their mean gradient."""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ from vitjax.layerwise.fold import Fold, LayerTrace, Score
 from vitjax.layerwise.score import score_in
 from vitjax.methods.building_blocks import pool_queries, single_layer_fold
 from vitjax.methods.contract import Method
+from vitjax.nn.function import FunctionConfig
 from vitjax.nn.network import network, params_dtype
 from vitjax.nn.resnet import LAYERS, ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
@@ -19,24 +22,25 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
 
     On a ViT: w_h = mean_j G[h, class, j] over patches j; map = (E_h[w_h A[h, class, patches]])+.
 
-    On a ResNet: with F [h, w, c] the output of a stage, w_c = mean of ∂s/∂F_c over positions; map = (Σ_c w_c F_c)+.
+    On a CNN: with F [h, w, c] the output of a ResNet's stage, or a feature map that a function returns,
+    w_c = mean of ∂s/∂F_c over positions; map = (Σ_c w_c F_c)+.
 
     Args:
-        layer: block number of a ViT, or stage of a ResNet by number, 0 to 3, or by name, "layer1" to "layer4"; negative
-            numbers count from the last block or stage.
+        layer: block number of a ViT; stage of a ResNet by number, 0 to 3, or by name, "layer1" to "layer4"; feature map
+            of a function by number or by name. Negative numbers count from the last one.
         relu: set negative values to 0; False keeps them.
         score: s is the logit or the probability of the explained class, G its gradient.
 
     Returns:
-        A `Fold` whose result is a map [h, w] over the patches, or over the positions of the ResNet's stage; values >= 0
+        A `Fold` whose result is a map [h, w] over the patches, or over the positions of the feature map; values >= 0
         with relu. On DeiT-Tiny the map is 0 everywhere for about 4 of 10 images, because the mean gradient of every
         head is negative. Such explanations are flagged as `degenerate`; relu=False shows the negative values.
 
     Raises:
-        ConfigError: the model has no such block or stage.
+        ConfigError: the model has no such block, stage or feature map.
 
-    Cost: on a ViT, one forward, then one more forward and one backward through the blocks from `layer` on; on a ResNet,
-    one forward and one backward from the logits to the stage.
+    Cost: on a ViT, one forward, then one more forward and one backward through the blocks from `layer` on; on a CNN,
+    one forward and one backward from the logits to the feature map.
 
     Differs from reference: nothing. The CAM of the transition attention maps study and "GradCAM" of
     Transformer-Explainability compute the same map.
@@ -58,7 +62,7 @@ def grad_cam(config: ViTConfig, *, layer: int | str = -1, relu: bool = True, sco
 
 
 def on_cnn(
-    config: ResNetConfig,
+    config: ResNetConfig | FunctionConfig,
     params: Params,
     image: Image,
     target: Target,
@@ -68,31 +72,47 @@ def on_cnn(
     relu: bool = True,
     score: Score = "logit",
 ) -> Array:
-    """`grad_cam` for a ResNet: a map [h, w] over the positions of a stage, from that stage's output."""
+    """`grad_cam` for a ResNet or a function: a map [h, w] over the positions of a feature map."""
     del key
-    stage = checked_stage(layer)
-    net, variables = network(config), {"params": params}
-    features = net.apply(variables, image.astype(params_dtype(params)), method="stages")[stage]
+    image = image.astype(params_dtype(params))
+    if isinstance(config, FunctionConfig):
+        name = checked_layer(layer, config.map_names, "the function returns")
+        features, logits_from = network(config).split(params, image, name)
+    else:
+        features, logits_from = _split_resnet(config, params, image, layer)
 
     def score_from(features: Array) -> Array:
-        return score_in(net.apply(variables, stage, features, method="from_stage"), target, score)
+        return score_in(logits_from(features), target, score)
 
     weights = at_least_float32(jax.grad(score_from)(features)).mean(axis=(0, 1))
     cam = (weights * at_least_float32(features)).sum(axis=-1)
     return jnp.maximum(cam, 0) if relu else cam
 
 
-def checked_stage(layer: int | str) -> int:
-    """Number in 0..3 of a ResNet's stage, given by number (negative ones count from the last) or by name.
+def _split_resnet(
+    config: ResNetConfig, params: Params, image: Image, layer: int | str
+) -> tuple[Array, Callable[[Array], Array]]:
+    """The output of a stage, and the function of it that returns the logits."""
+    stage = LAYERS.index(checked_layer(layer, LAYERS, "a ResNet has"))
+    net, variables = network(config), {"params": params}
+    features = net.apply(variables, image, method="stages")[stage]
+    return features, lambda features: net.apply(variables, stage, features, method="from_stage")
+
+
+def checked_layer(layer: int | str, names: Sequence[str], has: str) -> str:
+    """Name of the layer that is given by number (negative ones count from the last) or by name.
+
+    has: what the message says before the names.
 
     Raises:
-        ConfigError: a ResNet has no such stage.
+        ConfigError: there is no such layer.
     """
-    stages = range(len(LAYERS))
-    choices = LAYERS if isinstance(layer, str) else (*stages, *range(-len(stages), 0))
-    if layer not in choices:
-        raise ConfigError(f"layer={layer!r}: a ResNet has {', '.join(LAYERS)}, or 0 to 3")
-    return choices.index(layer) % len(stages)
+    count = len(names)
+    if layer in names:
+        return str(layer)
+    if isinstance(layer, str) or not -count <= layer < count:
+        raise ConfigError(f"layer={layer!r}: {has} {', '.join(names)}, or 0 to {count - 1}")
+    return names[layer]
 
 
 METHOD = Method(
@@ -101,5 +121,5 @@ METHOD = Method(
     cost="1F + 1 block",
     fold=grad_cam,
     cnn=on_cnn,
-    needs=frozenset({"head"}),
+    needs=frozenset({"head", "feature_map"}),
 )

@@ -7,7 +7,7 @@ from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.score import image_gradient
 from vitjax.methods.building_blocks import boundary_fold, input_times_cotangent
 from vitjax.methods.contract import Method
-from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target, at_least_float32
 
@@ -28,7 +28,7 @@ def gradient_x_input(config: ViTConfig, *, at: At = "pixels", score: Score = "lo
         A `Fold` whose result is a map of signed values.
 
     Raises:
-        ConfigError: at="tokens" on a ResNet.
+        ConfigError: at="tokens" on a model that is no ViT.
 
     Cost: two forwards and one backward (2F + 1B).
 
@@ -43,7 +43,7 @@ def gradient_x_input(config: ViTConfig, *, at: At = "pixels", score: Score = "lo
 
 
 def on_cnn(
-    config: ResNetConfig,
+    config: Config,
     params: Params,
     image: Image,
     target: Target,
@@ -52,10 +52,10 @@ def on_cnn(
     at: At = "pixels",
     score: Score = "logit",
 ) -> Array:
-    """`gradient_x_input` for a ResNet, at pixels only."""
+    """`gradient_x_input` for a ResNet or a function, at pixels only."""
     del key
     if at != "pixels":
-        raise ConfigError(f"method 'gradient_x_input': at={at!r} needs a transformer; a ResNet has pixels only")
+        raise ConfigError(f"method 'gradient_x_input': at={at!r} needs a transformer; other models have pixels only")
     return (at_least_float32(image) * image_gradient(config, params, image, target, score)).sum(axis=-1)
 
 

@@ -50,7 +50,7 @@ def legrad(
     """
     if layers is not None and not 1 <= layers <= config.depth:
         raise ConfigError(f"layers={layers}: must be in 1..{config.depth}, the number of blocks of the model")
-    if pool == "mean" and config.pool == "map":
+    if pool == "mean" and config.pools_by_attention:
         raise ConfigError("pool='mean' replaces the model's pooling, and an attention pooling head cannot be replaced")
     first = 0 if layers is None else config.depth - layers
 

@@ -14,7 +14,7 @@ from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
 
 CNN_WINDOW = 16
-"""Default side of the window [pixels] on a ResNet, which has no patches."""
+"""Default side of the window [pixels] on a model without patches."""
 
 
 def occlusion(
@@ -35,7 +35,7 @@ def occlusion(
 
     Args:
         window: side of the square window [pixels], at most the image's shorter side; None is the patch size, or 16 on a
-            ResNet.
+            model without patches.
         stride: distance between windows [pixels], 1 to `window`; None is `window`. The last windows may extend beyond
             the image.
         score: s is the logit or the probability of the explained class.

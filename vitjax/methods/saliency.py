@@ -6,7 +6,7 @@ from vitjax.layerwise.fold import Fold, Score
 from vitjax.layerwise.score import image_gradient
 from vitjax.methods.building_blocks import boundary_fold
 from vitjax.methods.contract import Method
-from vitjax.nn.resnet import ResNetConfig
+from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, Target
 
@@ -36,9 +36,9 @@ def saliency(config: ViTConfig, *, score: Score = "logit") -> Fold:
 
 
 def on_cnn(
-    config: ResNetConfig, params: Params, image: Image, target: Target, *, key: Array, score: Score = "logit"
+    config: Config, params: Params, image: Image, target: Target, *, key: Array, score: Score = "logit"
 ) -> Array:
-    """`saliency` for a ResNet."""
+    """`saliency` for a ResNet or a function."""
     del key
     return _largest_magnitude(image_gradient(config, params, image, target, score))
 

@@ -8,7 +8,8 @@ from jax import lax
 
 from vitjax.errors import ConfigError
 from vitjax.layerwise.fold import Fold, LayerTrace, Score
-from vitjax.layerwise.run import backward_fold, last_attention_gradient
+from vitjax.layerwise.last_block import last_attention_gradient
+from vitjax.layerwise.run import backward_fold
 from vitjax.methods.building_blocks import checked_layer, patch_map, sum_over_heads
 from vitjax.methods.contract import Method
 from vitjax.methods.options import Count

@@ -178,6 +178,6 @@ METHOD = Method(
     cost="about 200F",
     explain_on_host=vit_cx,
     level="pixel",
-    needs=frozenset({"head"}),
+    needs=frozenset({"head", "probability"}),
     slow=True,
 )

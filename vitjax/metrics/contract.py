@@ -36,6 +36,7 @@ class Case:
         forward: the model: images [s, H, W, 3] -> logits [s, k].
         explain: the method with its PRNG key: (params, image, target) -> raw map.
         params: the parameters that `forward` uses.
+        layered: whether `params` are those of a ViT or a ResNet, whose layers have a known order.
         ends: logits [k] of images that curves start or end with, computed by `removal.ends_of` once per batch instead
             of once per method. Keys are `removal.Endpoint` names; a missing one is computed when it is needed.
         shared: intermediate values that several metrics of this map use; see `once`.
@@ -54,6 +55,7 @@ class Case:
     forward: Callable[[Array], Array]
     explain: Callable[[Any, Array, Array], Array] | None = None
     params: Any = None
+    layered: bool = True
     ends: Mapping[str, Array] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from vitjax.methods.options import Seed
 from vitjax.metrics.checks import checks_options, class_number
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
 from vitjax.metrics.spearman import spearman
+from vitjax.nn.network import is_floating, params_dtype
 from vitjax.nn.resnet import LAYERS, STATISTICS
 from vitjax.shapes import Array, Params, Scalar, at_least_float32
 
@@ -33,7 +35,8 @@ def randomization(
     """Spearman's correlation of the map with the maps of models whose weights are randomised from the head downwards.
 
     At cut c the head and the last c blocks (of a ResNet: stages) are random at the same time, the cascading
-    randomisation of Adebayo et al. 2018.
+    randomisation of Adebayo et al. 2018. The parameters of any other function (`vitjax.from_function`) have no known
+    order: they are one block, so that cut 0 is the trained model and at cut 1 all of them are random.
 
     Args:
         explain: params -> raw map, for one image and class.
@@ -44,14 +47,15 @@ def randomization(
 
     Returns:
         [cuts] in [-1, 1], lower is better; NaN if one of the two maps is constant or not finite. A model without a
-        head has 1 at cut 0.
+        head, and a function, have 1 at cut 0.
 
     Raises:
         ConfigError: no cut, or a cut outside 0 to the number of blocks.
 
     Source: Adebayo et al. 2018. Differs from reference: each tensor is drawn from a normal distribution with that
     tensor's mean and standard deviation, so that the scales of norms stay close to trained ones; signed maps are
-    correlated. The final norm, the embedding and the running statistics of batch norms are not randomised.
+    correlated. The final norm, the embedding and the running statistics of batch norms (of a function: every
+    parameter called mean or var, and all that is no floating-point number) are not randomised.
 
     Cost: one explanation per cut.
 
@@ -61,13 +65,26 @@ def randomization(
         >>> vitjax.metrics.randomization(explain, params, explain(params), cuts=(0, 1)).round(3).tolist()
         [1.0, 1.0]
     """
-    selected = tuple(range(block_count(params) + 1)) if cuts is None else cuts
-    if not selected or not all(0 <= cut <= block_count(params) for cut in selected):
-        raise ConfigError(f"cuts={cuts}: must be numbers of randomised blocks, 0 to {block_count(params)}")
-    drawn, first_cuts = random_weights(params, seed), randomised_from_cut(params)
+    return _cascade(explain, params, raw, cuts, seed, layered=is_layered(params))
+
+
+def _cascade(
+    explain: Callable[[Params], Array],
+    params: Params,
+    raw: Array,
+    cuts: tuple[int, ...] | None,
+    seed: int,
+    *,
+    layered: bool,
+) -> Array:
+    count = block_count(params, layered=layered)
+    selected = tuple(range(count + 1)) if cuts is None else cuts
+    if not selected or not all(0 <= cut <= count for cut in selected):
+        raise ConfigError(f"cuts={cuts}: must be numbers of randomised blocks, 0 to {count}")
+    drawn, first_cuts = random_weights(params, seed, layered=layered), randomised_from_cut(params, layered=layered)
 
     def compare(cut: Any) -> Array:
-        mixed = jax.tree.map(lambda new, old, first: jnp.where(first <= cut, new, old), drawn, params, first_cuts)
+        mixed = jax.tree.map(partial(_mixed, cut), drawn, params, first_cuts)
         return spearman(at_least_float32(raw), at_least_float32(explain(mixed)))
 
     return lax.map(compare, jnp.asarray(selected))
@@ -105,21 +122,36 @@ def random_target(explain: Callable[[Array], Array], raw: Array, target: Array, 
     return spearman(at_least_float32(raw), at_least_float32(explain(other.astype(target.dtype))))
 
 
-def block_count(params: Params) -> int:
-    """Number of blocks of a ViT, or of stages of a ResNet."""
+def _mixed(cut: Any, new: Any, old: Any, first: Any) -> Any:
+    """One parameter at a cut: the random one if the cut is not below `first`."""
+    return jnp.where(first <= cut, new, old) if is_floating(old) else old
+
+
+def is_layered(params: Params) -> bool:
+    """Whether parameters are those of a ViT or a ResNet, whose layers have a known order."""
+    return isinstance(params, dict) and not params.keys().isdisjoint(("blocks", *LAYERS))
+
+
+def block_count(params: Params, *, layered: bool = True) -> int:
+    """Number of blocks of a ViT, or of stages of a ResNet; 1 for a function, whose parameters are not `layered`."""
+    if not layered:
+        return 1
     return len(jax.tree.leaves(params["blocks"])[0]) if "blocks" in params else len(LAYERS)
 
 
-def randomised_from_cut(params: Params) -> Params:
+def randomised_from_cut(params: Params, *, layered: bool = True) -> Params:
     """The lowest cut at which each leaf is random: 0 for the head, 1 for the last block, 2 for the one before it ...
 
     Returns:
         A tree with the structure of `params`. Leaves under `blocks`, where layers are stacked, are int [l, 1 ...], the
         others int. Leaves that are never randomised have the number of blocks + 1.
     """
-    count = block_count(params)
+    count = block_count(params, layered=layered)
 
     def first_cut(path: Any, leaf: Any) -> Any:
+        if not layered:
+            is_statistic = any(getattr(entry, "key", getattr(entry, "name", None)) in STATISTICS for entry in path)
+            return 2 if is_statistic or not is_floating(leaf) else 1
         top = path[0].key
         if top == "blocks":
             return jnp.arange(count, 0, -1).reshape(-1, *[1] * (leaf.ndim - 1))
@@ -132,19 +164,25 @@ def randomised_from_cut(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(first_cut, params)
 
 
-def random_weights(params: Params, seed: int) -> Params:
+def random_weights(params: Params, seed: int, *, layered: bool = True) -> Params:
     """Normally distributed parameters with the shapes of `params`.
 
     Each tensor has the mean and standard deviation of the given one; where layers are stacked, each layer has its own.
+    What is no floating-point number stays as it is.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    ends = np.cumsum([leaf.size for _, leaf in leaves])
+    sizes = [leaf.size if is_floating(leaf) else 0 for _, leaf in leaves]
+    ends = np.cumsum(sizes)
     # One draw for all tensors compiles in a tenth of the time of one draw per tensor.
-    noise = jnp.split(jax.random.normal(jax.random.key(seed), (ends[-1],), leaves[0][1].dtype), ends[:-1])
+    noise = jnp.split(jax.random.normal(jax.random.key(seed), (ends[-1],), params_dtype(params)), ends[:-1])
     drawn = []
     for (path, leaf), leaf_noise in zip(leaves, noise, strict=True):
-        axes = tuple(range(1 if path[0].key == "blocks" else 0, leaf.ndim))
-        drawn.append(leaf.mean(axes, keepdims=True) + leaf_noise.reshape(leaf.shape) * leaf.std(axes, keepdims=True))
+        if not is_floating(leaf):
+            drawn.append(leaf)
+            continue
+        axes = tuple(range(1 if layered and path[0].key == "blocks" else 0, leaf.ndim))
+        mean, std = leaf.mean(axes, keepdims=True), leaf.std(axes, keepdims=True)
+        drawn.append((mean + leaf_noise.reshape(leaf.shape) * std).astype(leaf.dtype))
     return jax.tree.unflatten(tree, drawn)
 
 
@@ -152,8 +190,13 @@ def _record(case: Case, *, cuts: tuple[int, ...] | None = None, seed: Seed = 0) 
     explain = case.explain
     if explain is None:
         raise ConfigError("randomization computes further explanations, but the case has no explainer")
-    correlations = randomization(
-        lambda params: explain(params, case.image, case.target), case.params, case.raw, cuts=cuts, seed=seed
+    correlations = _cascade(
+        lambda params: explain(params, case.image, case.target),
+        case.params,
+        case.raw,
+        cuts,
+        seed,
+        layered=case.layered,
     )
     other = random_target(
         lambda target: explain(case.params, case.image, target),

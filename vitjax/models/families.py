@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from vitjax.errors import UnknownNameError, unknown_name
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.rotary import Rotary
 from vitjax.nn.vit_config import ViTConfig
@@ -24,7 +24,7 @@ ASSET = Path(__file__).parents[1] / "assets" / "timm_models.json"
 UNTRAINED = "untrained"
 """Stands for a tag where timm has no weights of an architecture, but settings."""
 
-Architecture = TypeVar("Architecture", bound=Config, covariant=True)
+Architecture = TypeVar("Architecture", bound=ModuleConfig, covariant=True)
 Outputs = Literal["imagenet", "classes", "embedding", "features"]
 
 
@@ -92,7 +92,7 @@ def loads(name: str) -> bool:
     return architecture in names() and (not tag or tag in tags(architecture))
 
 
-def find(name: str) -> Entry[Config]:
+def find(name: str) -> Entry[ModuleConfig]:
     """The entry of a named model.
 
     Args:

@@ -17,6 +17,7 @@ from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.images.reading import Exif, Preprocessing, preprocess
 from vitjax.models.class_names import Labels
+from vitjax.nn.function import FunctionConfig, config_of
 from vitjax.nn.network import Config, network, params_dtype
 from vitjax.nn.positions import params_at_size
 from vitjax.nn.vit_config import ViTConfig
@@ -28,7 +29,7 @@ class Model:
     """A model as `vitjax.load` returns it. Immutable.
 
     config: architecture.
-    params: parameters, a pytree of the structure that `network(config).init` returns.
+    params: parameters, a pytree of the structure that `network(config).init` returns; of a function, those given.
     preprocessing: transform from images to the model's input.
     labels: class names; None if unknown.
     name: name of the model.
@@ -53,6 +54,11 @@ class Model:
     def dtype(self) -> Any:
         """Dtype of the forward pass."""
         return params_dtype(self.params)
+
+    @property
+    def probability(self) -> str | None:
+        """How logits become probabilities: "softmax", "sigmoid" for one output, None without a head."""
+        return {0: None, 1: "sigmoid"}.get(self.config.num_classes, "softmax")
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -109,7 +115,8 @@ class Model:
         The position embedding of a ViT is resampled as in timm, and `weights["positions"]` records it.
 
         Raises:
-            ConfigError: the size is not a multiple of the ViT's patch size, or is below 32 pixels for a ResNet.
+            ConfigError: the size is not a multiple of the ViT's patch size, is below 32 pixels for a ResNet, or is one
+                that a function cannot take.
 
         Example:
             >>> wide = model.at_size((64, 128))
@@ -118,7 +125,7 @@ class Model:
         """
         if tuple(image_size) == self.config.image_size:
             return self
-        config = self.config.at_size(image_size)
+        config = self._config_at(image_size)
         params, resampled = self.params, {}
         if isinstance(self.config, ViTConfig) and isinstance(config, ViTConfig):
             params = params_at_size(params, self.config, config)
@@ -131,6 +138,14 @@ class Model:
             preprocessing=replace(self.preprocessing, size=config.image_size),
             weights={**self.weights, **resampled},
         )
+
+    def _config_at(self, image_size: tuple[int, int]) -> Config:
+        config = self.config
+        if not isinstance(config, FunctionConfig):
+            return config.at_size(image_size)
+        image = jax.ShapeDtypeStruct((*image_size, 3), self.dtype)
+        with self.settings():
+            return config_of(config.apply, self.params, image, config.num_classes, config.map_names)
 
     def label(self, index: int) -> str:
         """Name of a class, or "class INDEX" if the model has no class names, "feature INDEX" if it has no head.

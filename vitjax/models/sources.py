@@ -15,7 +15,7 @@ from vitjax.images.geometry import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
-from vitjax.nn.network import Config
+from vitjax.nn.network import ModuleConfig
 from vitjax.output.terminal import say
 
 
@@ -65,7 +65,9 @@ class Options:
         return {name: value for name, value in given.items() if value != getattr(Options(), name)}
 
 
-def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labels | None, options: Options) -> Model:
+def from_name(
+    name: str, entry: Entry[ModuleConfig], weights: str | Path, labels: Labels | None, options: Options
+) -> Model:
     """The named model with these weights, whose head and position table may have other sizes than the name's.
 
     Args:
@@ -81,7 +83,8 @@ def from_name(name: str, entry: Entry[Config], weights: str | Path, labels: Labe
 
     if options.arch is not None:
         raise ConfigError(f"arch={options.arch!r}: {name!r} names an architecture already")
-    wanted = Wanted(entry.config, name, known_configs(), options.num_classes, None, options.ema, options.dtype)
+    arch = name.partition(".")[0]
+    wanted = Wanted(entry.config, arch, known_configs(), options.num_classes, None, options.ema, options.dtype)
     loaded = read_source(weights, wanted)
     notes = list(loaded.notes)
     if loaded.class_names is not None:
@@ -111,9 +114,9 @@ def from_source(source: str | Path, options: Options) -> Model:
 
     entry = None if options.arch is None else find(options.arch)
     config = entry.config if entry is not None else None
-    wanted = Wanted(
-        config, options.arch, known_configs(), options.num_classes, options.image_size, options.ema, options.dtype
-    )
+    arch = None if options.arch is None else options.arch.partition(".")[0]
+    size, known = options.image_size, known_configs()
+    wanted = Wanted(config, arch, known, options.num_classes, size, options.ema, options.dtype)
     loaded = read_source(source, wanted)
     if entry is None and loaded.arch is not None:
         entry = find(loaded.arch)
@@ -134,7 +137,7 @@ def from_source(source: str | Path, options: Options) -> Model:
     return _assembled(loaded.config, loaded.params, preprocessing, labels, name, record, options)
 
 
-def _preprocessing(loaded: Any, entry: Entry[Config] | None) -> tuple[Preprocessing, str]:
+def _preprocessing(loaded: Any, entry: Entry[ModuleConfig] | None) -> tuple[Preprocessing, str]:
     """The preprocessing of weights that do not state it, and where it comes from."""
     size = loaded.config.image_size
     if entry is not None:
@@ -150,7 +153,7 @@ def _preprocessing(loaded: Any, entry: Entry[Config] | None) -> tuple[Preprocess
 
 
 def _assembled(
-    config: Config,
+    config: ModuleConfig,
     params: Any,
     preprocessing: Preprocessing,
     labels: Labels | None,

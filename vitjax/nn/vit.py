@@ -55,7 +55,7 @@ class ViT(nn.Module):
         if cfg.final_norm:
             final = norm_layer(cfg, self.ops, "fc_norm" if cfg.fc_norm else "norm")
             self.final_norm = final
-        if cfg.pool == "map":
+        if cfg.pools_by_attention:
             self.attn_pool = AttentionPool(cfg, self.ops)
         if cfg.embedding:
             self.head = Linear(cfg.embedding, self.ops)
@@ -117,8 +117,8 @@ class ViT(nn.Module):
     def _pool(self, tokens: Tokens) -> Array:
         """Features that the model pools from the tokens: [c], or [2c] of a model that reads class token and patches."""
         cfg = self.config
-        if cfg.pool == "map":
-            return self.attn_pool(tokens)
+        if cfg.pools_by_attention:
+            return self.attn_pool(tokens[cfg.readout_slice])
         if cfg.pool == "token_avg":
             both = np.eye(1, cfg.tokens)[0], cfg.patch_weights()
             return jnp.concatenate([self.ops.pool(tokens, jnp.asarray(w, tokens.dtype)) for w in both])

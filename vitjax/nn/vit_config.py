@@ -21,7 +21,7 @@ they skip computation that no fold reads."""
 COUNTS = ("num_classes", "registers", "embedding", "head_dim", "pool_heads", "pool_mlp_dim")
 """Fields that may be 0."""
 
-Pool = Literal["token", "avg", "avg_all", "token_avg", "map"]
+Pool = Literal["token", "avg", "avg_all", "token_avg", "map", "map_all"]
 MLP = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
 Norm = Literal["layer", "rms"]
 
@@ -41,7 +41,8 @@ class ViTConfig:
     distilled: whether a second prefix token has a head of its own; the logits are then the mean of both heads.
     registers: number of register tokens.
     pool: the head reads the class token ("token"), the mean over patches ("avg") or over all tokens ("avg_all"), class
-        token and mean over patches side by side ("token_avg"), or what a learned query attends to ("map").
+        token and mean over patches side by side ("token_avg"), or what a learned query attends to, among the patches
+        ("map") or among all tokens ("map_all").
     fc_norm: whether the final norm comes after pooling; it is then called fc_norm.
     pre_norm: whether a norm precedes the first block.
     qkv_bias: whether the qkv layer has a bias.
@@ -126,9 +127,9 @@ class ViTConfig:
             raise ConfigError(
                 f"pool={self.pool!r} needs class_token=True; a model without a class token pools by 'avg' or 'map'"
             )
-        if (self.pool == "map") != bool(self.pool_heads and self.pool_mlp_dim):
-            raise ConfigError("pool='map' needs pool_heads and pool_mlp_dim, which other models do not have")
-        if self.pool == "map" and self.width % self.pool_heads:
+        if self.pools_by_attention != bool(self.pool_heads and self.pool_mlp_dim):
+            raise ConfigError("pool_heads and pool_mlp_dim belong to pool='map' and 'map_all', and only to these")
+        if self.pools_by_attention and self.width % self.pool_heads:
             raise ConfigError(f"width {self.width} is not a multiple of pool_heads {self.pool_heads}")
         if self.distilled and self.pool != "token":
             raise ConfigError("distilled=True needs pool='token'")
@@ -152,6 +153,11 @@ class ViTConfig:
     def features(self) -> int:
         """Number of pooled features: the inputs of the head, and the outputs of a model without a head."""
         return 2 * self.width if self.pool == "token_avg" else self.width
+
+    @property
+    def pools_by_attention(self) -> bool:
+        """Whether the head is an attention pooling head, whose weights depend on the image."""
+        return self.pool in ("map", "map_all")
 
     @property
     def plain_scores(self) -> bool:
@@ -183,7 +189,7 @@ class ViTConfig:
         """Tokens that the head reads. The gradient by the last block's output is 0 at all other tokens."""
         if self.pool == "token":
             return slice(0, 1 + self.distilled)
-        return slice(self.prefix if self.pool == "avg" else 0, self.tokens)
+        return slice(self.prefix if self.pool in ("avg", "map") else 0, self.tokens)
 
     @property
     def deep(self) -> bool:
@@ -213,7 +219,7 @@ class ViTConfig:
         Raises:
             ConfigError: the model pools by attention, so that its weights depend on the image.
         """
-        if self.pool == "map":
+        if self.pools_by_attention:
             raise ConfigError("a model with an attention pooling head has no constant readout weights: see Fold.begin")
         token = jnp.zeros(self.tokens).at[0].set(1.0)
         if self.pool == "token":

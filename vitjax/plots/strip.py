@@ -28,6 +28,7 @@ def strip(
     predicted_probability: float | None,
     target: str,
     target_probability: float | None,
+    sigmoid: bool = False,
     signed: bool = False,
 ) -> Figure:
     """Photo, raw map with a colour bar in raw values, and overlay, under a header with method and classes.
@@ -38,7 +39,8 @@ def strip(
         method: label of the method.
         predicted, predicted_probability: name and probability, in [0, 1], of the predicted class; without a
             probability, for a model without a head, it is not shown.
-        target, target_probability: name and probability, in [0, 1], of the explained class.
+        target, target_probability: name and probability, in [0, 1], of the explained class; an empty name is not shown.
+        sigmoid: whether the probabilities are sigmoids, which is then said.
         signed: whether the map's signs are meaningful: colours from blue to red, centred at zero, instead of min-max
             scaling.
 
@@ -61,8 +63,11 @@ def strip(
 
     room = total - 2 * MARGIN
     write(axes, MARGIN, MARGIN + 0.15, fit(method, room, 12, bold=True), size=12, bold=True)
-    lines = [("predicted", predicted, predicted_probability), ("explained", target, target_probability)]
-    for row, (role, name, p) in enumerate(lines if predicted_probability is not None else lines[1:]):
+    lines: list[tuple[str, str, float | None]] = []
+    lines += [("predicted", predicted, predicted_probability)] if predicted_probability is not None else []
+    lines += [("explained", target, target_probability)] if target else []
+    for row, (role, name, p) in enumerate(lines):
+        name = f"{name} (sigmoid)" if sigmoid and p is not None else name
         y = MARGIN + 0.47 + 0.22 * row
         write(axes, MARGIN, y, role, size=9.5, color=MUTED)
         write(axes, MARGIN + 1.48, y, "" if p is None else percent(p), size=9.5, color=MUTED, ha="right")

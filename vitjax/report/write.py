@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitjax.errors import OutputError, RunError
+from vitjax.errors import OutputError
 from vitjax.output.files import write_text
 from vitjax.report.curves import panels
 from vitjax.report.extremes import extremes
@@ -17,6 +16,7 @@ from vitjax.report.records import Records
 from vitjax.report.statistics import RESAMPLES
 from vitjax.report.summary import Summary, method_labels, summarise
 from vitjax.report.tables import csv_text, latex, markdown, text
+from vitjax.rundir.sealed import read_profile
 from vitjax.storage import check_local
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def write_report(
     """
     run_dir = Path(run_dir)
     config, table, log = _opened(run_dir, config, records)
-    profile = read_profile(run_dir) if profile is None else profile
+    profile = read_profile(run_dir, config) if profile is None else profile
     indexed = Records(table, method_labels(config))
     summary = summarise(
         config, indexed, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
@@ -105,24 +105,6 @@ def _opened(
     store = RunStore.open(run_dir)
     table = store.records() if records is None else records
     return store.config if config is None else config, table, store.logged()
-
-
-def read_profile(run_dir: Path) -> dict[str, Any]:
-    """The content of profile.json; {} if the file does not exist.
-
-    Raises:
-        RunError: the file cannot be read or is not a JSON object.
-    """
-    path = run_dir / "profile.json"
-    try:
-        profile = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: damaged: {error}") from error
-    if not isinstance(profile, dict):
-        raise RunError(f"{path}: damaged: not a JSON object")
-    return profile
 
 
 def _draw(curve_panels: Sequence[Any], summary: Summary, target: Path) -> list[Path]:

@@ -33,8 +33,11 @@ def read_contents(store: RunStore) -> Contents | None:
         return Contents(dict(zip(names, states, strict=True)), dict(zip(names, columns["sample"], strict=True)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged: {error}") from error
+    except Exception as error:  # pyarrow raises exceptions of many types for damaged data
+        raise RunError(
+            f"{path}: damaged: {' '.join(str(error).split())[:200]}; without it, the images are compared with their "
+            "present contents"
+        ) from error
 
 
 def write_contents(store: RunStore, contents: Contents) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def model_record(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype),
         "matmul_precision": model.precision,
         "image_size": list(model.config.image_size),
+        "preprocessing": asdict(model.preprocessing),
+        "probability": model.probability,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,11 @@ from vitjax.errors import RunError
 from vitjax.rundir.store import RunStore
 from vitjax.storage import writing
 
+MAPS = b"vitjax.maps"
+"""Key of a record file's metadata: size and digest of the file of the chunk's maps."""
 
-def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[str, np.ndarray], dtype: str) -> None:
+
+def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[str, np.ndarray], dtype: str) -> str:
     """Write maps/chunk-NNNNN.npz with `ids`, `<method label>` [n, h, w] and, for float16, `<method label>/scale` [n].
 
     A float16 map is divided by its largest absolute value, the scale, because relevance may be below the range of
@@ -26,6 +31,9 @@ def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[
         maps_of: raw maps [n, h, w] by method label.
         dtype: "float16" or "float32".
 
+    Returns:
+        Size and digest of the file, to be recorded under MAPS.
+
     Raises:
         RunError: the file cannot be written.
     """
@@ -36,11 +44,26 @@ def save_maps(store: RunStore, chunk: int, ids: Sequence[str], maps_of: Mapping[
             arrays[f"{label}/scale"] = scale.astype(np.float32)
             maps = maps / np.where(scale > 0, scale, 1)[:, None, None]
         arrays[label] = maps.astype(dtype)
-    directory = store.directory / "maps"
-    path = directory / f"chunk-{chunk:05d}.npz"
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    content = buffer.getvalue()
+    path = _path(store.directory, chunk)
     with writing(path):
-        directory.mkdir(exist_ok=True)
-    store.publish(chunk, path, lambda stream: np.savez_compressed(stream, **arrays))
+        path.parent.mkdir(exist_ok=True)
+    store.publish(chunk, path, lambda stream: stream.write(content))
+    return _identity(content)
+
+
+def chunks_without_maps(store: RunStore) -> set[int]:
+    """The finished chunks whose file of maps is missing or has another size than when it was written."""
+    lost: set[int] = set()
+    if not store.config.get("save_maps"):
+        return lost
+    for chunk, recorded in _recorded(store).items():
+        path = _path(store.directory, chunk)
+        if recorded is not None and not (path.is_file() and str(path.stat().st_size) == recorded.partition(" ")[0]):
+            lost.add(chunk)
+    return lost
 
 
 def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:
@@ -54,18 +77,57 @@ def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:
         float32 maps [h, w] by image id; the maps of skipped images are NaN.
 
     Raises:
-        RunError: the run saved no maps (`--save-maps`), or none of this method.
+        RunError: the run saved no maps (`--save-maps`), or none of this method, or the maps of a finished chunk are
+            missing or damaged.
     """
-    map_of_id: dict[str, np.ndarray] = {}
-    for path in sorted((Path(directory) / "maps").glob("chunk-*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            if label not in arrays:
-                labels = ", ".join(name for name in arrays if name != "ids" and not name.endswith("/scale"))
-                raise RunError(f"{path}: contains no maps of {label!r}, only of {labels}")
-            maps = arrays[label].astype(np.float32)
-            if f"{label}/scale" in arrays:
-                maps *= arrays[f"{label}/scale"][:, None, None]
-            map_of_id.update(zip(arrays["ids"].tolist(), maps, strict=True))
-    if not map_of_id:
+    store = RunStore.open(Path(directory))
+    recorded = _recorded(store)
+    found = sorted((store.directory / "maps").glob("chunk-*.npz"))
+    if not found:
         raise RunError(f"{directory}: contains no saved maps; run with --save-maps float16 or float32")
+    # Before the first chunk is finished, its maps can be read, but not compared with a digest.
+    paths = {_path(store.directory, chunk): identity for chunk, identity in recorded.items()} or dict.fromkeys(found)
+    map_of_id: dict[str, np.ndarray] = {}
+    for path, identity in sorted(paths.items()):
+        map_of_id.update(_read(path, identity, label))
     return map_of_id
+
+
+def _read(path: Path, identity: str | None, label: str) -> dict[str, np.ndarray]:
+    """The maps of a method in one file, compared with what was recorded when it was written."""
+    try:
+        content = path.read_bytes()
+        if identity not in (None, _identity(content)):
+            raise ValueError("it has changed since it was written")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            if label in arrays:
+                maps = arrays[label].astype(np.float32)
+                if f"{label}/scale" in arrays:
+                    maps *= arrays[f"{label}/scale"][:, None, None]
+                return dict(zip(arrays["ids"].tolist(), maps, strict=True))
+            labels = ", ".join(name for name in arrays if name != "ids" and not name.endswith("/scale"))
+    except Exception as error:  # NumPy and zipfile raise exceptions of many types for damaged data
+        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged: {' '.join(str(error).split())}"
+        raise RunError(
+            f"{path}: {what}; remove it and repeat the evaluation, which computes its chunk again"
+        ) from error
+    raise RunError(f"{path}: contains no maps of {label!r}, only of {labels}")
+
+
+def _path(directory: Path, chunk: int) -> Path:
+    return directory / "maps" / f"chunk-{chunk:05d}.npz"
+
+
+def _identity(content: bytes) -> str:
+    return f"{len(content)} {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def _recorded(store: RunStore) -> dict[int, str | None]:
+    """What `save_maps` returned, by finished chunk; None for those of an older version and of runs without maps."""
+    import pyarrow.parquet as pq
+
+    recorded = {}
+    for chunk, path in store.finished().items():
+        identity = (pq.read_schema(path).metadata or {}).get(MAPS)
+        recorded[chunk] = None if identity is None else identity.decode()
+    return recorded

@@ -25,7 +25,7 @@ BASE = {
     "prediction": "int32",  # predicted class; -1 if not computed
     "confidence": "float32",  # probability of the prediction
     "target": "int32",  # the explained class; -1 if not computed
-    "target_kind": "string",  # "predicted", "label", "top2", "class"
+    "target_kind": "string",  # "predicted", "label", "top2", "class"; without a head "feature", "none"
     "mask_state": "string",  # "object", "none", "all_background", "all_foreground"
     "mode": "string",  # colour mode of the stored image
     "size": "string",  # "h x w" of the stored image

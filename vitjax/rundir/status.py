@@ -8,6 +8,7 @@ from typing import Any
 
 from vitjax.data.listing import describe
 from vitjax.rundir import picture_notes
+from vitjax.rundir.saved_maps import chunks_without_maps
 from vitjax.rundir.schema import STATUSES
 from vitjax.rundir.store import RunStore
 from vitjax.shapes import ceil_div
@@ -22,10 +23,13 @@ class Status:
     evaluated: number of images that at least one method was evaluated on.
     skipped: numbers of the other images of finished chunks, by status.
     examples: id and cause of the first skipped image, by status.
-    pictures: numbers of pictures by what was done to read them, see `vitjax.images.picture.NOTES`.
+    pictures: numbers of pictures by what was done to read them, see `vitjax.images.picture.NOTES`, and by colour mode.
+    masks: numbers of decoded pictures by the state of their mask, see `vitjax.data.source.Samples.mask_state`.
     maps: numbers of constant and of non-finite maps, by (method, status).
-    damaged: names of truncated or altered record files.
+    damaged: names of record files that are truncated, altered or of another run, and of maps that are missing or
+        truncated.
     processes: the last log entry of each process of the run.
+    lost_log_lines: number of lines of the log that are damaged, or truncated by a kill.
     passed_over: numbers of entries in the folder of the data set that are no images of it, by suffix or reason.
     """
 
@@ -40,6 +44,8 @@ class Status:
     damaged: list[str]
     processes: list[dict[str, Any]]
     passed_over: dict[str, int] = field(default_factory=dict)
+    lost_log_lines: int = 0
+    masks: dict[str, int] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -55,10 +61,15 @@ class Status:
             lines.append(f"  {count} {status} ({STATUSES.get(status, status)}): {self.examples[status]}")
         if self.passed_over:
             lines.append(f"  passed over in the folder of the data set: {describe(self.passed_over)}")
-        lines += [f"  {line}" for line in picture_notes.lines(Counter(self.pictures), self.images - self.left)]
+        lines += [
+            f"  {line}"
+            for line in picture_notes.lines(Counter(self.pictures), self.images - self.left, Counter(self.masks))
+        ]
         for (method, status), count in sorted(self.maps.items()):
             lines.append(f"  {method}: {count} maps {status}")
         lines += [f"  damaged, will be recomputed: {name}" for name in self.damaged]
+        if self.lost_log_lines:
+            lines.append(f"  {self.lost_log_lines} damaged lines of the log are left out")
         for event in self.processes:
             rate = f", {event['images_per_second']} images/s" if "images_per_second" in event else ""
             lines.append(f"process {event['slot']}: {event['event']} {event['time']}{rate}")
@@ -73,14 +84,16 @@ def status(store: RunStore) -> Status:
     done = store.finished()
     skipped: Counter[str] = Counter()
     pictures: Counter[str] = Counter()
+    masks: Counter[str] = Counter()
     maps: Counter[tuple[str, str]] = Counter()
     examples: dict[str, str] = {}
     evaluated = 0
     methods = len(config["methods"])
     for path in done.values():
-        wanted = ["index", "image_id", "method", "status", "cause", "notes"]
+        wanted = ["index", "image_id", "method", "status", "cause", "notes", "mode", "size", "mask_state"]
         table = pq.read_table(path, columns=[name for name in wanted if name in pq.read_schema(path).names])
         pictures.update(picture_notes.count_notes(table))
+        masks.update(picture_notes.count_masks(table))
         records = table.to_pylist()
         for start in range(0, len(records), methods):
             of_image = records[start : start + methods]
@@ -100,8 +113,11 @@ def status(store: RunStore) -> Status:
         skipped=dict(skipped),
         examples=examples,
         pictures=dict(pictures),
+        masks=dict(masks),
         maps=dict(maps),
-        damaged=[path.name for path in store.damaged()],
+        damaged=[path.name for path in store.damaged()]
+        + [f"maps of chunk {chunk}" for chunk in sorted(chunks_without_maps(store))],
+        lost_log_lines=store.lost_log_lines(),
         processes=list({event["slot"]: event for event in log}.values()),
         passed_over=next((event["passed_over"] for event in reversed(log) if event.get("passed_over")), {}),
     )

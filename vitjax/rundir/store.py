@@ -1,7 +1,8 @@
 """A run directory: the configuration of the run, and one record file per finished chunk.
 
-A chunk is finished if and only if its record file exists and its bytes match the digest in its name. Files are written
-atomically (temporary file, fsync, rename), so a run can be killed at any time and resumed.
+A chunk is finished if and only if its record file exists, its bytes match the digest in its name, and it was written
+for this chunk of this run. Files are written atomically (temporary file, fsync, rename), so a run can be killed at any
+time and resumed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import io
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitjax.errors import OutputError, RunError
+from vitjax.rundir import event_log
+from vitjax.rundir.sealed import digest, parsed, sealed
 from vitjax.storage import check_local, read_when_written, write_whole, writing
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ OWN = ("run.json", "records", "locks", "files.parquet")
 """What a directory may contain before it has a run.json."""
 _NAME = re.compile(r"chunk-(\d{5,})-([0-9a-f]{16})\.parquet")
 DIGITS = 16
+RUN, CHUNK = b"vitjax.run", b"vitjax.chunk"
+"""Keys of a record file's metadata: the digest of the run's configuration, and the number of the chunk."""
 
 
 def chunk_of(path: Path) -> int | None:
@@ -56,8 +61,15 @@ class RunStore:
         """
         path = Path(directory) / "run.json"
         try:
-            content = read_when_written(path, json.loads)
-            return cls(Path(directory), content["config"], content.get("opened"))
+            content = read_when_written(path, parsed)
+            config, opened = content["config"], content.get("opened")
+            if (
+                set(content) - {"config", "opened"}
+                or not isinstance(config, dict)
+                or not isinstance(opened or {}, dict)
+            ):
+                raise ValueError("not the settings of a run")
+            return cls(Path(directory), config, opened)
         except FileNotFoundError:
             raise RunError(f"{directory}: not a run directory (no run.json)") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -93,7 +105,7 @@ class RunStore:
                 others = [entry.name for entry in directory.iterdir() if entry.name not in OWN]
                 if [name for name in others if not name.startswith(".")]:
                     raise OutputError(f"{directory}: exists, is not empty and is not a run (it contains {others[0]})")
-                content = _json({"config": config, "opened": opened})
+                content = _json(sealed({"config": config, "opened": opened}))
                 write_whole(path, lambda stream: stream.write(content), exclusive=True)
             (directory / "records").mkdir(exist_ok=True)
         except OSError as error:
@@ -135,7 +147,8 @@ class RunStore:
             if chunk is None:
                 lines.append(f"{path}: ignored, this is not the name of a record file")
             elif chunk % process[1] == process[0]:
-                path.unlink(missing_ok=True)
+                with writing(path):
+                    path.unlink(missing_ok=True)
                 lines.append(f"{path}: damaged, its chunk will be recomputed")
         return lines
 
@@ -150,11 +163,13 @@ class RunStore:
         """
         import pyarrow.parquet as pq
 
+        whose = {RUN: self.identity, CHUNK: str(chunk)}
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(
+            table.replace_schema_metadata({**(table.schema.metadata or {}), **whose}), buffer, compression="zstd"
+        )
         data = buffer.getvalue()
-        digest = hashlib.sha256(data).hexdigest()[:DIGITS]
-        path = self.directory / "records" / f"chunk-{chunk:05d}-{digest}.parquet"
+        path = self.directory / "records" / f"chunk-{chunk:05d}-{hashlib.sha256(data).hexdigest()[:DIGITS]}.parquet"
         self.publish(chunk, path, lambda stream: stream.write(data))
         for other in path.parent.glob(f"chunk-{chunk:05d}-*.parquet"):
             if other != path:
@@ -197,7 +212,8 @@ class RunStore:
         files = self.finished()
         if not files:
             raise RunError(f"{self.directory}: no chunk is finished yet")
-        return pa.concat_tables(pq.read_table(files[chunk]) for chunk in sorted(files))
+        tables = [pq.read_table(files[chunk]) for chunk in sorted(files)]
+        return pa.concat_tables(tables, promote_options="default")  # those of older versions lack columns
 
     def log(self, slot: str, **event: Any) -> None:
         """Append an event and the time to log/<slot>.jsonl.
@@ -205,28 +221,36 @@ class RunStore:
         Raises:
             OutputError: the file cannot be written.
         """
-        path = self.directory / "log" / f"{slot}.jsonl"
-        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, default=str) + "\n"
-        with writing(path):
-            path.parent.mkdir(exist_ok=True)
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+        event_log.append(self.directory, slot, event, self.identity)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The events of all processes, oldest first; lines truncated by a kill are left out."""
-        events = []
-        for path in sorted((self.directory / "log").glob("*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    events.append({"slot": path.stem, **json.loads(line)})
-                except ValueError:
-                    continue
-        return sorted(events, key=lambda event: event.get("time", ""))
+        """The events of all processes, oldest first; lines that are damaged, or truncated by a kill, are left out."""
+        return event_log.read(self.directory, self.identity)[0]
 
-    def _is_intact(self, path: Path, digest: str) -> bool:
+    def lost_log_lines(self) -> int:
+        """Number of lines that `logged` leaves out."""
+        return event_log.read(self.directory, self.identity)[1]
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of the configuration, which files of this run are marked with."""
+        return digest(self.config)
+
+    def _is_intact(self, path: Path, name_digest: str) -> bool:
         if path.name not in self._intact:
-            self._intact[path.name] = hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
+            self._intact[path.name] = path.is_file() and self._belongs_here(path, name_digest)
         return self._intact[path.name]
+
+    def _belongs_here(self, path: Path, name_digest: str) -> bool:
+        """Whether a record file is unchanged, and of this run and chunk; those of older versions do not say whose."""
+        import pyarrow.parquet as pq
+
+        content = path.read_bytes()
+        if not hashlib.sha256(content).hexdigest().startswith(name_digest):
+            return False
+        metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
+        run, chunk = metadata.get(RUN), metadata.get(CHUNK)
+        return run in (None, self.identity.encode()) and chunk in (None, str(chunk_of(path)).encode())
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
