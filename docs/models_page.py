@@ -32,7 +32,8 @@ def models_page(prose: Any, table: Any) -> str:
             "vitjax.models.timm_table` stores them. `vitjax models PATTERN` prints size, outputs, crop and "
             "normalisation of each tag. `python -m docs.generate` writes this page.",
             f"{_counted(names)} load; {_counted(list(refused))} are refused.",
-            "Each name was compared with timm by `python -m benchmarks.timm_parity`: two blocks deep, all parameters "
+            f"{len(measured['rows'])} of these names were compared with timm by `python -m benchmarks.timm_parity`: "
+            "two blocks deep, all parameters "
             "random, float32 on a CPU. The differences are the largest of any block's output and of the logits, "
             f"relative to the largest value. The worst of the logits is {worst:.1e}.",
             "## Names that load",

@@ -5,6 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from docs.generate import DOCS, pages
@@ -78,11 +79,24 @@ def test_links_lead_to_files_and_headings(page):
     assert broken == []
 
 
+def executed(page):
+    """The names that the examples of a page define, and the number of examples."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
+    names: dict = {"__name__": page.partition(".")[0].replace("-", "_")}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    return names, len(blocks)
+
+
+def test_examples_of_targets_run():
+    names, count = executed("targets.md")
+    assert count == 2 and names["e"].maps.shape == (2, 8, 8)
+    assert names["several"].image_index.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(names["difference"].maps, names["weighted"].maps, rtol=1e-5)
+
+
 def test_examples_of_own_models_run(capsys):
     pytest.importorskip("equinox")
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "own-models.md").read_text(encoding="utf-8"), re.M | re.S)
-    names: dict = {"__name__": "own_models"}
-    for block in blocks:
-        exec(compile(block, "own-models.md", "exec"), names)
-    assert len(blocks) == 7 and names["run"].finished
+    names, count = executed("own-models.md")
+    assert count == 7 and names["run"].finished
     assert "methods 'all' of 'my_mlp' leave out " in capsys.readouterr().err

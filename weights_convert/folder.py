@@ -129,13 +129,13 @@ def beside(path: Path) -> Beside:
     if "quantization_config" in config:
         raise WeightsError(f"{folder}: a quantised model (config.json has a quantization_config); {MERGE}")
     if isinstance(of_clip.get("model_cfg"), dict):
-        return Beside(_fields_of_open_clip(of_clip["model_cfg"]), open_clip=of_clip.get("preprocess_cfg") or {})
+        return Beside(_fields_of_open_clip(of_clip["model_cfg"]), open_clip=_object(of_clip.get("preprocess_cfg")))
     if isinstance(config.get("architecture"), str):  # timm's
         return _of_timm(config)
     processor = _optional(folder / "preprocessor_config.json")
     tower = config.get("vision_config")
-    stated = _fields_of_huggingface({**config, **(tower if isinstance(tower, dict) else {})}, config)
-    kind = config.get("model_type")
+    kind = config.get("model_type") if isinstance(config.get("model_type"), str) else None
+    stated = _fields_of_huggingface({**config, **(tower if isinstance(tower, dict) else {})}, kind)
     return Beside(stated, huggingface.class_names(config), kind=kind, processor=processor)
 
 
@@ -158,25 +158,29 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def _object(value: Any) -> dict[str, Any]:
+    """A JSON object, or an empty one for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
 def _of_timm(config: Mapping[str, Any]) -> Beside:
-    pretrained = config.get("pretrained_cfg")
-    names = config.get("label_names") or (pretrained or {}).get("label_names")
-    arguments = config.get("model_args") or {}
+    pretrained, arguments = _object(config.get("pretrained_cfg")), _object(config.get("model_args"))
+    names = config.get("label_names") or pretrained.get("label_names")
     stated = {"pool": config.get("global_pool") if config.get("global_pool") in ("token", "avg") else None}
     if isinstance(arguments.get("num_heads"), int):
         stated["heads"] = arguments["num_heads"]
-    described = (config.get("label_descriptions") or (pretrained or {}).get("label_descriptions")) or {}
+    described = config.get("label_descriptions") or pretrained.get("label_descriptions") or {}
     if isinstance(names, list) and isinstance(described, dict):
         names = tuple(str(described.get(name, name)) for name in names)
     return Beside(
         stated,
         names if isinstance(names, tuple) else None,
         arch=config["architecture"],
-        timm=pretrained if isinstance(pretrained, dict) else {},
+        timm=pretrained,
     )
 
 
-def _fields_of_huggingface(tower: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of_huggingface(tower: Mapping[str, Any], kind: str | None) -> dict[str, Any]:
     """Fields of ViTConfig that a config.json states; None for those that it does not.
 
     Raises:
@@ -189,12 +193,13 @@ def _fields_of_huggingface(tower: Mapping[str, Any], config: Mapping[str, Any]) 
                 f"config.json: a gated MLP with the activation {act!r} is not supported, only with 'silu'"
             )
         act = None
-    if act is not None and act not in ACTIVATIONS:
+    if act is not None and (not isinstance(act, str) or act not in ACTIVATIONS):
         raise WeightsError(f"config.json: the activation {act!r} is not supported; known: {', '.join(ACTIVATIONS)}")
-    kind = config.get("model_type") or ""
-    epsilon = tower.get("layer_norm_eps")
-    stated = {
-        "heads": tower.get("num_attention_heads"),
+    heads, epsilon = tower.get("num_attention_heads"), tower.get("layer_norm_eps")
+    if heads is not None and (not isinstance(heads, int) or isinstance(heads, bool) or heads < 1):
+        raise WeightsError(f"config.json: num_attention_heads must be an integer of at least 1, not {heads!r}")
+    stated: dict[str, Any] = {
+        "heads": heads,
         "norm_eps": float(epsilon) if isinstance(epsilon, int | float) else None,
         "mlp": ACTIVATIONS[act] if act is not None else None,
         "pool": "avg" if kind in POOLED_BY_MEAN else None,
@@ -204,14 +209,14 @@ def _fields_of_huggingface(tower: Mapping[str, Any], config: Mapping[str, Any]) 
     size = tower.get("image_size")
     if kind == "dinov3_vit" and isinstance(size, int):
         stated["image_size"] = (size, size)
-    if isinstance(size, list) and len(size) == 2:
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size):
         stated["image_size"] = tuple(size)
     return {name: value for name, value in stated.items() if value is not None}
 
 
 def _fields_of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:
     tower = config.get("vision_cfg")
-    tower = tower if isinstance(tower, dict) else {}
+    tower = _object(tower)
     stated: dict[str, Any] = {"mlp": "quick_gelu" if config.get("quick_gelu") else "gelu"}
     width, head_width = tower.get("width", 768), tower.get("head_width", 64)
     if isinstance(width, int) and isinstance(head_width, int) and head_width > 0:

@@ -11,7 +11,7 @@ from vitjax.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
 """Files of weights that a repository may have, in order of preference."""
-SIDECARS = ("config.json", "preprocessor_config.json", "open_clip_config.json")
+SIDECARS = ("config.json", "preprocessor_config.json", "open_clip_config.json", "tokenizer.json")
 """Files that describe the weights; a repository may lack each."""
 
 

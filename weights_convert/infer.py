@@ -66,6 +66,8 @@ def infer(
     rest = {"pool_heads": int(attends), "rotary": None, "image_size": size}
     draft = _config({**usual, "heads": 1, **seen, **stated, **rest})
     names = tuple(name for name, config in known.items() if _same_but_for(config, draft, gated))
+    mixed = "blocks.0.attn.rotary_frequencies" in shapes
+    names = tuple(name for name in names if mixed == _has_learned_rotation(known[name]))
     if variant and not names:
         raise WeightsError("what these keys compute cannot be seen in their shapes: pass arch=NAME of the architecture")
     if names and not seen["position_table"]:
@@ -78,9 +80,9 @@ def infer(
             continue
         found = list(dict.fromkeys(getattr(known[name], field) for name in names))
         if field == "pool":
-            found = [pool for pool in found if pool == draft.pool] or [draft.pool]
-        if field == "pool" and "pool" in seen:
-            continue
+            found = list(dict.fromkeys(known[name].pool for name in names if known[name].fc_norm == draft.fc_norm))
+            if "pool" in seen or len(found) != 1:
+                continue
         if len(found) == 1:
             values[field] = found[0]
         elif field == "rotary" and found and (variant or None not in found):
@@ -222,6 +224,10 @@ def _same_but_for(config: ViTConfig, draft: ViTConfig, gated: bool) -> bool:
     free = FREE if draft.position_table else (*FREE, "position_on_prefix")  # it says where the table's rows belong
     seen = (each.name for each in fields(draft) if each.name not in free)
     return all(getattr(config, name) == getattr(draft, name) for name in seen)
+
+
+def _has_learned_rotation(config: ViTConfig) -> bool:
+    return config.rotary is not None and config.rotary.kind == "mixed"
 
 
 def _usual_pool(seen: Mapping[str, Any]) -> str:

@@ -133,7 +133,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
     arguments = {
         "img_size": config.image_size,
         "patch_size": config.patch_size,
-        "num_classes": config.num_classes,
+        "num_classes": config.embedding or config.num_classes,
         "global_pool": config.pool.removesuffix("_all"),
         "pool_include_prefix": config.pool.endswith("_all"),
         "embed_dim": config.width,

@@ -116,4 +116,6 @@ def _crop_pct(crop: int, resize: int) -> float:
 
 def _three(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in ([values] * 3 if isinstance(values, int | float) else values))
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{values} are not three finite numbers")
     return red, green, blue

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vitjax.errors import WeightsError
 from vitjax.images.geometry import Preprocessing
-from vitjax.nn.network import ModuleConfig
+from vitjax.nn.network import ModuleConfig, features
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import torchvision_resnet
@@ -146,6 +146,9 @@ def _in_timm_names(tensors: Tensors, source: str) -> Renamed:
         renamed = big_vision(tensors.state) if is_big_vision(tensors.state) else in_timm_names(tensors.state)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # of NumPy, for arrays of other shapes
+        cause = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{source}: the tensors do not have the shapes that their names promise: {cause}") from error
     refuse_foreign(renamed.state, source)
     return renamed
 
@@ -170,6 +173,11 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
     preprocessing, origin, remarks = stated.preprocessing(config.image_size)
     sidecars = file.parent if kind in ("folder", "hub") or is_sidecar(file.name) else None
     text = text_tower_of(whole.state, config, sidecars) if config.embedding or not config.num_classes else None
+    if text is not None and text.config.embedding != features(config):
+        remarks.append(
+            f"left the text tower aside: its embedding has width {text.config.embedding}, not {features(config)}"
+        )
+        text = None
     class_names = stated.names or tensors.class_names
     if class_names is not None and len(class_names) != config.num_classes:
         remarks.append(f"the source names {len(class_names)} classes, which are not the model's {config.num_classes}")

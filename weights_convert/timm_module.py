@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from vitjax.errors import VitjaxError, WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
+from weights_convert.canonical import canonical
 from weights_convert.keys import State
 from weights_convert.live import config_of, timm_arguments
 
@@ -64,9 +66,10 @@ def timm_peer(config: ViTConfig, state: State, arch: str | None = None, like: st
         # Built by name and not from `config`, so that a wrong entry in vitjax's list of architectures is detected.
         module = _named(timm, arch, config)
     elif like is not None and timm.is_model(like):
-        module = _resized(timm, like, config)
+        module = _resized(timm, like, _with_head(config))
     else:
-        module = _plain(config)
+        module = _plain(_with_head(config))
+    state = _in_the_names_of(module, state, config)
     try:
         module.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()})
     except RuntimeError as error:
@@ -74,11 +77,45 @@ def timm_peer(config: ViTConfig, state: State, arch: str | None = None, like: st
     return module.eval()
 
 
+def _with_head(config: ViTConfig) -> ViTConfig:
+    """The configuration as `config_of` gives it, where a linear head to an embedding counts as one to classes."""
+    return replace(config, num_classes=config.embedding, embedding=0) if not config.num_classes else config
+
+
+def _in_the_names_of(module: Any, state: State, config: ViTConfig) -> State:
+    """A state dict in the names of timm's VisionTransformer -> in those of a module that stores the same otherwise.
+
+    `canonical` renames, joins and repeats tensors. It is inverted here by numbering every element of the module's
+    state dict: the numbers that arrive in an element say which elements of the module it comes from.
+
+    Raises:
+        WeightsError: an array is computed from others, so that there is no inverse.
+    """
+    own = {key: value.numpy() for key, value in module.state_dict().items()}
+    if own.keys() == state.keys() or not own.keys() - state.keys() or canonical(own, config).keys() != state.keys():
+        return state
+    ends = np.cumsum([0] + [array.size for array in own.values()]) + 1  # 0 stands for what no element gives
+    numbers = {
+        key: np.arange(start, start + array.size, dtype=np.float64).reshape(array.shape)
+        for (key, array), start in zip(own.items(), ends, strict=False)
+    }
+    values = np.concatenate([[0.0], *(np.asarray(array, np.float64).ravel() for array in own.values())])
+    for key, origin in canonical(numbers, config).items():
+        index = origin.astype(np.int64)
+        if not np.array_equal(index, origin) or index.min() < 0 or index.max() >= ends[-1]:
+            raise WeightsError(f"{key} cannot be converted back to timm's arrays: pass the file that it comes from")
+        values[index.ravel()] = np.asarray(state[key], np.float64).ravel()
+    return {
+        key: values[start : start + array.size].reshape(array.shape).astype(array.dtype)
+        for (key, array), start in zip(own.items(), ends, strict=False)
+    }
+
+
 def _named(timm: Any, arch: str, config: ViTConfig) -> Any:
     """timm's module of a name, with the classes and the image size of the configuration."""
     import torch
 
-    sizes = {"num_classes": config.num_classes}
+    sizes = {"num_classes": config.num_classes or config.embedding}
     try:
         module = timm.create_model(arch, pretrained=False, img_size=config.image_size, **sizes)
     except TypeError:  # of an architecture that takes images of any size

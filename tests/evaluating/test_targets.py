@@ -1,5 +1,6 @@
 """Evaluations that explain the difference of two classes: what is defined is recorded, the rest is refused."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,11 @@ from vitjax.rundir.saved_maps import read_maps
 
 MODEL = replace(tiny_model("plain"), labels=Labels(("ant", "bee", "cat", "dog", "elk", "fox", "gnu")))
 METRICS = ["energy_pointing_game", {"metric": "perturbation_auc", "levels": (0, 50, 100)}, "randomization"]
+
+
+def _without_address(value):
+    """A parameter as text; that of a function would differ between the processes of pytest-xdist."""
+    return re.sub(r" at 0x\w+", "", str(value))
 
 
 def test_a_difference_of_classes_is_evaluated_by_the_metrics_that_have_a_meaning(tmp_path):
@@ -60,7 +66,7 @@ def test_a_difference_of_classes_is_evaluated_by_the_metrics_that_have_a_meaning
         ({"target": np.ones(7)}, ConfigError, "one target for all images"),
         ({"target": np.argmax}, ConfigError, "one target for all images"),
     ],
-    ids=str,
+    ids=_without_address,
 )
 def test_what_a_difference_does_not_have_is_refused_before_anything_is_written(tmp_path, options, error, message):
     arguments = {"methods": ["rollout"], "metrics": ["energy_pointing_game"], "target": "bee - fox", **options}

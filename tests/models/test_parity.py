@@ -1,17 +1,20 @@
 """Named models against timm, one for each kind of architecture, with random parameters and two blocks."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
 
 import vitjax
-from tests.timm_peers import random_images, torch
+from tests.timm_peers import random_images, timm, torch
 from vitjax.models.families import CNNS, find, kinds
 from weights_convert.check import compare
 
 benchmark = pytest.importorskip("benchmarks.timm_parity")
 KINDS = sorted(min(names, key=lambda name: find(name).parameters) for names in kinds().values())
 """The smallest model of each kind."""
+QUICK = KINDS[::9]
 
 
 def narrow(name):
@@ -38,13 +41,36 @@ def test_blocks_and_logits_equal_timms(name):
     assert len(report.differences) == 3 or name.startswith("test_")
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_logits_equal_timms_in_float64(name):
-    torch.set_default_dtype(torch.float64)  # also of tables that timm computes when it builds a module
-    try:
-        module = narrow(name)
-    finally:
-        torch.set_default_dtype(torch.float32)
+class Float64:
+    """torch, with float64 in place of float32."""
+
+    def __getattr__(self, name):
+        return torch.float64 if name == "float32" else getattr(torch, name)
+
+
+@pytest.fixture
+def timm_in_float64(monkeypatch):
+    """timm computes angles and relative coordinates in float32 in a float64 model, too. Here it does so in float64."""
+    for module in (timm.layers.pos_embed_sincos, timm.layers.pos_embed_rel):
+        own = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
+        functions = [each for each in own if inspect.isfunction(each)]
+        functions += [f for each in own if inspect.isclass(each) for f in vars(each).values() if inspect.isfunction(f)]
+        for function in functions:
+            defaults = function.__defaults__ or ()
+            wide = tuple(torch.float64 if each is torch.float32 else each for each in defaults)
+            monkeypatch.setattr(function, "__defaults__", wide or None)
+        monkeypatch.setattr(module, "torch", Float64())
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+)
+def test_logits_equal_timms_in_float64(name, timm_in_float64):
+    module = narrow(name)
     with jax.enable_x64(True):
         model = vitjax.from_timm(module)
         images = random_images(model.config.image_size).astype(np.float64)

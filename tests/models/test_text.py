@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from tests.cases import tiny_images, tiny_model
 from tests.evaluating.world import Pictures, run
@@ -121,6 +122,7 @@ def test_class_names_are_put_into_templates_and_averaged(clip):
     default = zero_shot(model, ["cat", "dog"], TEMPLATES)
     np.testing.assert_array_equal(loaded.params["classes"]["kernel"], default.params["classes"]["kernel"])
     assert loaded.labels.names == ("cat", "dog")
+    assert found.weights["classes"] == ["cat", "dog"] and found.weights["templates"] == list(templates)  # for manifests
 
 
 def test_an_embedding_as_target_is_its_scaled_cosine(clip):
@@ -307,3 +309,14 @@ def test_a_single_text_of_clip_has_a_similarity_and_no_probability(clip, tmp_pat
     probability = 1 / (1 + np.exp(-(alone.logits[0, 0] - 3.0)))
     found = explain(biased, images, "saliency", "text:the dog").caption(0)["target_probability"]
     assert found == pytest.approx(probability, rel=1e-5)
+
+
+def test_a_text_tower_of_another_width_is_left_aside_and_said(tmp_path, capsys):
+    folder = tmp_path / "clip"
+    open_clip_model(folder)
+    path = folder / "open_clip_model.safetensors"
+    state = load_file(path)
+    state["text_projection"] = state["text_projection"][:, :6].copy()
+    save_file(state, path)
+    assert load(folder).text is None
+    assert "left the text tower aside: its embedding has width 6, not 8" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 import vitjax
 from tests.timm_peers import random_images, torch
-from vitjax.layerwise.fold import PREDICTED
+from vitjax.layerwise.target import PREDICTED
 
 timm = pytest.importorskip("timm")
 

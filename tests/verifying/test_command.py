@@ -104,12 +104,16 @@ def test_the_bundled_model_is_verified_with_timms_class(capsys):
         "vit_medium_patch16_gap_240",
         "vit_base_patch32_clip_quickgelu_224",
         "deit_tiny_distilled_patch16_224",
+        "beit_base_patch16_224",
+        "vit_base_patch16_siglip_224",
     ],
 )
 def test_a_model_of_other_sizes_is_compared_with_timms_architecture_of_the_same_kind(name, monkeypatch):
     """As for a file whose architecture has no name."""
     sizes = {"width": 24, "depth": 2, "heads": 2, "mlp_dim": 52, "patch_size": 8, "image_size": (32, 24)}
-    config = replace(find(name).config, **sizes, num_classes=5)
+    config = replace(find(name).config, **sizes, num_classes=5, embedding=0)
+    if config.pool == "map":
+        config = replace(config, pool_heads=2, pool_mlp_dim=52, num_classes=0)
     monkeypatch.setitem(CONFIGS, "tuned", config)
     model = tiny_model("tuned")
     module = check.peer_of(model, "tuned", like=of_the_same_kind(config))

@@ -135,6 +135,8 @@ def test_preprocessing_that_cannot_be_is_refused(tmp_path, given, cause):
 VARIANTS = {
     "eva02_tiny_patch14_224": {"img_size": 56},  # rotary positions, which no tensor shows
     "vit_small_patch16_rope_224": {"img_size": 64},
+    "vit_small_patch16_rope_mixed_224": {"img_size": 64},
+    "vit_small_patch16_dinov3": {"img_size": 64},
     "vit_relpos_small_patch16_224": {"img_size": 64},  # a bias that an MLP computes
     "beit_base_patch16_224": {"img_size": 64},
 }
@@ -268,6 +270,31 @@ def test_error_of_a_file_that_does_not_fit_has_at_most_ten_lines(tmp_path):
     assert "extra: new.0 [1], new.1 [1], new.2 [1] and 6 more" in str(caught.value)
     with pytest.raises(WeightsError, match="no ViT: a patch embedding"):
         vitjax.load(saved({"a.weight": np.ones((2, 2), np.float32)}, tmp_path / "y.safetensors"))
+
+
+ONES = np.ones
+ODD = {
+    "patches": {"patch_embed.proj.weight": ONES(())},
+    "class embedding": {"class_embedding": ONES(()), "conv1.weight": ONES(()), "proj": ONES(3)},
+    "parts of attention": {
+        "embeddings.patch_embeddings.projection.weight": ONES((8, 3, 4, 4)),
+        "layers.0.attention.q_proj.weight": ONES((2, 3)),
+        "layers.0.attention.k_proj.weight": ONES((3, 2)),
+        "layers.0.attention.v_proj.weight": ONES(()),
+    },
+    "pooling": {"embeddings.patch_embedding.weight": ONES((8, 7)), "head.attention.in_proj_weight": ONES((4, 4))},
+    "mask without bias": {"patch_embed.proj.weight": ONES((8, 3, 4, 4)), "blocks.0.attn.qkv.bias_mask": ONES(3)},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_tensors_of_other_shapes_than_their_names_promise_are_an_error(name, tmp_path):
+    path = saved({key: value.astype(np.float32) for key, value in ODD[name].items()}, tmp_path / "odd.safetensors")
+    with pytest.raises(WeightsError, match=r"odd\.safetensors: "):
+        vitjax.load(path)
+    np.savez(tmp_path / "odd.npz", **{"embedding/kernel": ONES(3), "Transformer/encoderblock/x": ONES(())})
+    with pytest.raises(WeightsError, match=r"odd\.npz: "):
+        vitjax.load(tmp_path / "odd.npz")
 
 
 # ---- Facebook's research code

@@ -50,8 +50,9 @@ class Overlays:
         return {name: explanation.overlay(i) for i, name in enumerate(images.ids)}
 
     def _target(self, name: str) -> Any:
-        """The class that the record of an image names; the run's target where that is not one class."""
-        return self.config["target"] if self.targets[name] == NOT_A_CLASS else self.targets[name]
+        """The output that the record of an image names; the run's target where it is a difference; None for none."""
+        index = self.targets[name]
+        return index if index >= 0 else self.config["target"] if index == NOT_A_CLASS else None
 
 
 def as_images(samples: Samples, model: Model) -> Images:

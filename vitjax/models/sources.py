@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -100,7 +101,8 @@ def from_name(
         say(f"{weights}: {'; '.join(notes)}", error=True)
     preprocessing = loaded.preprocessing or entry.preprocessing
     model = _assembled(loaded.config, loaded.params, preprocessing, labels, name, loaded.record, options, loaded.text)
-    if options.image_size is None and loaded.config.image_size == entry.config.image_size != entry.preprocessing.size:
+    flexible = arch.startswith("naflexvit") and loaded.config.image_size == entry.config.image_size
+    if options.image_size is None and flexible:
         return model.at_size(entry.preprocessing.size)  # timm evaluates NaFlex at another size than that of its table
     return model
 
@@ -192,6 +194,8 @@ def _three(values: Any, name: str) -> tuple[float, float, float]:
         red, green, blue = (float(value) for value in ([values] * 3 if isinstance(values, int | float) else values))
     except (TypeError, ValueError):
         raise ConfigError(f"preprocess: {name} must be one number or three, not {values!r}") from None
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ConfigError(f"preprocess: {name} must be finite, not {values!r}")
     return red, green, blue
 
 

@@ -143,7 +143,8 @@ def zero_shot(
         return with_classes(model, names, embeddings, keep=False)
     prompts = [template.replace("{}", name) for name in names for template in templates]
     vectors = text_tower(model, "zero-shot classes").embed(prompts)
-    return with_classes(model, names, vectors.reshape(len(names), len(templates), -1).mean(axis=1), keep=False)
+    classifier = with_classes(model, names, vectors.reshape(len(names), len(templates), -1).mean(axis=1), keep=False)
+    return replace(classifier, weights={**classifier.weights, "templates": list(templates)})
 
 
 def text_tower(model: Model, what: str) -> TextTower:
@@ -191,4 +192,5 @@ def _with_head(model: Model, config: ViTConfig, classes: dict[str, np.ndarray], 
     params = {**model.params, "classes": {name: jnp.asarray(value, model.dtype) for name, value in classes.items()}}
     count = classes["bias"].shape[0]
     config = replace(config, similarity=True, num_classes=count)
-    return replace(model, config=config, params=params, labels=Labels(tuple(names)))
+    weights = {**model.weights, "classes": list(names)}
+    return replace(model, config=config, params=params, labels=Labels(tuple(names)), weights=weights)
