@@ -91,6 +91,28 @@ def in_our_names(state: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def with_timm_stem(state: State, own: State) -> State:
+    """The inverse of `with_folded_stem`: each BatchNorm adds the bias of the convolution before it, and scales by 1.
+
+    Args:
+        state: state dict in vitjax's names.
+        own: state dict of the timm module that gets the weights.
+    """
+    theirs = in_our_names({key: key for key in own})
+    if not any(key.startswith(STEM) for key in state) or not any(key.startswith(BACKBONE) for key in own):
+        return state
+    inverse = {key: array for key, array in own.items() if key.endswith("num_batches_tracked")}
+    for key, their_key in theirs.items():
+        name, _, kind = key.rpartition(".")
+        if key in state:
+            inverse[their_key] = state[key]
+        elif kind in BATCH_NORM and name.startswith(STEM):
+            constant = {"weight": (1 + BATCH_NORM_EPS) ** 0.5, "running_var": 1.0}.get(kind, 0.0)
+            bias = state.get(f"{'conv'.join(name.rsplit('norm', 1))}.bias")
+            inverse[their_key] = bias if kind == "bias" and bias is not None else np.full_like(own[their_key], constant)
+    return inverse | {key: array for key, array in state.items() if not key.startswith(STEM) and key not in theirs}
+
+
 def stem_in(shapes: Mapping[str, tuple[int, ...]], groups: int = GROUPS) -> Stem | None:
     """The stem of a state dict in vitjax's names; None if it has none.
 
