@@ -210,7 +210,7 @@ def test_half_precision_becomes_float32_and_other_dtypes_are_refused():
         (partial(resnetd, stem_type=""), {}, "this convolutional stem is not supported"),
         (partial(resnetd, avg_down=False), {}, "this convolutional stem is not supported"),
         (partial(resnetd, cardinality=2, base_width=32), {}, "grouped or dilated convolutions"),
-        (partial(resnetd, output_stride=8, last=3), {}, "grouped or dilated convolutions"),
+        (partial(resnetd, output_stride=8, last=3), {}, "AvgPool2dSame"),
         (partial(convs, act_layer=torch.nn.ReLU), {"proj": False}, "ReLU"),
         (partial(convs, act_layer=partial(torch.nn.GELU, approximate="tanh")), {"proj": False}, "another activation"),
         (partial(convs, kernel_size=3, padding=1), {"proj": False}, "another padding"),
