@@ -24,7 +24,8 @@ from vitjax.execution.flops import flops
 from vitjax.execution.jax_settings import setting
 from vitjax.execution.program import Program
 from vitjax.methods import METHODS
-from vitjax.models.families import find
+from vitjax.models.families import Entry, find
+from vitjax.models.load import BUNDLED, bundled_entry
 from vitjax.models.model import Model
 from vitjax.nn.network import Config, network
 from vitjax.nn.vit_config import ViTConfig
@@ -196,7 +197,7 @@ def random_model(name: str, *, dtype: str = "float32", **changes: Any) -> Model:
         dtype: of the weights.
         changes: fields of the configuration that differ from the architecture's.
     """
-    entry = find(name)
+    entry: Entry[Any] = bundled_entry() if name == BUNDLED else find(name)
     config = replace(entry.config, **changes)
     image = jax.ShapeDtypeStruct((*config.image_size, 3), jnp.float32)
     shapes = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]

@@ -115,5 +115,11 @@ def activation_of(act: Any) -> str:
 
 def signature(block: Any) -> tuple[Any, ...]:
     """What must be equal in all blocks, since vitjax stacks their parameters."""
-    shapes = tuple((key, tuple(value.shape)) for key, value in block.state_dict().items() if "_proj" not in key)
-    return class_name(block), shapes
+    # The widths of separate keys and values may differ: grouped heads are repeated for their queries.
+    grouped = ("attn.k_proj.", "attn.v_proj.")
+    shapes = tuple((k, tuple(value.shape)) for k, value in block.state_dict().items() if not k.startswith(grouped))
+    attns = [branch.attn for branch in block.attns] if hasattr(block, "attns") else [getattr(block, "attn", None)]
+    mlps = [branch.mlp for branch in block.ffns] if hasattr(block, "ffns") else [getattr(block, "mlp", None)]
+    heads = tuple(getattr(attn, "num_heads", None) for attn in attns)
+    kinds = tuple((class_name(mlp), activation_of(getattr(mlp, "act", None))) for mlp in mlps)
+    return class_name(block), heads, kinds, shapes

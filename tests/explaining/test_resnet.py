@@ -244,7 +244,7 @@ def test_load_from_files(tiny_resnet50, weights, model, images):
     for name, cause in (("nan", "7 NaN"), ("extra", "extra: extra"), ("missing", r"missing: fc\.bias \[7\]")):
         with pytest.raises(WeightsError, match=rf"{name}\.safetensors: [\s\S]*{cause}"):
             vitjax.load("resnet50", weights / f"{name}.safetensors")
-    with pytest.raises(WeightsError, match="is a directory"):
+    with pytest.raises(WeightsError, match="contains 5 checkpoint files"):
         vitjax.load("resnet50", weights)
     with pytest.raises(WeightsError, match="has no default weights"):
         vitjax.load("resnet50")

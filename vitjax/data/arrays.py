@@ -109,11 +109,13 @@ class Arrays:
         count, pixels = len(indices), self.pixels[indices]
         if self.masks is None:
             masks, states = np.full(pixels.shape[:3], IGNORE, np.uint8), ("none",) * count
+            notes = ("",) * count
         else:
             masks = self.masks[indices]
             has_object, has_background = ((masks == value).any((1, 2)) for value in (OBJECT, 0))
             object_states = np.where(has_background, "object", "all_foreground")
             states = tuple(np.where(has_object, object_states, "all_background").tolist())
+            notes = tuple(np.where((masks == IGNORE).any((1, 2)), "mask_ignored", "").tolist())
         height, width = pixels.shape[1:3]
         return Samples(
             index=indices,
@@ -126,7 +128,7 @@ class Arrays:
             mask_state=states,
             mode=("RGB",) * count,
             size=(f"{height} x {width}",) * count,
-            notes=("",) * count,
+            notes=notes,
         )
 
 

@@ -28,7 +28,12 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 def names() -> list[str]:
-    """All model names that `load` accepts, without tags."""
+    """All model names that `load` accepts, without tags.
+
+    Example:
+        >>> len(vitjax.model_names()) > 250, "vit_base_patch16_dinov3" in vitjax.model_names()
+        (True, True)
+    """
     return [*families.names(), BUNDLED]
 
 

@@ -39,6 +39,7 @@ class Rotary:
         ConfigError: a value is invalid.
 
     Example:
+        >>> from vitjax.nn.rotary import Rotary
         >>> Rotary("axial", reference=(16, 16)).angles((2, 2), 8)[3]  # patch (1, 1), which lies at (8, 8) of 16 x 16
         array([8.  , 0.08, 8.  , 0.08])
     """
