@@ -176,10 +176,11 @@ def resized(config: ViTConfig, shapes: Shapes) -> tuple[ViTConfig, list[str]]:
     notes = []
     head, table = shapes.get("head.weight"), shapes.get("pos_embed")
     classes = head[0] if head is not None and len(head) == 2 else 0
-    if classes != config.num_classes and "patch_embed.proj.weight" in shapes:
+    outputs = config.num_classes or config.embedding
+    if classes != outputs and "patch_embed.proj.weight" in shapes:
         was = f"the name has {config.num_classes or 'no'}"
         notes.append(f"the weights have {classes or 'no'} classes, {was}")
-        config = replace(config, num_classes=classes)
+        config = replace(config, num_classes=classes, embedding=0)
     if table is not None and len(table) == 3 and table[1] != config.position_tokens:
         patches = table[1] - (config.prefix if config.position_on_prefix else 0)
         side = _side(patches)

@@ -1,14 +1,17 @@
 """Hybrid ViTs of timm: what they compute, from a live module, a file, a directory, and back."""
 
+from dataclasses import asdict
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import vitjax
 from tests.timm_peers import random_images, timm, torch
 from vitjax.errors import WeightsError
+from vitjax.models import families
 from vitjax.nn.stem_config import Stem
 from weights_convert.canonical import canonical
 from weights_convert.check import compare, peer_of
@@ -88,7 +91,7 @@ def made(name):
 
 
 def numpy_state(module):
-    return {key: value.numpy() for key, value in module.state_dict().items()}
+    return {key: np.ascontiguousarray(value.numpy()) for key, value in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -172,6 +175,24 @@ def test_verify_gives_a_named_hybrid_its_own_weights():
     peer = peer_of(model, "no name of timm", like="vit_tiny_r_s16_p8_224")
     assert compare(model, peer, random_images((64, 64))).passed
     assert peer.patch_embed.backbone is not module.patch_embed.backbone
+
+
+def test_a_named_image_tower_keeps_its_embedding_and_takes_classes(tmp_path, monkeypatch):
+    """MobileCLIP's tags have a head to an embedding; a fine-tuned file has classes in its place."""
+    module, _ = made("convs")
+    models = families.table()["models"]
+    tag = {"preprocessing": 0, "outputs": "embedding"}
+    entry = {"config": asdict(config_of(module)), "parameters": 0, "tags": {"clip": tag}}
+    monkeypatch.setitem(models, "tiny_tower", entry)
+    save_file(numpy_state(module), tmp_path / "tower.safetensors")
+    tower = vitjax.load("tiny_tower", weights=tmp_path / "tower.safetensors")
+    assert (tower.config.num_classes, tower.config.embedding) == (0, 7)
+    assert compare(tower, module, random_images((32, 32))).passed
+    tuned = hybrid(convs(), proj=False, num_classes=3)
+    save_file(numpy_state(tuned), tmp_path / "tuned.safetensors")
+    model = vitjax.load(tmp_path / "tuned.safetensors", arch="tiny_tower")
+    assert (model.config.num_classes, model.config.embedding) == (3, 0)
+    assert compare(model, tuned, random_images((32, 32))).passed
 
 
 def test_half_precision_becomes_float32_and_other_dtypes_are_refused():
