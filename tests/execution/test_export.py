@@ -24,3 +24,16 @@ def test_all_methods_export(platform):
     exported = export.export(run, platforms=[platform])(shapes, images, targets, seeds, seed)
     assert exported.platforms == (platform,)
     assert len(exported.out_avals) == 2 + sum(each.method.explain_on_host is None for each in requests)
+
+
+@pytest.mark.parametrize("name", ["stem", "stem_resnetd", "stem_convs"])
+def test_methods_that_reach_the_pixels_export_below_convolutional_stems(name):
+    model, platforms = tiny_model(name), ("cpu", "cuda", "tpu")
+    requests = tuple(request(kind) for kind in ("lrp", {"method": "lrp", "rules": "zplus"}, "attn_lrp", "full_grad"))
+    run = compiled(model.config, requests, plan_for(model.config, "cpu"))
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), model.params)
+    images = jax.ShapeDtypeStruct((2, *model.config.image_size, 3), jnp.float32)
+    targets, seeds = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.uint32)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    exported = export.export(run, platforms=platforms)(shapes, images, targets, seeds, seed)
+    assert exported.platforms == platforms and len(exported.out_avals) == 2 + len(requests)

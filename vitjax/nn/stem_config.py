@@ -41,7 +41,7 @@ class Stem:
         ConfigError: a value is invalid.
 
     Example:
-        >>> stem = Stem("bit", (64,), depths=(3, 4, 9))  # three stages of a ResNet-50
+        >>> stem = vitjax.nn.stem_config.Stem("bit", (64,), depths=(3, 4, 9))  # three stages of a ResNet-50
         >>> stem.stride, stem.features
         (16, 1024)
     """
