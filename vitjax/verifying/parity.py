@@ -18,10 +18,10 @@ from vitjax.nn.vit_config import ViTConfig
 from vitjax.verifying.formulas import FORMULAS
 from vitjax.verifying.torch_run import TorchRun
 
-KNOWN = frozenset(
-    ("width", "depth", "heads", "mlp_dim", "patch_size", "image_size", "num_classes", "class_token", "distilled")
-    + ("registers", "pool", "fc_norm", "pre_norm", "qkv_bias", "patch_bias", "position_on_prefix", "layer_scale")
-    + ("mlp", "norm_eps")
+KNOWN = (
+    *("width", "depth", "heads", "mlp_dim", "patch_size", "image_size", "num_classes", "class_token", "distilled"),
+    *("registers", "pool", "fc_norm", "pre_norm", "qkv_bias", "patch_bias", "position_on_prefix", "layer_scale"),
+    *("mlp", "norm_eps"),
 )
 """Fields of ViTConfig that the second implementation reads. `pool` and `mlp` have kinds that it lacks."""
 
