@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from vitjax.explaining.inputs import Images, prepare
 from vitjax.images.reading import Preprocessing
 from vitjax.models.model import Model
 from vitjax.nn.rotary import Rotary
+from vitjax.nn.stem_config import Stem
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 
@@ -130,6 +132,13 @@ ARCHITECTURES = {  # each feature that the families above lack; together, each w
     "inner_norms": ViTConfig(**_TINY, attention_norm=True, qk_norm=True, head_dim=12),
     "remainder": ViTConfig(**{**_TINY, "image_size": (36, 38)}, drop_remainder=True, final_norm=False),
     "token_and_average": ViTConfig(**_TINY, pool="token_avg"),
+    "stem": ViTConfig(**_TINY, stem=Stem("bit", (8,), depths=(1, 1), groups=4)),
+    "stem_resnetd": ViTConfig(
+        **{**_TINY, "patch_size": 16, "image_size": (48, 32)},
+        stem=Stem("resnetd", (4, 4, 6), depths=(2, 1)),
+        pool="avg",
+    ),
+    "stem_convs": ViTConfig(**_TINY, stem=Stem("convs", (6, 8), sides=(2, 2)), position_on_prefix=False),
 }
 
 
@@ -152,7 +161,8 @@ def tiny_model(name: str, dtype=np.float32) -> Model:
     rng = np.random.default_rng(number)
 
     def draw(path, leaf):
-        fan_in = leaf.shape[-2] if path[-1].key == "kernel" else 4
+        inputs = leaf.shape[-2:-1] if path[0].key == "blocks" else leaf.shape[:-1]  # all axes of a convolution's window
+        fan_in = math.prod(inputs) if path[-1].key == "kernel" else 4
         centre = 1.0 if path[-1].key in ("scale", "gamma") else 0.0
         return jnp.asarray(centre + rng.normal(size=leaf.shape) * fan_in**-0.5, dtype)
 

@@ -9,6 +9,7 @@ naming.py              whose names the keys are, and their translation to timm's
 huggingface.py         the tables of Hugging Face's models
 big_vision.py          `.npz` files of big_vision and vision_transformer
 canonical.py           variants of timm's own state dicts -> its plain VisionTransformer's
+stems.py               convolutional stems of timm's hybrids: constants are folded
 infer.py               names and shapes -> architecture
 preprocessing.py       the preprocessing that a source states, or that is usual
 class_names.py         class names beside weights

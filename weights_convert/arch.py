@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import state_shapes
+from weights_convert.stems import stem_in
 
 FOREIGN = {
     r"^layers\.\d+\.blocks\.\d+\..*relative_position_bias_table": ("Swin", "attention in shifted windows"),
@@ -46,10 +47,15 @@ def described(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     kernel = shapes.get("patch_embed.proj.weight")
     if kernel is None or len(kernel) != 4:
         return None
+    try:
+        stem = stem_in(shapes)
+    except WeightsError:
+        return None
+    patch = kernel[-1] * (1 if stem is None else stem.stride)
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
     positions = (*shapes.get("pos_embed", ()), 0, 0)[1]
     classes = (*shapes.get("head.weight", ()), 0)[0]
-    return _format_sizes(kernel[0], depth, kernel[-1], positions, classes)
+    return _format_sizes(kernel[0], depth, patch, positions, classes)
 
 
 def check_header(config: ViTConfig, shapes: Mapping[str, tuple[int, ...]], source: object) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from vitjax.nn.relative_bias import EXTRA_ROWS
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import State
+from weights_convert.stems import with_folded_stem
 
 BLOCK = re.compile(r"blocks\.(\d+)\.(.*)")
 UNUSED = re.compile(r"(^|\.)(relative_position_index|rel_coords_log|rope\.(periods|bands|pos_embed|t_x|t_y))$")
@@ -29,7 +30,7 @@ def canonical(state: State, config: ViTConfig) -> State:
         config: the architecture, which gives the patch grid and the number of heads.
     """
     state = {key: array for key, array in state.items() if not UNUSED.search(key)}
-    state = _without_flexible_embedding(state, config)
+    state = with_folded_stem(_without_flexible_embedding(state, config))
     blocks: dict[int, State] = {}
     others: State = {}
     for key, array in state.items():

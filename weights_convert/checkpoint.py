@@ -24,6 +24,7 @@ import numpy as np
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.images.geometry import Preprocessing
 from vitjax.nn.rotary import Rotary
+from vitjax.nn.stem_config import Stem
 from vitjax.nn.vit_config import ViTConfig, check_fields
 from vitjax.output.files import write_text
 from weights_convert.keys import differences, flatten, parameter_shapes, shortened, unflatten
@@ -179,7 +180,8 @@ def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
         WeightsError: the fields are not those of a ViTConfig.
     """
     try:
-        fields = {**fields, "rotary": Rotary.from_fields(fields.get("rotary"))}
+        parts = {"rotary": Rotary.from_fields(fields.get("rotary")), "stem": Stem.from_fields(fields.get("stem"))}
+        fields = {**fields, **parts}
         check_fields(fields)
         return ViTConfig(**{**fields, "image_size": tuple(fields["image_size"])})
     except (TypeError, ValueError, KeyError, ConfigError) as error:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.nn.relative_bias import EXTRA_ROWS
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert.stems import stem_in
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
@@ -113,16 +114,18 @@ def seen_in(shapes: Shapes, image_size: tuple[int, int] | None = None) -> dict[s
     blocks = sorted({int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d{1,4})\.", key))})
     if len(kernel) != 4 or not blocks:
         raise WeightsError("no ViT: a patch embedding (patch_embed.proj.weight) and numbered blocks are needed")
-    if kernel[1] != 3 or kernel[2] != kernel[3]:
+    stem = stem_in(shapes)
+    if (kernel[1] != 3 and stem is None) or kernel[2] != kernel[3]:
         raise WeightsError(f"patches of {kernel[2]} x {kernel[3]} pixels, {kernel[1]} channels; needs square RGB ones")
     if blocks != list(range(len(blocks))):
         raise WeightsError(f"blocks {blocks[0]} to {blocks[-1]} are not complete: {len(blocks)} are there")
-    width, patch = kernel[0], kernel[2]
+    width, patch = kernel[0], kernel[2] * (1 if stem is None else stem.stride)
     hidden, fc1 = _last(shapes, "blocks.0.mlp.fc2.weight"), _first(shapes, "blocks.0.mlp.fc1.weight")
     seen: dict[str, Any] = {
         "width": width,
         "depth": len(blocks),
         "patch_size": patch,
+        "stem": stem,
         "mlp_dim": hidden or 4 * width,
         "class_token": "cls_token" in shapes,
         "distilled": "dist_token" in shapes,
@@ -173,10 +176,11 @@ def resized(config: ViTConfig, shapes: Shapes) -> tuple[ViTConfig, list[str]]:
     notes = []
     head, table = shapes.get("head.weight"), shapes.get("pos_embed")
     classes = head[0] if head is not None and len(head) == 2 else 0
-    if classes != config.num_classes and "patch_embed.proj.weight" in shapes:
+    outputs = config.num_classes or config.embedding
+    if classes != outputs and "patch_embed.proj.weight" in shapes:
         was = f"the name has {config.num_classes or 'no'}"
         notes.append(f"the weights have {classes or 'no'} classes, {was}")
-        config = replace(config, num_classes=classes)
+        config = replace(config, num_classes=classes, embedding=0)
     if table is not None and len(table) == 3 and table[1] != config.position_tokens:
         patches = table[1] - (config.prefix if config.position_on_prefix else 0)
         side = _side(patches)

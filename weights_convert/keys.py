@@ -63,6 +63,11 @@ PATCHES = Layout(  # [c, 3, p, p] <-> [p*p*3, c], in the order of vitjax's Patch
     lambda a: a.reshape(_patch_side(a), _patch_side(a), 3, -1).transpose(3, 2, 0, 1),
 )
 
+CONVOLUTION = Layout(  # [o, i, side, side] <-> [side, side, i, o]
+    lambda a: a.transpose(2, 3, 1, 0),
+    lambda a: a.transpose(3, 2, 0, 1),
+)
+
 
 def linear(ours: str, *theirs: str, kernel: Layout = MATRIX) -> KeyMap:
     """The entries of a linear layer: kernel and bias."""
@@ -162,8 +167,8 @@ def to_params(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
     """
     check_fit(state, config, keys)
     flat = {}
-    for path in parameter_shapes(config):
-        source = keys[path]
+    for path, shape in parameter_shapes(config).items():
+        source = _source(keys, path, len(shape))
         if path.startswith("blocks."):
             layers = [_read_parameter(state, source, str(layer)) for layer in range(config.depth)]
             flat[path] = np.stack(layers)
@@ -220,6 +225,18 @@ def printable(key: str) -> str:
     return key if key.isprintable() else repr(key)
 
 
+def _source(keys: KeyMap, path: str, axes: int) -> Source:
+    """Origin of a parameter with this number of axes.
+
+    Of a convolutional stem and its projection, whose parameters depend on the stem, it follows from the path.
+    """
+    module, _, kind = path.rpartition(".")
+    if module.startswith("patch_embed.stem.") or (module == "patch_embed.proj" and axes == 4):
+        their_kind = "bias" if kind == "bias" else "weight"
+        return Source((f"{module}.{their_kind}",), CONVOLUTION if kind == "kernel" else SAME)
+    return keys[path]
+
+
 def _read_parameter(state: Mapping[str, np.ndarray], source: Source, layer: str) -> np.ndarray:
     """One parameter, of one layer if it belongs to a block (otherwise layer is "")."""
     arrays = [_at_least_float32(state[name.format(layer)]) for name in source.names]
@@ -234,7 +251,7 @@ def _state_arrays(flat: Mapping[str, np.ndarray], keys: KeyMap) -> State:
     """{dotted path: array} -> state dict; arrays may be views of the parameters."""
     state: State = {}
     for path, array in flat.items():
-        source = keys[path]
+        source = _source(keys, path, array.ndim)
         layers = enumerate(array) if path.startswith("blocks.") else [("", array)]
         for layer, values in layers:
             theirs = source.layout.write(values)

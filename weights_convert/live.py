@@ -25,6 +25,7 @@ from weights_convert.live_parts import (
     rotary_of,
 )
 from weights_convert.live_support import unsupported_in_blocks, unsupported_in_model
+from weights_convert.stems import patches_of, stem_of
 
 _MODULES = "timm.models."
 _CLASSES = {
@@ -76,6 +77,7 @@ def config_of(module: Any) -> ViTConfig:
         mlp_dim=mlp.fc2.in_features * parallel,
         patch_size=embedding["patch_size"],
         image_size=embedding["image_size"],
+        stem=embedding["stem"],
         drop_remainder=any(side % embedding["patch_size"] for side in embedding["image_size"]),
         num_classes=0 if is_identity(module.head) else module.head.out_features,
         class_token=embedding["class_token"],
@@ -123,6 +125,7 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "heads of another width": bool(config.head_dim),
         f"pool={config.pool!r}": config.pool == "token_avg",
         "patch_norm": config.patch_norm,
+        "a convolutional stem": config.stem is not None,
     }.items():
         if present:
             raise WeightsError(f"timm's VisionTransformer does not have {reason}")
@@ -174,12 +177,15 @@ def _embedding(module: Any) -> dict[str, Any]:
         own, patch, positions = module, module.patch_embed, getattr(module, "pos_embed", None)
         image_size = tuple(patch.img_size)
         on_prefix = not getattr(module, "no_embed_class", False)
+    stem = stem_of(patch) if class_name(patch) == "HybridEmbed" else None
+    side, has_bias = patches_of(patch) if stem is not None else (patch.patch_size[0], patch.proj.bias is not None)
     registers = getattr(own, "reg_token", None)
     return {
-        "patch_size": patch.patch_size[0],
+        "stem": stem,
+        "patch_size": side,
         "image_size": image_size,
         "norm": not is_identity(getattr(patch, "norm", None)),
-        "bias": patch.proj.bias is not None,
+        "bias": has_bias,
         "class_token": own.cls_token is not None,
         "registers": 0 if registers is None else registers.shape[1],
         "position_table": positions is not None,

@@ -34,7 +34,7 @@ def unsupported_in_model(module: Any) -> dict[str, bool]:
         f"global_pool={module.global_pool!r}": module.global_pool not in ("token", "avg", "map"),
         "registers or no_embed_class in a distilled model": distilled
         and (module.num_reg_tokens > 0 or module.no_embed_class),
-        f"patch embedding {class_name(patch)}": class_name(patch) not in ("PatchEmbed", "NaFlexEmbeds"),
+        f"patch embedding {class_name(patch)}": class_name(patch) not in ("PatchEmbed", "HybridEmbed", "NaFlexEmbeds"),
         f"a head of type {class_name(module.head)}, not one linear layer with bias": not all(
             is_identity(head) or (class_name(head) == "Linear" and getattr(head, "bias", None) is not None)
             for head in (module.head, getattr(module, "head_dist", None))

@@ -13,6 +13,7 @@ from weights_convert import huggingface
 from weights_convert.canonical import canonical
 from weights_convert.keys import State
 from weights_convert.live import config_of, timm_arguments
+from weights_convert.stems import with_timm_stem
 
 _schemas: list[Any] = []  # a torch Library removes its operators when it is garbage-collected
 
@@ -92,6 +93,7 @@ def _in_the_names_of(module: Any, state: State, config: ViTConfig) -> State:
         WeightsError: an array is computed from others, so that there is no inverse.
     """
     own = {key: value.numpy() for key, value in module.state_dict().items()}
+    state = with_timm_stem(state, own)
     if own.keys() == state.keys() or not own.keys() - state.keys() or canonical(own, config).keys() != state.keys():
         return state
     ends = np.cumsum([0] + [array.size for array in own.values()]) + 1  # 0 stands for what no element gives
@@ -145,7 +147,7 @@ def _resized(timm: Any, like: str, config: ViTConfig) -> Any:
 
     sizes = {
         "img_size": config.image_size,
-        "patch_size": config.patch_size,
+        "patch_size": config.patch_size // (1 if config.stem is None else config.stem.stride),
         "embed_dim": config.width,
         "depth": config.depth,
         "num_heads": config.heads,

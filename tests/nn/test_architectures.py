@@ -28,6 +28,10 @@ NAMES = {
     "vit_base_patch16_rpn_224": "norms after the branches",
     "vit_base_patch16_18x2_224": "two attentions side by side",
     "naflexvit_base_patch16_parfac_gap": "factorised positions",
+    "vit_tiny_r_s16_p8_224": "convolutional stem, patches of its output",
+    "vit_small_r26_s32_224": "ResNet with GroupNorm and standardised weights",
+    "vit_small_resnet26d_224": "ResNet-D with BatchNorm",
+    "vit_base_mci_224": "convolutional stem whose last layer makes the tokens",
 }
 
 
@@ -52,13 +56,18 @@ def float64_everywhere(monkeypatch):
 
 def made(name):
     """timm's module of a name, narrow, with two blocks and random parameters, in float64."""
-    module = timm.create_model(name, **NARROW, img_size=42 if "patch14" in name else 64).eval()
+    sizes = {**NARROW, "embed_dim": 768} if name == "vit_base_mci_224" else NARROW  # whose stem has that many channels
+    module = timm.create_model(name, **sizes, img_size=42 if "patch14" in name else 64).eval()
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, parameter in module.named_parameters():
             centre = 1.0 if "norm" in key and key.endswith("weight") else 0.0
             spread = 0.3 if parameter.ndim < 2 else 0.15
             parameter.copy_(centre + spread * torch.randn(parameter.shape, generator=draws, dtype=torch.float64))
+        for key, buffer in module.named_buffers():
+            if key.endswith(("running_mean", "running_var")):
+                drawn = torch.randn(buffer.shape, generator=draws, dtype=torch.float64)
+                buffer.copy_(drawn.square() + 0.5 if key.endswith("var") else 0.3 * drawn)
     return module
 
 

@@ -114,7 +114,8 @@ def arithmetic_outside(module, model, image):
 
 
 def _static_argnums(name):
-    return {"activation": (1,), "layernorm": (3,), "rmsnorm": (2,), "rotate": (3,)}.get(name, ())
+    stem = {"conv": (3, 4), "pixel_conv": (3, 4), "groupnorm": (3, 4), "max_pool": (1,)}
+    return {"activation": (1,), "layernorm": (3,), "rmsnorm": (2,), "rotate": (3,), **stem}.get(name, ())
 
 
 def _primitives_outside_jit(jaxpr, depends):

@@ -28,8 +28,9 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
 
     Cost: two forwards and one backward (2F + 1B).
 
-    Differs from reference: the implicit biases of LayerNorm, softmax and GELU are left out, so completeness does not
-    hold. The authors' code for CNNs rescales each component before the sum.
+    Differs from reference: the implicit biases of LayerNorm, softmax and GELU are left out, and so are the biases of a
+    convolutional stem, so completeness does not hold. The authors' code for CNNs rescales each component before the
+    sum.
 
     Example:
         >>> maps = vitjax.explain(model, image, method="full_grad").maps

@@ -55,8 +55,8 @@ def randomization(
 
     Source: Adebayo et al. 2018. Differs from reference: each tensor is drawn from a normal distribution with that
     tensor's mean and standard deviation, so that the scales of norms stay close to trained ones; signed maps are
-    correlated. The final norm, the embedding and the running statistics of batch norms (of a function: every
-    parameter called mean or var, and all that is no floating-point number) are not randomised.
+    correlated. The final norm, the embedding with its convolutional stem and the running statistics of batch norms (of
+    a function: every parameter called mean or var, and all that is no floating-point number) are not randomised.
 
     Cost: one explanation per cut.
 

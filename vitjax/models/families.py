@@ -18,6 +18,7 @@ from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitjax.nn.network import ModuleConfig
 from vitjax.nn.resnet import ResNetConfig
 from vitjax.nn.rotary import Rotary
+from vitjax.nn.stem_config import Stem
 from vitjax.nn.vit_config import ViTConfig
 
 ASSET = Path(__file__).parents[1] / "assets" / "timm_models.json"
@@ -150,7 +151,10 @@ def _without_sizes(config: ViTConfig) -> ViTConfig:
     rotary = config.rotary
     if rotary is not None and rotary.reference is not None:
         rotary = replace(rotary, reference=(1, 1))
-    common: dict[str, Any] = {"width": 64, "depth": 1, "heads": 1, "mlp_dim": 1, "patch_size": 1, "image_size": (8, 8)}
+    stem = None if config.stem is None else config.stem.without_sizes()
+    patch = 1 if stem is None else stem.stride
+    common: dict[str, Any] = {"width": 64, "depth": 1, "heads": 1, "mlp_dim": 1}
+    common |= {"stem": stem, "patch_size": patch, "image_size": (8 * patch, 8 * patch)}
     common |= {"num_classes": 0, "embedding": 0, "rotary": rotary, "head_dim": 64 * bool(config.head_dim)}
     common |= {"pool_heads": int(config.pool_heads > 0), "pool_mlp_dim": int(config.pool_mlp_dim > 0)}
     return replace(config, **common)
@@ -183,7 +187,8 @@ def _entry(name: str, model: Mapping[str, Any], tag: str) -> Entry[ViTConfig]:
 
 
 def _config(stored: Mapping[str, Any]) -> ViTConfig:
-    return ViTConfig(**{**_with_tuples(stored), "rotary": Rotary.from_fields(stored.get("rotary"))})
+    parts = {"rotary": Rotary.from_fields(stored.get("rotary")), "stem": Stem.from_fields(stored.get("stem"))}
+    return ViTConfig(**{**_with_tuples(stored), **parts})
 
 
 @cache

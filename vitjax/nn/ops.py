@@ -7,13 +7,17 @@ gradients with `GRADIENT`, relevance with the tables of `vitjax.rules`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.linen import pooling as pool_layers
 
 from vitjax.nn.kernels import active_kernels
 from vitjax.shapes import Array, at_least_float32
+
+Padding = Literal["SAME", "VALID"] | tuple[tuple[int, int], tuple[int, int]]
+"""Padding of a convolution or pooling: as in TensorFlow, none, or ((top, bottom), (left, right))."""
 
 
 class OpWithRule:
@@ -92,7 +96,7 @@ class Ops(NamedTuple):
     softmax: Callable[[Array], Array]
     """Softmax over the last axis."""
     activation: Callable[[Array, str], Array]
-    """(x, "gelu" | "gelu_tanh" | "quick_gelu" | "silu") -> the activation of each element."""
+    """(x, "gelu" | "gelu_tanh" | "quick_gelu" | "silu" | "relu") -> the activation of each element."""
     layernorm: Callable[[Array, Array, Array, float], Array]
     """(x [..., c], scale [c], bias [c], eps) -> LayerNorm over the last axis."""
     rmsnorm: Callable[[Array, Array, float], Array]
@@ -111,6 +115,16 @@ class Ops(NamedTuple):
     """qkv [n, 3, h, d] -> q, k, v, [h, n, d] each; or kv [n, 2, h, d] -> k, v."""
     pool: Callable[[Array, Array], Array]
     """(tokens [n, c], weights [n]) -> weighted sum [c]: selects the class token or averages the patches."""
+    conv: Callable[[Array, Array, Array | None, int, Padding], Array]
+    """(x [h, w, i], kernel [side, side, i, o], bias [o] or None, stride, padding) -> convolution [h', w', o]."""
+    pixel_conv: Callable[[Array, Array, Array | None, int, Padding], Array]
+    """The same as `conv`, for the first layer of a convolutional stem, whose input are pixels."""
+    groupnorm: Callable[[Array, Array, Array, int, float], Array]
+    """(x [h, w, c], scale [c], bias [c], groups, eps) -> GroupNorm over positions and the channels of a group."""
+    max_pool: Callable[[Array, Padding], Array]
+    """(x [h, w, c], padding) -> the maximum of each 3x3 window, with stride 2; padding is below every value."""
+    avg_pool: Callable[[Array], Array]
+    """x [h, w, c] -> the mean of each 2x2 window, with stride 2, over those of its positions that are in x."""
 
 
 def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
@@ -131,7 +145,7 @@ def _activation(x: Array, kind: str) -> Array:
         return jax.nn.gelu(x, approximate=True)
     if kind == "quick_gelu":
         return x * jax.nn.sigmoid(1.702 * x)
-    return jax.nn.silu(x)
+    return jax.nn.relu(x) if kind == "relu" else jax.nn.silu(x)
 
 
 def _layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
@@ -170,6 +184,25 @@ def _split(parts: Array) -> tuple[Array, ...]:
     return tuple(piece[:, 0].transpose(1, 0, 2) for piece in pieces)
 
 
+def _conv(x: Array, kernel: Array, bias: Array | None, stride: int, padding: Padding) -> Array:
+    axes, dtype = ("NHWC", "HWIO", "NHWC"), jnp.promote_types(x.dtype, kernel.dtype)  # as a matrix product promotes
+    images, kernel = x[None].astype(dtype), kernel.astype(dtype)
+    y = jax.lax.conv_general_dilated(images, kernel, (stride, stride), padding, dimension_numbers=axes)[0]
+    return y if bias is None else y + bias
+
+
+def _groupnorm(x: Array, scale: Array, bias: Array, groups: int, eps: float) -> Array:
+    wide = at_least_float32(x).reshape(*x.shape[:2], groups, -1)
+    centred = wide - wide.mean((0, 1, 3), keepdims=True)
+    variance = jnp.square(centred).mean((0, 1, 3), keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + eps)).astype(x.dtype).reshape(x.shape) * scale + bias
+
+
+def _avg_pool(x: Array) -> Array:
+    padding = tuple((0, side % 2) for side in x.shape[:2])
+    return pool_layers.avg_pool(x, (2, 2), (2, 2), padding, count_include_pad=False)
+
+
 GRADIENT = Ops(
     linear=_linear,
     pixels=_linear,
@@ -190,5 +223,10 @@ GRADIENT = Ops(
     split=_split,
     # A sum instead of a matrix product, which would round the selected token at TF32 or bf16 precision.
     pool=lambda tokens, weights: (weights[:, None] * tokens).sum(axis=0),
+    conv=_conv,
+    pixel_conv=_conv,
+    groupnorm=_groupnorm,
+    max_pool=lambda x, padding: pool_layers.max_pool(x, (3, 3), (2, 2), padding),
+    avg_pool=_avg_pool,
 )
 """The table of ordinary arithmetic, whose backward pass computes gradients."""

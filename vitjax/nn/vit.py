@@ -7,7 +7,7 @@ perturbation (`perturb`): scores, attention and the result of every linear layer
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +19,8 @@ from vitjax.nn.block import COLLECTIONS, Block, block_params
 from vitjax.nn.kernels import active_kernels, cudnn_takes
 from vitjax.nn.layers import Linear, norm_layer
 from vitjax.nn.ops import GRADIENT, Ops
+from vitjax.nn.stem import ConvStem, Projection
+from vitjax.nn.stem_config import Stem
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Logits, Row, Tokens
 
@@ -157,16 +159,28 @@ class ViT(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches in row-major order through one linear map (a convolution with stride = kernel size)."""
+    """Non-overlapping patches in row-major order through one linear map (a convolution with stride = kernel size).
+
+    The patches are of the image, or of the output of a convolutional stem.
+    """
 
     config: ViTConfig
     ops: Ops
 
     @nn.compact
     def __call__(self, image: Image) -> Tokens:
+        tokens = self._patches_of_pixels(image) if self.config.stem is None else self._patches_of_features(image)
+        return norm_layer(self.config, self.ops, "norm")(tokens) if self.config.patch_norm else tokens
+
+    def _patches_of_features(self, image: Image) -> Tokens:
+        cfg = self.config
+        stem = cast(Stem, cfg.stem)
+        features = ConvStem(stem, self.ops, name="stem")(image)
+        return Projection(cfg.width, cfg.patch_size // stem.stride, self.ops, cfg.patch_bias, name="proj")(features)
+
+    def _patches_of_pixels(self, image: Image) -> Tokens:
         cfg, ((height, width), p) = self.config, (self.config.grid, self.config.patch_size)
         image = image[: height * p, : width * p]  # the whole image, unless the configuration drops a remainder
         patches = image.reshape(height, p, width, p, 3).transpose(0, 2, 1, 3, 4).reshape(height * width, p * p * 3)
         pixel_ops = self.ops._replace(linear=self.ops.pixels)
-        tokens = Linear(cfg.width, pixel_ops, cfg.patch_bias, name="proj")(patches)
-        return norm_layer(cfg, self.ops, "norm")(tokens) if cfg.patch_norm else tokens
+        return Linear(cfg.width, pixel_ops, cfg.patch_bias, name="proj")(patches)

@@ -12,6 +12,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.nn.rotary import Rotary
+from vitjax.nn.stem_config import Stem
 from vitjax.shapes import Row
 
 PEEL_ABOVE = 6
@@ -34,7 +35,7 @@ class ViTConfig:
     depth: number of blocks.
     heads: number of attention heads; must divide `width`.
     mlp_dim: hidden width of the MLP, after the gate (SwiGLU) or the activation.
-    patch_size: side of a patch in pixels.
+    patch_size: side of a patch in pixels; with a stem, its stride times the side of a patch of its output.
     image_size: (height, width) in pixels, multiples of `patch_size` unless `drop_remainder`.
     num_classes: number of classes; 0 for a model without a head, whose logits are the pooled features.
     class_token: whether the model has a class token.
@@ -64,6 +65,7 @@ class ViTConfig:
     rotary: rotary position embedding of queries and keys; None for none.
     position_bias: whether scores have a relative position bias, from a table in every block.
     drop_remainder: whether pixels right of and below the last whole patch are dropped.
+    stem: convolutional stem, whose output is cut into patches; None for patches of pixels.
     pool_heads, pool_mlp_dim: heads and hidden width of the MLP of an attention pooling head (pool="map"), else 0.
     similarity: whether logits are similarities to class embeddings: scale · normalised embedding · class embedding +
         bias. The parameters are `classes`, whose kernel [e, k] holds the unit class embeddings times the scale.
@@ -115,6 +117,7 @@ class ViTConfig:
     drop_remainder: bool = False
     pool_heads: int = 0
     pool_mlp_dim: int = 0
+    stem: Stem | None = None
 
     def __post_init__(self) -> None:
         check_fields({field.name: getattr(self, field.name) for field in fields(self)})
@@ -123,6 +126,11 @@ class ViTConfig:
         for side, name in zip(self.image_size, ("height", "width"), strict=True):
             if (side % self.patch_size and not self.drop_remainder) or side < self.patch_size:
                 raise ConfigError(f"image {name} {side} is not a multiple of the patch size {self.patch_size}")
+        if self.stem is not None and (self.patch_size % self.stem.stride or self.drop_remainder):
+            raise ConfigError(
+                f"a stem of stride {self.stem.stride} needs a patch_size that is a multiple of it, not "
+                f"{self.patch_size}, and drop_remainder=False"
+            )
         if self.pool in ("token", "token_avg") and not self.class_token:
             raise ConfigError(
                 f"pool={self.pool!r} needs class_token=True; a model without a class token pools by 'avg' or 'map'"
@@ -261,6 +269,8 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{field.name} must be true or false, not {values[field.name]!r}")
     if not (values["rotary"] is None or isinstance(values["rotary"], Rotary)):
         raise ConfigError(f"rotary must be a Rotary or None, not {values['rotary']!r}")
+    if not (values["stem"] is None or isinstance(values["stem"], Stem)):
+        raise ConfigError(f"stem must be a Stem or None, not {values['stem']!r}")
     for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP)), ("norm", get_args(Norm))):
         if values[name] not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}, not {values[name]!r}")

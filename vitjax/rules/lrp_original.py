@@ -1,8 +1,8 @@
 """LRP_ORIGINAL: the rules of the "original LRP" baseline in Transformer-Explainability.
 
-The rules are those of ZPLUS with two differences. A linear layer distributes its relevance R twice, once over the
-products with positive inputs and once over those with negative inputs, each with its own denominator. A sum distributes
-relevance in proportion to its summands, without rescaling.
+The rules are those of ZPLUS with two differences. A linear layer or convolution distributes its relevance R twice, once
+over the products with positive inputs and once over those with negative inputs, each with its own denominator. A sum
+distributes relevance in proportion to its summands, without rescaling.
 
 Conservation: none. Every linear layer with inputs of both signs doubles the relevance, so values grow by powers of two
 with depth; compare maps by rank, not by value.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from vitjax.nn.ops import GRADIENT, OpWithRule
+from vitjax.rules import convolution
 from vitjax.rules.z_rule import divide, split_sum
 from vitjax.rules.zplus import ZPLUS
 from vitjax.shapes import Array
@@ -29,4 +30,5 @@ def _linear(relevance: Array, result: Array, x: Array, kernel: Array, bias: Arra
 LRP_ORIGINAL = ZPLUS._replace(
     linear=OpWithRule(GRADIENT.linear, _linear),
     add=OpWithRule(GRADIENT.add, split_sum),
+    conv=convolution.with_rule(convolution.both_signs),
 )

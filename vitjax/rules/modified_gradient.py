@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vitjax.nn.ops import GRADIENT, inverse_norm
-from vitjax.shapes import Array
+from vitjax.shapes import Array, at_least_float32
 
 
 def layernorm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
@@ -30,11 +30,22 @@ def rmsnorm(x: Array, scale: Array, eps: float) -> Array:
     return (wide * lax.stop_gradient(inverse)).astype(x.dtype) * scale
 
 
+def groupnorm(x: Array, scale: Array, bias: Array, groups: int, eps: float) -> Array:
+    """GroupNorm with 1/std held constant; the mean is differentiated."""
+    wide = at_least_float32(x).reshape(*x.shape[:2], groups, -1)
+    centred = wide - wide.mean((0, 1, 3), keepdims=True)
+    inverse = lax.rsqrt(jnp.square(centred).mean((0, 1, 3), keepdims=True) + eps)
+    return (centred * lax.stop_gradient(inverse)).astype(x.dtype).reshape(x.shape) * scale + bias
+
+
 def activation(x: Array, kind: str) -> Array:
     """f(x) = x · (f(x)/x) with the ratio held constant, so that relevance passes unchanged.
 
-    At x = 0 the ratio is 0.5, its limit for all kinds: each is x times a sigmoid-like function.
+    At x = 0 the ratio is 0.5, its limit for all kinds but ReLU: each is x times a sigmoid-like function. ReLU's ratio
+    is its gradient.
     """
+    if kind == "relu":
+        return GRADIENT.activation(x, kind)
     ratio = jnp.where(x == 0, 0.5, GRADIENT.activation(x, kind) / jnp.where(x == 0, 1, x))
     return x * lax.stop_gradient(ratio)
 

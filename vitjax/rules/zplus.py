@@ -4,8 +4,8 @@ Attention Visualization), which `transformer_attribution` uses.
 Linear layers: the z-rule over the positive products x·w only, with one denominator (α = 1, β = 0); biases receive no
 relevance. Sums: in proportion to the summands' values, then rescaled so that summand a receives |Σa| / (|Σa| + |Σb|) of
 the whole relevance and b the rest. Products of two activations: the z-rule for both factors, halved. LayerNorm, the
-normalisation of a similarity head, softmax, the activation and scaling: relevance passes unchanged. Patch embedding:
-the z^B rule.
+normalisation of a similarity head, softmax, the activation and scaling: relevance passes unchanged. Patch embedding, or
+the first convolution of a convolutional stem: the z^B rule. Other layers of a stem: see `vitjax.rules.convolution`.
 
 Conservation: the sum of relevance is the same before and after every operation, up to the stabiliser.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from vitjax.nn.ops import GRADIENT, OpWithRule
+from vitjax.rules import convolution
 from vitjax.rules.z_rule import (
     box,
     divide,
@@ -110,4 +111,8 @@ ZPLUS = GRADIENT._replace(
     scale=_scale,
     fork=OpWithRule(GRADIENT.fork, join_copies),
     pool=OpWithRule(GRADIENT.pool, pool),
+    conv=convolution.with_rule(convolution.positive),
+    pixel_conv=convolution.with_rule(convolution.box),
+    groupnorm=convolution.groupnorm,
+    avg_pool=convolution.avg_pool,
 )

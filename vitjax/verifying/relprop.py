@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vitjax.errors import ConfigError
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.verifying.model_run import Relevance
 
@@ -81,7 +82,12 @@ def propagate(
         target: class index.
         rules: "zplus" or "original".
         to_pixels: False stops at the tokens; `pixels` is then empty.
+
+    Raises:
+        ConfigError: `to_pixels` for a model with a convolutional stem, whose rules are not written here.
     """
+    if to_pixels and config.stem is not None:
+        raise ConfigError("verify has no formula for the relevance of pixels below a convolutional stem")
     pixels = torch.as_tensor(np.array(image)).permute(2, 0, 1)[None]
     summands, x = embed(module, config, pixels)
     records = []
