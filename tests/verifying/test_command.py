@@ -16,10 +16,11 @@ from vitjax.verifying.formulas import FORMULAS
 
 pytest.importorskip("torch")  # before tests.timm_peers imports it
 
-from tests.cases import CONFIGS, tiny_model
+from tests.cases import ARCHITECTURES, CONFIGS, tiny_model
 from tests.timm_peers import ARCH, named_in_table
 from vitjax.cli.main import main
 from vitjax.models.families import find, of_the_same_kind
+from vitjax.verifying.parity import check_formulas_know
 from weights_convert import check
 from weights_convert.live import config_of
 
@@ -46,6 +47,14 @@ def test_methods_are_compared_and_those_without_a_formula_are_named(verify, caps
     printed = capsys.readouterr().out
     assert "\nrollout " in printed and "tolerance 1e-03: passed" in printed
     assert "without a formula: integrated_gradients(steps=64, quadrature=adaptive), random" in printed
+
+
+def test_methods_of_an_architecture_that_the_formulas_lack_are_refused():
+    for name, feature in (("rotary", "rotary"), ("pooling_head", "pool=map"), ("rms", "norm")):
+        with pytest.raises(ConfigError, match=feature):
+            check_formulas_know(ARCHITECTURES[name], name)
+    for name in ("plain", "distilled", "swiglu", "clip", "registers", "gap"):
+        check_formulas_know(CONFIGS[name], name)
 
 
 def test_methods_without_a_formula_alone_are_named(verify, capsys):

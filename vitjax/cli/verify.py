@@ -38,7 +38,8 @@ def verify_against_timm(
         The report as text, and whether the model (to the tolerance of `weights_convert.check`) and all methods pass.
 
     Raises:
-        ConfigError: the model is a ResNet, a method does not apply to the model, or networkx is
+        ConfigError: the model is a ResNet, methods are to be compared on an architecture that the second
+            implementation lacks, a method does not apply to the model, or networkx is
             not installed, which the formula of `attention_flow` needs.
         WeightsError: PyTorch or timm is not installed, or the weights are unusable.
     """
@@ -50,6 +51,10 @@ def verify_against_timm(
         raise ConfigError(f"verify needs a transformer, whose blocks it compares; {model.model!r} is a ResNet")
     loaded = model.load()
     config = transformer(loaded.config, "verify", loaded.name)
+    if methods:
+        from vitjax.verifying.parity import check_formulas_know
+
+        check_formulas_know(config, loaded.name)
     state = _own_state(model)
     module = check.peer_of(loaded, loaded.name, state, of_the_same_kind(config))
     block_parity = check.compare_on_noise(loaded, module, images, seed)

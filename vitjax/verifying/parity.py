@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from vitjax.errors import ConfigError
 from vitjax.explaining.requests import Request, request
 from vitjax.explaining.run import explain_many
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
+from vitjax.nn.vit_config import ViTConfig
 from vitjax.verifying.formulas import FORMULAS
 from vitjax.verifying.torch_run import TorchRun
+
+KNOWN = (
+    *("width", "depth", "heads", "mlp_dim", "patch_size", "image_size", "num_classes", "class_token", "distilled"),
+    *("registers", "pool", "fc_norm", "pre_norm", "qkv_bias", "patch_bias", "position_on_prefix", "layer_scale"),
+    *("mlp", "norm_eps"),
+)
+"""Fields of ViTConfig that the second implementation reads. `pool` and `mlp` have kinds that it lacks."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,27 @@ def has_formula(wanted: Request) -> bool:
     Methods that sample or optimise, methods that users registered, and the adaptive quadrature have no formula.
     """
     return wanted.name in FORMULAS and dict(wanted.options).get("quadrature") != "adaptive"
+
+
+def check_formulas_know(config: ViTConfig, name: str) -> None:
+    """Check that the formulas' own ViT has all features of a model.
+
+    Args:
+        config: architecture of the model.
+        name: name of the model, for the error message.
+
+    Raises:
+        ConfigError: the model has a feature that only vitjax's ViT has; the message names its fields.
+    """
+    default = {field.name: field.default for field in fields(ViTConfig)}
+    beyond = [field for field in default if field not in KNOWN and getattr(config, field) != default[field]]
+    if config.pool not in ("token", "avg") or config.mlp == "gelu_tanh":
+        beyond.append(f"pool={config.pool}" if config.pool not in ("token", "avg") else "mlp=gelu_tanh")
+    if beyond:
+        raise ConfigError(
+            f"verify compares methods on plain ViTs only, and {name!r} has {', '.join(beyond)}; without --methods, its "
+            "blocks and logits are compared"
+        )
 
 
 def compare_methods(

@@ -129,7 +129,7 @@ def propagate(
 
 def embed(module: Any, config: ViTConfig, pixels: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The two summands of which one is the position embedding, and the tokens [n, c] that enter the first block."""
-    patches = module.patch_embed(pixels)[0]
+    patches = module.patch_embed(pixels)[0].reshape(-1, config.width)  # timm may keep the grid, [h, w, c]
     special = ("cls_token", "dist_token", "reg_token")
     prefix = [getattr(module, name)[0] for name in special if getattr(module, name, None) is not None]
     positions = module.pos_embed[0]
