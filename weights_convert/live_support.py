@@ -48,6 +48,12 @@ def unsupported_in_model(module: Any) -> dict[str, bool]:
             or has_position_bias(module)
         ),
         "two final norms": not (is_identity(module.norm) or is_identity(module.fc_norm)),
+        "factorised positions that keep the aspect ratio, on a grid that is not square": getattr(
+            patch, "pos_embed_y", None
+        )
+        is not None
+        and patch.pos_embed_ar_preserving
+        and patch.pos_embed_y.shape[1] != patch.pos_embed_x.shape[1],
         f"rotary positions of type {class_name(rope)}": rope is not None and class_name(rope) not in ROTARY,
         f"blocks of type {class_name(first)}": any(class_name(block) not in BLOCKS for block in module.blocks),
         "an attention pooling head with options": pool is not None and not is_plain_pool(pool),

@@ -9,6 +9,7 @@ import pytest
 
 import vitjax
 from tests.timm_peers import random_images, torch
+from vitjax.errors import WeightsError
 from vitjax.layerwise.target import PREDICTED
 
 timm = pytest.importorskip("timm")
@@ -111,8 +112,6 @@ def test_attention_and_gradients_of_every_block_equal_timms(name):
 
 
 def test_features_that_vitjax_lacks_are_named():
-    from vitjax.errors import WeightsError
-
     for name, feature in {
         "vit_base_patch16_xp_224": "blocks of type ParallelScalingBlock",
         "vit_dwee_patch16_reg1_gap_256": "attention of type DiffAttention",
@@ -144,3 +143,9 @@ def test_predicted_class_of_a_pooling_head():
         explanation = vitjax.explain(model, images, method="transformer_mm")
     assert PREDICTED == -1
     np.testing.assert_array_equal(explanation.target, explanation.logits.argmax(-1))
+
+
+def test_factorised_positions_of_a_grid_that_is_not_square_are_refused_where_timm_stretches_them():
+    module = timm.create_model("naflexvit_base_patch16_parfac_gap", **NARROW, pos_embed_grid_size=(6, 5))
+    with pytest.raises(WeightsError, match="factorised positions that keep the aspect ratio"):
+        vitjax.from_timm(module)
