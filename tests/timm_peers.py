@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 from functools import partial
 
 import numpy as np
+import pytest
 
 from tests.torch_peer import import_timm
 
@@ -135,3 +137,28 @@ def torch_trace(module, images: np.ndarray, target: int) -> dict[str, np.ndarray
         "logits": logits,
     }
     return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+class Float64:
+    """torch, with float64 in place of float32."""
+
+    def __getattr__(self, name):
+        return torch.float64 if name == "float32" else getattr(torch, name)
+
+
+@pytest.fixture
+def timm_in_float64(monkeypatch):
+    """timm computes angles and relative coordinates in float32 in a float64 model, too. Here it does so in float64."""
+    for module in (timm.layers.pos_embed_sincos, timm.layers.pos_embed_rel):
+        own = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
+        functions = [each for each in own if inspect.isfunction(each)]
+        functions += [f for each in own if inspect.isclass(each) for f in vars(each).values() if inspect.isfunction(f)]
+        for function in functions:
+            defaults = function.__defaults__ or ()
+            wide = tuple(torch.float64 if each is torch.float32 else each for each in defaults)
+            monkeypatch.setattr(function, "__defaults__", wide or None)
+        monkeypatch.setattr(module, "torch", Float64())
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

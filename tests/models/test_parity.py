@@ -1,13 +1,11 @@
 """Named models against timm, one for each kind of architecture, with random parameters and two blocks."""
 
-import inspect
-
 import jax
 import numpy as np
 import pytest
 
 import vitjax
-from tests.timm_peers import random_images, timm, torch
+from tests.timm_peers import random_images, timm_in_float64, torch  # noqa: F401 (a fixture)
 from vitjax.models.families import CNNS, find, kinds
 from weights_convert.check import compare
 
@@ -43,35 +41,11 @@ def test_blocks_and_logits_equal_timms(name):
     assert len(report.differences) == len(module.blocks) + 1
 
 
-class Float64:
-    """torch, with float64 in place of float32."""
-
-    def __getattr__(self, name):
-        return torch.float64 if name == "float32" else getattr(torch, name)
-
-
-@pytest.fixture
-def timm_in_float64(monkeypatch):
-    """timm computes angles and relative coordinates in float32 in a float64 model, too. Here it does so in float64."""
-    for module in (timm.layers.pos_embed_sincos, timm.layers.pos_embed_rel):
-        own = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
-        functions = [each for each in own if inspect.isfunction(each)]
-        functions += [f for each in own if inspect.isclass(each) for f in vars(each).values() if inspect.isfunction(f)]
-        for function in functions:
-            defaults = function.__defaults__ or ()
-            wide = tuple(torch.float64 if each is torch.float32 else each for each in defaults)
-            monkeypatch.setattr(function, "__defaults__", wide or None)
-        monkeypatch.setattr(module, "torch", Float64())
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
+@pytest.mark.usefixtures("timm_in_float64")
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
 )
-def test_logits_equal_timms_in_float64(name, timm_in_float64):
+def test_logits_equal_timms_in_float64(name):
     module = narrow(name)
     with jax.enable_x64(True):
         model = vitjax.from_timm(module)

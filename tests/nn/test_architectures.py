@@ -1,18 +1,16 @@
 """Attention and its gradients in every layer, in float64 against PyTorch: one model for each feature of attention."""
 
-import importlib
-import inspect
-
 import jax
 import numpy as np
 import pytest
 
 import vitjax
-from tests.timm_peers import random_images, torch
+from tests.timm_peers import random_images, timm_in_float64, torch  # noqa: F401 (a fixture)
 from vitjax.errors import WeightsError
 from vitjax.layerwise.target import PREDICTED
 
 timm = pytest.importorskip("timm")
+pytestmark = pytest.mark.usefixtures("timm_in_float64")
 
 NARROW = {"depth": 2, "embed_dim": 48, "num_heads": 4, "num_classes": 7}
 NAMES = {
@@ -34,25 +32,6 @@ NAMES = {
     "vit_small_resnet26d_224": "ResNet-D with BatchNorm",
     "vit_base_mci_224": "convolutional stem whose last layer makes the tokens",
 }
-
-
-@pytest.fixture(autouse=True)
-def float64_everywhere(monkeypatch):
-    """timm computes tables of positions in float32, whatever the dtype of the module; here "float32" is float64."""
-    single, positions = torch.float32, importlib.import_module("timm.layers.pos_embed_sincos")
-    kinds = [
-        kind for kind in vars(positions).values() if inspect.isclass(kind) and kind.__module__ == positions.__name__
-    ]
-    for owner in (positions, *kinds):
-        for function in filter(inspect.isfunction, vars(owner).values()):
-            defaults = tuple(torch.float64 if value is single else value for value in function.__defaults__ or ())
-            monkeypatch.setattr(function, "__defaults__", defaults or None)
-    monkeypatch.setattr(torch, "float32", torch.float64)
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
 
 
 def made(name):

@@ -18,7 +18,7 @@ def conservative_lrp(
     """Input times the gradient of the logit, with attention weights and 1/std held constant (Ali et al. 2022).
 
     map = Σ_d E^0 ∘ ∂s̃/∂E^0 on patches, where E^0 are the tokens that enter block 0 and s̃ is the logit with the
-    attention weights and LayerNorm's 1/std as constants.
+    attention weights and LayerNorm's 1/std (RMSNorm's 1/rms) as constants.
 
     Args:
         at: "tokens": input and gradient are those of the tokens that enter block 0, a map [h, w] over the patches;

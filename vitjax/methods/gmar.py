@@ -27,6 +27,8 @@ def gmar(
 
     w_h = ‖G_l[h]‖ / Σ_h ‖G_l[h]‖; Â_l = Σ_h w_h A_l[h]; M_l = Â_l + αI; map = (Π_l M_l)[class, patches].
 
+    Below an attention pooling head (SigLIP) the row starts from its attention, with heads fused in the same way.
+
     Args:
         norm: L1 or L2 norm over all n x n entries of a head's gradient.
         alpha: α, the weight of the identity, which stands for the residual connection.

@@ -40,6 +40,8 @@ def rollout(
     Only the class token's row is carried: r <- r Ã_l from the last block down, O(n²) per block. The method is
     class-agnostic.
 
+    Below an attention pooling head (SigLIP) the row starts from its attention, with heads fused in the same way.
+
     Args:
         head_fusion: mean, maximum or minimum over heads.
         discard_ratio: share in [0, 1) of the smallest entries of each F_l that are set to 0, except entry [0, 0], as

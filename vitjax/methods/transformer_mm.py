@@ -18,6 +18,8 @@ def transformer_mm(config: ViTConfig, *, score: Score = "logit", start_layer: in
     R equals the product (I + cam_{L-1}) ... (I + cam_0). Only its class row is carried: r <- r + r cam_l from the last
     block down.
 
+    Below an attention pooling head (SigLIP) the row starts from its attention, with heads fused in the same way.
+
     Args:
         score: G is the gradient of the logit (the authors' code) or of the probability (Wu et al. 2024, eq. 8) of the
             explained class; maps of the two have a Spearman correlation of 0.98 (median of 54 photographs;
