@@ -168,9 +168,9 @@ def evaluate(
 
 def report(
     run: RunDirectory,
-    out: Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")] = None,
-    baseline: str | None = None,
-    ci: float = 0.95,
+    out: Annotated[Path | None, option(name="out", aliases=["-o"], metavar="DIR")] = None,
+    baseline: Annotated[str | None, option(metavar="METHOD")] = None,
+    ci: Annotated[float, option(metavar="P")] = 0.95,
     partial: bool = False,
     pictures: bool = True,
 ) -> None:

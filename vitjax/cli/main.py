@@ -22,6 +22,7 @@ from vitjax.cli.arguments import (
 )
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
 from vitjax.errors import VitjaxError
+from vitjax.execution.jax_settings import allow_what_debugging_forbids
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
 
@@ -144,6 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    allow_what_debugging_forbids()
     with SignalsEndThis() as signals:
         try:
             _run(sys.argv[1:])
