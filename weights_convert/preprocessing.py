@@ -25,11 +25,24 @@ USUAL: dict[str, dict[str, Any]] = {
     "Hugging Face SigLIP": {"mean": HALF, "std": HALF, "crop_mode": "squash"},
     "big_vision": {"mean": HALF, "std": HALF, "crop_mode": "squash", "interpolation": "bilinear"},
     "torchvision": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.875, "interpolation": "bilinear"},
+    "torchvision ViT-L": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.9255, "interpolation": "bilinear"},
+    "torchvision SWAG": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     "DINOv2": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     "vit": {"mean": HALF, "std": HALF, "crop_mode": "squash", "interpolation": "bilinear"},
     "deit": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.875},
 }
 """Preprocessing by naming, or by model_type of a config.json, where the checkpoint does not state it."""
+
+
+def torchvision_kind(width: int, patch_size: int, image_size: tuple[int, int]) -> str:
+    """Which of torchvision's weights a file has, by what its shapes show.
+
+    ViT-B and ViT-L of SWAG with a linear head, at 224 pixels, have the shapes of those that were trained on ImageNet,
+    and count as these.
+    """
+    if image_size > (224, 224) or width == 1280:
+        return "torchvision SWAG"
+    return "torchvision ViT-L" if (width, patch_size) == (1024, 16) else "torchvision"
 
 
 def usual(kinds: tuple[str | None, ...], image_size: tuple[int, int]) -> tuple[Preprocessing, str]:
