@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from vitjax.errors import VitjaxError, WeightsError
 from vitjax.output.terminal import say
+from weights_convert.text import TextWeights
 
 
 def convert(
@@ -65,9 +67,15 @@ def convert(
         {"path": source, "sha256": file_digest(path)},
         class_names=None if model.labels is None else model.labels.names,
         preprocessing=model.preprocessing,
+        text=None if model.text is None else _text_weights(model.text),
     )
     say(f"{out}  {arch or model.name}, {parameter_count(model.config):,} parameters")
     return 0 if not verify else _verify(out, arch, path, ema)
+
+
+def _text_weights(tower: Any) -> TextWeights:
+    """A `vitjax.models.text.TextTower` as `write_checkpoint` takes it."""
+    return TextWeights(**{field.name: getattr(tower, field.name) for field in fields(tower)})
 
 
 def _verify(out: Path, arch: str | None, path: Path, ema: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitjax.nn.vit_config import ViTConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -34,15 +35,17 @@ USUAL: dict[str, dict[str, Any]] = {
 """Preprocessing by naming, or by model_type of a config.json, where the checkpoint does not state it."""
 
 
-def torchvision_kind(width: int, patch_size: int, image_size: tuple[int, int]) -> str:
-    """Which of torchvision's weights a file has, by what its shapes show.
+def usual_kind(naming: str, config: ViTConfig) -> str:
+    """The naming of weights; of torchvision's, which of its models has them, as far as shapes show it.
 
     ViT-B and ViT-L of SWAG with a linear head, at 224 pixels, have the shapes of those that were trained on ImageNet,
     and count as these.
     """
-    if image_size > (224, 224) or width == 1280:
+    if naming != "torchvision":
+        return naming
+    if config.image_size > (224, 224) or config.width == 1280:
         return "torchvision SWAG"
-    return "torchvision ViT-L" if (width, patch_size) == (1024, 16) else "torchvision"
+    return "torchvision ViT-L" if (config.width, config.patch_size) == (1024, 16) else naming
 
 
 def usual(kinds: tuple[str | None, ...], image_size: tuple[int, int]) -> tuple[Preprocessing, str]:

@@ -13,8 +13,9 @@ import vitjax
 from tests.timm_peers import PEERS, build, timm, torch
 from tests.weights_convert.made import difference, randomised
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.live import config_of
-from weights_convert.preprocessing import torchvision_kind, usual
+from weights_convert.preprocessing import usual, usual_kind
 from weights_convert.source import Wanted, read_source
 
 HEADS_SEEN = {"embed_dim": 128, "num_heads": 2}
@@ -427,7 +428,9 @@ def test_usual_preprocessing_of_torchvision_is_that_of_each_of_its_weights():
             size = (theirs.crop_size[0],) * 2
             if "SWAG_LINEAR" in weights.name and letter != "H":
                 continue  # the shapes of those that were trained on ImageNet alone
-            ours, _ = usual((torchvision_kind(sizes[letter], patch, size),), size)
+            fields = {"depth": 2, "heads": 2, "mlp_dim": 8, "num_classes": 1000}
+            config = ViTConfig(width=sizes[letter], patch_size=patch, image_size=size, **fields)
+            ours, _ = usual((usual_kind("torchvision", config),), size)
             assert math.floor(size[0] / ours.crop_pct) == theirs.resize_size[0]
             assert (ours.interpolation, ours.size) == (theirs.interpolation.value, size)
             assert (list(ours.mean), list(ours.std)) == (theirs.mean, theirs.std)
