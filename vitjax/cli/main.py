@@ -13,6 +13,7 @@ import tyro
 from vitjax.cli import evaluate as cli_evaluation
 from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, Targets, method_requests
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
+from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
@@ -197,6 +198,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": cli_evaluation.report,
     "status": cli_evaluation.status,
     "metrics": cli_evaluation.metrics,
+    "paper": paper,
 }
 
 
