@@ -18,6 +18,7 @@ from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padded
 from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.explanations import Explanations
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Methods, Request, check_probability, check_score, request, requests_for
@@ -112,7 +113,7 @@ def explain_many(
     exif: Exif = "apply",
     normalised: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Explanation]:
+) -> Explanations:
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 
     Args:
@@ -144,21 +145,23 @@ def explain_many(
     batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
     logits, values, maps = _compute(model, batch, targets.values, requests, batch_size, seed, progress)
     targets = targets.with_classes(values, predicts=model.config.num_classes > 0)
-    return {
-        wanted.label: Explanation(
-            maps=maps[wanted],
-            target=targets.classes,
-            logits=logits,
-            method=wanted.name,
-            label=wanted.label,
-            options=dict(wanted.options),
-            level=wanted.method.level_of(dict(wanted.options)),
-            images=batch,
-            model=model,
-            targets=targets,
-        )
-        for wanted in requests
-    }
+    return Explanations(
+        {
+            wanted.label: Explanation(
+                maps=maps[wanted],
+                target=targets.classes,
+                logits=logits,
+                method=wanted.name,
+                label=wanted.label,
+                options=dict(wanted.options),
+                level=wanted.method.level_of(dict(wanted.options)),
+                images=batch,
+                model=model,
+                targets=targets,
+            )
+            for wanted in requests
+        }
+    )
 
 
 @deliberate_nans
