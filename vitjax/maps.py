@@ -144,7 +144,7 @@ DISPLAY_PERCENTILE = 99.0
 
 
 @deliberate_nans
-def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
+def to_display(heatmap: Map, size: Size, *, signed: bool = False, percentile: float | None = None) -> PixelMap:
     """The map that overlays show; metrics use `to_pixels`.
 
     Unsigned maps are min-max scaled as in `to_pixels`; signed maps are divided by their largest magnitude, so that 0
@@ -155,6 +155,8 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
         heatmap: raw relevance, [h, w] on the patch grid or [H, W] in pixels.
         size: (H, W) of the overlay in pixels.
         signed: whether negative relevance has a meaning of its own.
+        percentile: where maps are clipped, of their magnitude at the pixels; None: at DISPLAY_PERCENTILE for a map of
+            pixel size, not at all for others.
 
     Returns:
         [H, W] in [0, 1]; if signed, in [-1, 1].
@@ -163,8 +165,10 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
         ValueError: as for `upsample`.
     """
     upsampled = upsample(heatmap, size)
-    if tuple(heatmap.shape) == tuple(size):
-        limit = _percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
+    if percentile is None and tuple(heatmap.shape) == tuple(size):
+        percentile = DISPLAY_PERCENTILE
+    if percentile is not None:
+        limit = _percentile(jnp.abs(upsampled), percentile)
         limit = jnp.where(limit > 0, limit, jnp.abs(upsampled).max())
         upsampled = jnp.clip(upsampled, -limit, limit)
     if not signed:

@@ -6,13 +6,13 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from vitjax.explaining.comparison import comparison
 
 import vitjax
 from tests.cases import tiny_images, tiny_model
 from vitjax import plots
 from vitjax.cli.explain import _write_predictions
 from vitjax.errors import ConfigError, LabelError
-from vitjax.explaining.comparison import comparison
 from vitjax.layerwise.probability import log_probabilities, probabilities
 from vitjax.layerwise.target import score_gradient
 from vitjax.report.compare_page import write_page
