@@ -172,6 +172,13 @@ def test_five_columns_have_the_mask_beside_the_image():
         assert len(overlays) == 3 and not any((each == photo).all() for each in overlays)
 
 
+def test_without_masks_there_is_no_column_of_them(image_files):  # noqa: F811
+    materials = materials_of(pictures_of_files([image_files[0]], None), {"Rollout": "rollout", "GMAR (L1)": "gmar"})
+    (drawing,) = mask_column(materials).values()
+    words = [text.get_text() for text in texts(drawing)]
+    assert "Object mask" not in words and "GMAR (L1)" in words and len(drawing.axes[0].images) == 3 + 1  # a colour bar
+
+
 def test_masks_are_outlined_with_the_share_of_the_area():
     materials = materials_of(pictures_of_scenes(3), {"Rollout": "rollout"})
     (drawing,) = mask_outlines(materials).values()
@@ -195,7 +202,6 @@ def test_masks_are_outlined_with_the_share_of_the_area():
         (["das2025", "IMG", "--tables", "table2"], "--tables needs --data SPEC"),
         (["das2025", "--figures", "fusions"], "--figures needs images"),
         (["das2025", "nowhere.png"], "nowhere.png"),
-        (["joita2025", "IMG", "--model", "vitjax_scenes"], "needs object masks"),
         (["das2025", "IMG", "--weights", "nowhere.safetensors"], "pass --weights FILE or a hub id"),
         (["das2025", "IMG", "--model", "vitjax_scenes", "--target", "dalmatian"], "dalmatian"),
     ],

@@ -49,16 +49,22 @@ def _focus_notes(explanation: Explanation, masks: Sequence[np.ndarray | None]) -
 
 
 def mask_column(materials: Materials) -> dict[str, Figure]:
-    """A figure of all images: the image, the mask of its object, then the overlay of each method."""
+    """A figure of all images: the image, the mask of its object, then the overlay of each method.
+
+    Images without a mask have an empty place there; without any masks there is no such column.
+    """
     shown: Mapping[str, Explanation] = materials.explanations
     labels = labels_of(materials.first, "target", agnostic=False)
     titles = {title: title for title in shown}
     grid = grid_of(Request(shown, DEFAULT, None, titles, labels, {}, None, False, True), transposed=False)
+    if not any(mask is not None for mask in materials.masks):
+        return {"": draw_grid(grid)}
     inputs = [placed for placed in grid.cells if placed.column == 0]
     maps = [placed for placed in grid.cells if placed.column > 0]
     masks = [
-        placed._replace(cell=Cell(_picture_of(_given(mask))))
+        placed._replace(cell=Cell(_picture_of(mask)))
         for placed, mask in zip(inputs, materials.masks, strict=True)
+        if mask is not None
     ]
     moved = [placed._replace(column=placed.column + 1) for placed in [*masks, *maps]]
     headers = [grid.headers[0], "Object mask", *grid.headers[1:]]
