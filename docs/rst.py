@@ -8,8 +8,8 @@ from typing import Any
 import vitjax
 from docs.docstrings import ENTRY, HEADS, NOTATION, parts
 
-SECTIONS = [(head, "notes") for head in HEADS if head not in ("Args", "Returns", "Raises", "Example", "Examples")]
-"""Sections beyond those of napoleon, each shown under its own name."""
+SECTIONS = [head for head in HEADS if head not in ("Args", "Returns", "Raises", "Example", "Examples")]
+"""Sections that napoleon does not know."""
 EXAMPLE = ("Example", "Examples")
 SPANS = re.compile(r"(`[^`]+`)")
 LINKED = re.compile(rf"(vitjax\.)?({'|'.join(vitjax.__all__)})")

@@ -6,6 +6,7 @@ data/train/SHAPE/N.png, data/test/SHAPE/N.png, and the masks of the largest obje
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,14 @@ SEEDS = {"train": 11, "test": 12}  # other scenes than those that the bundled mo
 
 
 def write(folder: Path, count: int, seed: int, *, masks: bool) -> None:
+    written: Counter[str] = Counter()
     for scene in Scenes(count, seed=seed):
         shape = CLASSES[scene.labels[0]].split()[-1]
-        save(scene.image, folder / shape / f"{scene.index:04d}.png")
+        name = f"{shape}/{written[shape]:04d}.png"
+        written[shape] += 1
+        save(scene.image, folder / name)
         if masks:
-            save(np.uint8(255 * scene.masks[0]), folder / "masks" / shape / f"{scene.index:04d}.png")
+            save(np.uint8(255 * scene.masks[0]), folder / "masks" / name)
 
 
 def save(pixels: np.ndarray, path: Path) -> None:
