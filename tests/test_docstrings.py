@@ -42,6 +42,7 @@ SLOW = (
 """What the names of slow examples begin with."""
 
 FIRST = {
+    "vitjax.explaining.map_batch": "vitjax.explaining.map_batch.MapBatch",
     "vitjax.explaining.explanation": "vitjax.explaining.explanation.Explanation",
     "vitjax.evaluating.run": "vitjax.evaluating.run.evaluate",
 }
