@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import vitjax
-from docs.docstrings import ENTRY, HEADS, NOTATION, parts
+from vitjax.cli.docstrings import ENTRY, HEADS, NOTATION, parts
 
 SECTIONS = [head for head in HEADS if head not in ("Args", "Returns", "Raises", "Example", "Examples")]
 """Sections that napoleon does not know."""
