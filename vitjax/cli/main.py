@@ -21,6 +21,7 @@ from vitjax.cli.arguments import (
     option,
 )
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
+from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
@@ -122,6 +123,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": cli_evaluation.status,
     "methods": methods,
     "metrics": cli_evaluation.metrics,
+    "paper": paper,
     "models": models,
     "verify": verify,
     "check-method": check_method,

@@ -1,7 +1,4 @@
-"""Computes a part of a table with `vitjax.evaluate` and compares it with the paper's values.
-
-Has no command of its own: `python -m benchmarks.papers TABLE --data SPEC` uses it.
-"""
+"""Computes a part of a table with `vitjax.evaluate` and compares it with the paper's values."""
 
 from __future__ import annotations
 
@@ -11,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.papers.table import Column, Part, Row, Table
-from vitjax.cli.arguments import ProgressBar
-from vitjax.errors import ConfigError, ImageError, RunError, WeightsError
+from vitjax.errors import ConfigError, ImageError, RunError
 from vitjax.evaluating.job import metric_request
 from vitjax.evaluating.run import Run, evaluate, source_of
 from vitjax.explaining.requests import request
-from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.papers.table import Column, Part, Row, Table
 
 CI = 0.95
 """Level of the confidence intervals."""
@@ -75,29 +70,6 @@ def rows_of(part: Part, *, slow: bool) -> tuple[Row, ...]:
     return tuple(row for row in part.rows if slow or not request(row.method).method.slow)
 
 
-def opened_model(part: Part, name: str | None, weights: str | None, num_classes: int | None) -> Model:
-    """The part's model with the paper's preprocessing.
-
-    Args:
-        part: the part.
-        name: model that replaces the part's.
-        weights: checkpoint; None takes the part's, or the default weights of another model.
-        num_classes: number of classes of the head, where it is not the model's default.
-
-    Raises:
-        WeightsError: the weights do not exist or do not fit; the message says what to pass.
-    """
-    chosen = name or part.model
-    # The part's weights belong to the part's model, and not to one that replaces it.
-    source = weights or (part.weights if chosen == part.model else None)
-    try:
-        return part.model_as(load(chosen, source, num_classes=num_classes))
-    except WeightsError as cause:
-        raise WeightsError(
-            f"{cause}; part {part.name!r} needs weights of {chosen}: pass --weights FILE or a hub id"
-        ) from None
-
-
 def run_part(
     part: Part,
     out: Path,
@@ -114,7 +86,7 @@ def run_part(
     Args:
         part: the part.
         out: the run directory.
-        model: what `opened_model` returned.
+        model: the model, in the paper's preprocessing.
         data: specification of the data set.
         masks: directory of masks that replace the data set's own.
         limit: number of images.
@@ -140,7 +112,6 @@ def run_part(
         out,
         limit=limit,
         profile=False,
-        progress=ProgressBar,
         **{**part.options, **options},
     )
 

@@ -1,11 +1,16 @@
-"""Joita 2025, table 1: rollout, GMAR and LeGrad compared with the object masks of 14 images of PASCAL VOC.
+"""Joita 2025: rollout, GMAR and LeGrad compared with the object masks of 14 images of PASCAL VOC."""
 
-Run:     python -m benchmarks.papers p001_table1 --data folder:DIR
-Prints:  pixel accuracy, IoU and average precision in percent for each method, next to the values of the published code
-"""
+from __future__ import annotations
 
-from benchmarks.papers.protocols import whole_mask_on_grid
-from benchmarks.papers.table import BASELINES, Column, Part, Row, Table
+from typing import TYPE_CHECKING
+
+from vitjax.papers.drawing import Cell, as_picture, cell_grid, labelled, row_labels
+from vitjax.papers.paper import Figure, Materials, Paper
+from vitjax.papers.protocols import whole_mask_on_grid
+from vitjax.papers.table import BASELINES, Column, Part, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 # Maps are min-max scaled and thresholded at 0.5 on the patch grid, where `WholeMaskOnGrid` also puts the masks.
 ON_GRID = {"resolution": "grid", "mask_to_grid": "centre"}
@@ -17,8 +22,8 @@ def figures(pixel_accuracy: float, iou: float, ap: float) -> dict[str, float]:
     return {PIXEL_ACCURACY: pixel_accuracy, IOU: iou, AP: ap}
 
 
-TABLE = Table(
-    name="p001_table1",
+TABLE1 = Table(
+    name="table1",
     title="Comparative study of rollout, GMAR and LeGrad: localisation on 14 images of PASCAL VOC 2012",
     source=(
         "the paper's published code (soham5498/Explanable_Ai, main.py), which we ran with DeiT-Tiny on its 14 images. "
@@ -36,22 +41,22 @@ TABLE = Table(
             images=14,
             rows=(
                 Row(
-                    "Rollout (as published)",
+                    "Rollout (published code)",
                     {"method": "rollout", "variant": "first_left"},
                     figures(82.03, 8.50, 37.47),
                 ),
                 Row(
-                    "GMAR, L1 (as published)",
+                    "GMAR, L1 (published code)",
                     {"method": "gmar", "variant": "joita2025", "norm": "l1"},
                     figures(82.69, 17.04, 42.55),
                 ),
                 Row(
-                    "GMAR, L2 (as published)",
+                    "GMAR, L2 (published code)",
                     {"method": "gmar", "variant": "joita2025", "norm": "l2"},
                     figures(82.69, 17.31, 42.55),
                 ),
                 Row(
-                    "LeGrad (as published)",
+                    "LeGrad (published code)",
                     {"method": "legrad", "variant": "joita2025"},
                     figures(84.44, 16.14, 48.51),
                 ),
@@ -78,4 +83,46 @@ TABLE = Table(
         "A map that is 0 nearly everywhere after thresholding at 0.5 has a high pixel accuracy, because most cells are "
         "background.",
     ),
+)
+
+
+def five_columns(materials: Materials) -> dict[str, Drawing]:
+    """One row per image: the photograph, the mask of its object, and the overlays of the three methods."""
+    shown = labelled(materials)
+    first = materials.first
+    rows = []
+    for index, (photo, mask) in enumerate(zip(first.images.pixels, materials.mask_of_map, strict=True)):
+        assert mask is not None
+        overlays = [Cell(photo, each.maps[index], each.signed) for each in shown.values()]
+        rows.append([Cell(photo), Cell(as_picture(mask)), *overlays])
+    return {"": cell_grid(rows, ["photograph", "object mask", *shown], row_labels(first))}
+
+
+FIGURES = (
+    Figure(
+        "grid",
+        "five columns: the image, the mask of its object, rollout, GMAR and LeGrad",
+        {"Rollout": "rollout", "GMAR (L1)": "gmar", "LeGrad": "legrad"},
+        five_columns,
+        needs=frozenset({"masks"}),
+    ),
+    Figure(
+        "grid_published",
+        "the same five columns, with the methods as the published code computes them",
+        {
+            "Rollout": {"method": "rollout", "variant": "first_left"},
+            "GMAR (L1)": {"method": "gmar", "variant": "joita2025"},
+            "LeGrad": {"method": "legrad", "variant": "joita2025"},
+        },
+        five_columns,
+        needs=frozenset({"masks"}),
+    ),
+)
+
+PAPER = Paper(
+    name="joita2025",
+    title="Joita 2025: comparative study of rollout, GMAR and LeGrad",
+    tables=(TABLE1,),
+    figures=FIGURES,
+    model="deit_tiny_patch16_224",
 )
