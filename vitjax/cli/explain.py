@@ -167,7 +167,7 @@ def explain_images(
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    files = _with_images_of_folders(files)
+    files = images_of(files)
     check_methods(methods)
     check_exif(exif)
     with output_directory(out, overwrite=overwrite):
@@ -207,7 +207,7 @@ def _say_slow(requests: Sequence[Request]) -> None:
         say(f"slow: {', '.join(slow)}", error=True)
 
 
-def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
+def images_of(paths: Sequence[Path]) -> list[Path]:
     """The paths, each folder replaced by the images in it; what else it contains is said on stderr."""
     files: list[Path] = []
     for path in paths:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
+from vitjax.cli import explore as cli_explore
 from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, Targets, method_requests
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import VitjaxError
@@ -189,6 +190,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "explain": explain,
     "compare": compare,
+    "explore": cli_explore.explore,
     "methods": methods,
     "models": models,
     "verify": verify,
