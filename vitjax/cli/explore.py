@@ -42,7 +42,8 @@ def explore(
         out: the page; its name ends in .html.
         beside: a second model, shown beside the first: --beside.model, --beside.weights and so on.
         methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow. If not given
-            rollout, grad_rollout, transformer_mm, grad_cam, legrad and attn_lrp, as far as the model can have them.
+            rollout, grad_rollout, transformer_mm, legrad and attn_lrp of a transformer, and grad_cam, gradient_x_input
+            and saliency of other models.
         target: class number, class name, "topK", "A - B" or "text:WORDS", as for `vitjax explain`; several can be
             given. The three most probable classes if not given.
         heads: "all" embeds the attention of every head, "mean" only their mean: smaller pages of large models.
@@ -57,16 +58,15 @@ def explore(
     from vitjax.cli.explain import images_of
     from vitjax.explaining.inputs import prepare
     from vitjax.explore.page import check_out, write_page
-    from vitjax.explore.view import DEFAULT_METHODS, explore_images, plan
+    from vitjax.explore.view import explore_images, plan
 
     check_out(out, overwrite=overwrite)
     files, chosen = images_of(images), parse_targets(target)
     wanted = []
     for arguments in (model, beside) if beside.model else (model,):
-        asked = method_requests(methods) if methods else list(DEFAULT_METHODS)
-        required = bool(methods) and arguments is model
+        asked = method_requests(methods) if methods else None
         loaded = arguments.load(dtype)
-        wanted.append(plan(loaded, asked, chosen, heads=heads, curves=curves, required=required))
+        wanted.append(plan(loaded, asked, chosen, heads=heads, curves=curves, required=arguments is model))
     prepared = [prepare(each.model, list(files), exif=exif, skip_damaged=True) for each in wanted]
     for line in prepared[0].remarks():
         say(line, error=True)

@@ -23,7 +23,11 @@ from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.terminal import say
 
-DEFAULT_METHODS = ("rollout", "grad_rollout", "transformer_mm", "grad_cam", "legrad", "attn_lrp")
+DEFAULT_METHODS = {
+    "transformer": ("rollout", "grad_rollout", "transformer_mm", "legrad", "attn_lrp"),
+    "other": ("grad_cam", "gradient_x_input", "saliency"),
+}
+"""What is shown unless methods are given, as far as the model can have it."""
 CLASSES = 3
 """Number of the most probable classes that are explained unless targets are given."""
 Heads = Literal["all", "mean"]
@@ -89,7 +93,7 @@ class Request:
 
 def plan(
     model: Model,
-    methods: Methods = DEFAULT_METHODS,
+    methods: Methods | None = None,
     target: Any = None,
     *,
     heads: Heads = "all",
@@ -100,12 +104,13 @@ def plan(
 
     Args:
         model: the model.
-        methods: as for `vitjax.explain_many`.
+        methods: as for `vitjax.explain_many`; None takes DEFAULT_METHODS.
         target: as for `vitjax.explain`, or a list of targets, which all images get. None stands for the three most
             probable classes.
         heads: "all" shows the attention of every head, "mean" only their mean, which keeps pages of large models small.
         curves: whether to compute the curves of removed pixels, 38 forwards for each map.
-        required: whether a method that the model cannot have is an error; otherwise it is left out and named on stderr.
+        required: whether a method that is asked for and that the model cannot have is an error; otherwise it is left
+            out and named on stderr.
 
     Raises:
         UnknownNameError, ConfigError, LabelError: as `vitjax.explain_many`; `heads` is neither "all" nor "mean".
@@ -116,6 +121,8 @@ def plan(
     if target is None and classes:
         target = f"top{min(CLASSES, classes)}" if classes > 1 else None
     model, target = with_target_classes(model, target)
+    if methods is None:
+        methods, required = DEFAULT_METHODS["transformer" if isinstance(model.config, ViTConfig) else "other"], False
     possible = []
     for method in expanded(model, methods, target):
         wanted = request(method)

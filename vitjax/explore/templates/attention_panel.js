@@ -35,7 +35,11 @@ class AttentionPanel {
     this.sheet.addEventListener("pointerdown", (event) => this.chooseAt(event));
     this.sheet.addEventListener("keydown", (event) => this.chooseByKey(event));
     this.sheetTitle = element("p", { className: "chosen", "aria-live": "polite" });
-    new ResizeObserver(() => this.draw()).observe(this.scroller = element("div", { className: "scroller" }, this.sheet));
+    this.choice = element("div", { className: "choice" });
+    this.labels = element("div", { className: "labels", "aria-hidden": "true" });
+    const cells = element("div", { className: "cells" }, this.sheet, this.choice, this.labels);
+    this.scroller = element("div", { className: "scroller" }, cells);
+    new ResizeObserver(() => this.draw()).observe(this.scroller);
     return element(
       "section",
       { className: "attention" },
@@ -70,7 +74,7 @@ class AttentionPanel {
         on: { click: () => this.choose(token, true) },
       }),
     );
-    const hint = "A click on the image keeps a patch; the next one lets go.";
+    const hint = "Point, tap or use the arrow keys. A click keeps a patch, another one lets go.";
     return element("div", { className: "controls" }, ...this.buttons, element("span", { className: "hint" }, hint));
   }
 
@@ -181,9 +185,8 @@ class AttentionPanel {
 
   chooseAt(event) {
     const box = this.sheet.getBoundingClientRect();
-    const { label, head, width, height } = this.layout;
-    const block = Math.floor((event.clientX - box.left - label) / width);
-    const row = Math.floor((event.clientY - box.top - head) / height);
+    const block = Math.floor((event.clientX - box.left) / this.layout.width);
+    const row = Math.floor((event.clientY - box.top) / this.layout.height);
     if (block >= 0 && block < this.attention.blocks && row >= 0 && row < this.rows.length) this.chooseMap(row, block);
   }
 

@@ -79,46 +79,50 @@ Object.assign(AttentionPanel.prototype, {
     }
   },
 
-  // Cells of the sheet in CSS pixels: wide enough for the panel, but neither tiny nor huge.
+  // Cells of the sheet in CSS pixels: as wide as the panel and the number of rows allow, but neither tiny nor huge.
   measure() {
-    const [label, head] = [56, 18];
     const { grid } = this.tokens;
-    const room = (this.scroller.clientWidth - label) / this.attention.blocks;
-    const width = Math.floor(Math.min(52, Math.max(20, room)));
-    return { label, head, width, height: Math.max(8, Math.round(((width - 3) * grid[0]) / grid[1]) + 3) };
+    const room = (this.scroller.clientWidth - 58) / this.attention.blocks;
+    const width = Math.floor(Math.max(20, Math.min(room, Math.max(40, 440 / this.rows.length), 84)));
+    return { width, height: Math.max(8, Math.round(((width - 3) * grid[0]) / grid[1]) + 3) };
   },
 
   drawSheet() {
-    const { label, head, width, height } = (this.layout = this.measure());
+    const { width, height } = this.measure();
+    if (width !== this.layout?.width) this.placeLabels(width, height);
+    this.layout = { width, height };
     const scale = window.devicePixelRatio || 1;
-    const size = [label + this.attention.blocks * width + 1, head + this.rows.length * height + 1];
+    const size = [this.attention.blocks * width, this.rows.length * height];
     [this.sheet.width, this.sheet.height] = size.map((side) => Math.round(side * scale));
     [this.sheet.style.width, this.sheet.style.height] = size.map((side) => side + "px");
     const context = this.sheet.getContext("2d");
     context.scale(scale, scale);
     context.imageSmoothingEnabled = false;
-    const style = getComputedStyle(this.sheet);
-    context.fillStyle = style.color;
-    context.font = `11px ${style.fontFamily}`;
-    context.textBaseline = "middle";
-    context.textAlign = "center";
-    for (let block = 0; block < this.attention.blocks; block++) {
-      const name = block === 0 && width >= 40 ? "block 0" : String(block);
-      context.fillText(name, label + (block + 0.5) * width, head / 2);
-    }
-    context.textAlign = "right";
     const first = this.tokens.prefix.length;
-    this.rows.forEach((row, number) => {
-      context.fillText(row.name, label - 6, head + (number + 0.5) * height);
+    for (let row = 0; row < this.rows.length; row++) {
       for (let block = 0; block < this.attention.blocks; block++) {
-        const weights = this.weights(number, block, this.byKey);
+        const weights = this.weights(row, block, this.byKey);
         if (!weights) continue;
-        const place = [label + block * width + 1.5, head + number * height + 1.5, width - 3, height - 3];
+        const place = [block * width + 1.5, row * height + 1.5, width - 3, height - 3];
         context.drawImage(thumbnail(weights.subarray(first), this.tokens.grid), ...place);
       }
+    }
+    moveTo(this.choice, this.chosen.block * width, this.chosen.row * height, width, height);
+  },
+
+  placeLabels(width, height) {
+    const rows = this.rows.map((row, number) =>
+      moveTo(element("span", { className: "row", textContent: row.name }), -58, number * height, 52, height),
+    );
+    const columns = Array.from({ length: this.attention.blocks }, (_, block) => {
+      const textContent = block === 0 && width >= 44 ? "block 0" : String(block);
+      return moveTo(element("span", { className: "column", textContent }), block * width, -18, width, 18);
     });
-    context.lineWidth = 2;
-    context.strokeStyle = style.getPropertyValue("--accent");
-    context.strokeRect(label + this.chosen.block * width, head + this.chosen.row * height, width, height);
+    this.labels.replaceChildren(...rows, ...columns);
   },
 });
+
+function moveTo(node, left, top, width, height) {
+  Object.entries({ left, top, width, height }).forEach(([side, value]) => (node.style[side] = value + "px"));
+  return node;
+}

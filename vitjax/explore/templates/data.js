@@ -34,7 +34,7 @@ function element(tag, properties = {}, ...children) {
 function percent(share, digits = 1) {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
   const value = 100 * share;
-  return (value > 0 && value < 0.05 && digits < 2 ? value.toPrecision(1) : value.toFixed(digits)) + " %";
+  return (value > 0 && value < 0.05 && digits < 2 ? value.toPrecision(1) : value.toFixed(digits)) + "\u00a0%";
 }
 
 // A function that calls `draw` once before the next frame, however often it is called.

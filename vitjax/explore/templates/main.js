@@ -34,8 +34,7 @@ async function modelPanel(model, view) {
   panel.node = element(
     "article",
     {},
-    element("h2", { textContent: model.name }),
-    predictions(view),
+    element("div", { className: "model" }, element("h2", { textContent: model.name }), predictions(view)),
     panel.attention?.node,
     panel.methods?.node,
   );

@@ -24,7 +24,7 @@ class MethodPanel {
       "section",
       { className: "methods" },
       element("h3", { textContent: "Relevance" }),
-      element("div", { className: "controls" }, this.methodSelect(), this.targetSelect()),
+      element("div", { className: "controls" }, this.methodSelect(), this.targetSelect(), this.orderButtons),
       element("div", { className: "figures" }, ...parts),
       this.withCurves ? this.table() : null,
       (this.source = element("p", { className: "hint" })),
@@ -67,10 +67,11 @@ class MethodPanel {
       }),
     );
     const group = element("span", { className: "group", role: "group", "aria-label": "removed first" }, ...this.orders);
+    this.orderButtons = element("span", { className: "order" }, "remove ", group);
     this.chart = chart(this.model.pixels.levels, (level) => this.chooseLevel(level));
     this.legend = element("p");
     return [
-      this.figure("removed", this.removed, "Pixels removed", this.slider, this.removedNote, group),
+      this.figure("removed", this.removed, "Pixels removed", this.slider, this.removedNote),
       element(
         "figure",
         { className: "curve" },
@@ -89,8 +90,8 @@ class MethodPanel {
         "tr",
         {},
         cell("th", "method", { rowSpan: 2, scope: "col" }),
-        cell("th", "area under the probability", { colSpan: 2, scope: "colgroup" }),
-        cell("th", "area while it is the top class", { colSpan: 2, scope: "colgroup" }),
+        cell("th", "probability", { colSpan: 2, scope: "colgroup" }),
+        cell("th", "top-1 correctness", { colSpan: 2, scope: "colgroup" }),
       ),
       element(
         "tr",

@@ -46,17 +46,16 @@ Object.assign(MethodPanel.prototype, {
     const verdict = curves.correct[this.level] === 100 ? "still the top class" : "no longer the top class";
     const name = this.view.predicted.name;
     this.slider.value = this.level;
-    this.slider.setAttribute("aria-valuetext", `${levels[this.level]} %`);
+    this.slider.setAttribute("aria-valuetext", `${levels[this.level]}\u00a0%`);
     this.removedNote.textContent =
       probability === null
-        ? `${levels[this.level]} %`
-        : `${levels[this.level]} %: ${name} ${percent(probability / 100)}, ${verdict}`;
+        ? `${levels[this.level]}\u00a0%`
+        : `${levels[this.level]}\u00a0%: ${name} ${percent(probability / 100)}, ${verdict}`;
     const area = removal.areas.probability[this.order];
     this.legend.replaceChildren(
-      element("span", { className: "key predicted" }),
-      `${name}, predicted: area ${area === null ? "–" : area.toFixed(2)} %`,
-      ...(target ? [element("span", { className: "key target" }), `${shown.name}, explained`] : []),
-      ...(others.length ? [element("span", { className: "key other" }), "other methods"] : []),
+      legendEntry("predicted", `${name}, predicted: area ${area === null ? "–" : area.toFixed(2)}\u00a0%`),
+      target ? legendEntry("target", `${shown.name}, explained`) : "",
+      others.length ? legendEntry("other", "other methods") : "",
     );
     this.orders.forEach((button, i) =>
       button.setAttribute("aria-pressed", String((i === 0) === (this.order === "positive"))),
@@ -75,3 +74,7 @@ Object.assign(MethodPanel.prototype, {
     });
   },
 });
+
+function legendEntry(kind, text) {
+  return element("span", { className: "entry" }, element("span", { className: "key " + kind }), text);
+}
