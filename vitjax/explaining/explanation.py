@@ -125,7 +125,7 @@ class Explanation:
             ((1, 64, 64), 0.0, 1.0)
         """
         size = self.images.pixels.shape[1:3]
-        return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size)))
+        return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size), self.model.config.covered))
 
     def completeness_gap(self) -> np.ndarray:
         """Relative completeness error of each map: |Σ map - (s(x) - s(0))| / |s(x) - s(0)|.
