@@ -67,7 +67,7 @@ def explore(
         asked = method_requests(methods) if methods else None
         loaded = arguments.load(dtype)
         wanted.append(plan(loaded, asked, chosen, heads=heads, curves=curves, required=arguments is model))
-    prepared = [prepare(each.model, list(files), exif=exif, skip_damaged=True) for each in wanted]
+    prepared = [prepare(each.model, list(files), exif=exif, skip_damaged=True) for each in wanted]  # type: ignore[arg-type]
     for line in prepared[0].remarks():
         say(line, error=True)
     for record in prepared[0].skipped:

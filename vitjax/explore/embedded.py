@@ -15,6 +15,7 @@ from vitjax.explore.quantise import Quantised
 from vitjax.explore.removal import Removal, thresholds
 from vitjax.explore.view import AttentionOfImage, Explored
 from vitjax.methods import METHODS
+from vitjax.methods.titles import title_of
 from vitjax.metrics.perturbation import LEVELS
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
@@ -57,7 +58,7 @@ def model_entry(explored: Explored) -> dict[str, Any]:
     entry["methods"] = [
         {
             "label": label,
-            "title": METHODS[explanation.method].title,
+            "title": title_of(label),
             "cite": METHODS[explanation.method].cite,
             "agnostic": label in explored.class_agnostic,
         }
@@ -110,7 +111,10 @@ def _map_entry(explanation: Explanation, number: int, removal: Removal | None, a
     """One map: its levels of colour as `Explanation.overlay` rounds them, and the removal of its pixels."""
     signed, degenerate = explanation.signed, bool(explanation.degenerate[number])
     size = explanation.images.pixels.shape[1:3]
-    heat = np.asarray(maps.to_display(explanation.maps[number], size, signed=signed and not degenerate))
+    covered = explanation.model.config.covered
+    heat = np.asarray(
+        maps.to_display(explanation.maps[number], size, signed=signed and not degenerate, covered=covered)
+    )
     low = -1 if signed else 0
     levels = np.where(np.isnan(heat), 0, heat - low) * (255 / (1 - low))
     entry: dict[str, Any] = {

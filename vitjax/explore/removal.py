@@ -78,9 +78,12 @@ def removals(
 
 
 def _metrics(model: Model) -> tuple[MetricRequest, ...]:
-    areas = ({"metric": "perturbation_auc", "measure": "probability"}, "perturbation_auc")
+    areas: tuple[str | dict[str, Any], ...] = (
+        {"metric": "perturbation_auc", "measure": "probability"},
+        "perturbation_auc",
+    )
     shown = Metric("Removal", "", "faithfulness", "0", function=_shown, record=_shown, figures=lambda options: {})
-    return *map(metric_request, areas), MetricRequest("shown", "shown", shown, ())
+    return *(metric_request(each) for each in areas), MetricRequest("shown", "shown", shown, ())
 
 
 def _shown(case: Case) -> Columns:

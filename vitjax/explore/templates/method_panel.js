@@ -38,7 +38,7 @@ class MethodPanel {
 
   methodSelect() {
     this.methods = element("select", { on: { change: () => this.chooseMethod(this.methods.selectedIndex) } });
-    this.methods.append(...this.model.methods.map((method) => element("option", { textContent: method.label })));
+    this.methods.append(...this.model.methods.map((method) => element("option", { textContent: method.title })));
     return element("label", {}, "method ", this.methods);
   }
 
@@ -100,7 +100,7 @@ class MethodPanel {
       ),
     );
     this.lines = this.model.methods.map((method, number) => {
-      const button = cell("button", method.label, { type: "button", on: { click: () => this.chooseMethod(number) } });
+      const button = cell("button", method.title, { type: "button", on: { click: () => this.chooseMethod(number) } });
       const values = Array.from({ length: 4 }, () => cell("td", ""));
       return { values, node: element("tr", {}, element("th", { scope: "row" }, button), ...values) };
     });

@@ -7,7 +7,7 @@ Object.assign(MethodPanel.prototype, {
     this.methods.selectedIndex = this.method;
     this.targets.selectedIndex = this.target;
     this.targets.disabled = method.agnostic;
-    this.source.textContent = `${method.title}. ${method.cite}.`;
+    this.source.textContent = `${method.label}: ${method.cite}.`;
     this.tellNote(map, method);
     if (map.removal) this.drawRemoval(map.removal);
     if (this.withCurves) this.fillTable();
