@@ -169,7 +169,7 @@ def explain_images(
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    files = with_images_of_folders(files)
+    files = images_of(files)
     check_images(files)
     model.check_images(files)
     check_methods(methods)
@@ -221,7 +221,7 @@ def _say_slow(requests: Sequence[Request]) -> None:
         say(f"slow: {', '.join(slow)}", error=True)
 
 
-def with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
+def images_of(paths: Sequence[Path]) -> list[Path]:
     """The paths, each folder replaced by the images in it; what else it contains is said on stderr."""
     if not paths:
         raise ImageError("no images given")
