@@ -1,9 +1,12 @@
 """Settings and fixtures of all tests, and the location of the shared data. PyTorch peers are in `torch_peer`."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
+
+from tests.browser import browser  # noqa: F401 (a fixture of all tests)
 
 # Must be set before the first import of torch. More threads than this would only contend with XLA's.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -30,12 +33,17 @@ def compiler_optimisation(request):
 
     Modules that compile many programs for tiny models have the mark. Tests of recorded maps, of command lines and of
     runs do not: their programs are compiled as users compile them.
+
+    The compiled programs of a module are dropped after it. A process that kept those of all modules would exceed the
+    number of memory mappings that Linux allows (65,530; a program has several) and die inside of the compiler.
     """
     import jax
 
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("unoptimised") is not None)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    gc.collect()
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -52,3 +60,15 @@ def four_threads(monkeypatch):
     worker_threads._threads.cache_clear()
     yield
     worker_threads._threads.cache_clear()
+
+
+@pytest.fixture
+def registries():
+    """METHODS and METRICS as they were, after examples that register something."""
+    import vitjax
+
+    kept = [(registry, dict(registry)) for registry in (vitjax.METHODS, vitjax.METRICS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)

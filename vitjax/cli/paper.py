@@ -154,11 +154,11 @@ def _check_flags(draws: bool, computes: bool, of_figures: dict[str, Any], of_tab
 
 
 def _pictures(images: Sequence[Path], scenes: int | None, masks: Path | None) -> Pictures:
-    from vitjax.cli.explain import with_images_of_folders
+    from vitjax.cli.explain import images_of
     from vitjax.papers.pictures import pictures_of_files, pictures_of_scenes
 
     if scenes is None:
-        return pictures_of_files(with_images_of_folders(images), masks)
+        return pictures_of_files(images_of(images), masks)
     if images or masks is not None:
         raise ConfigError("--scenes takes no images and no --masks: the scenes have masks of their own")
     return pictures_of_scenes(scenes)

@@ -113,8 +113,8 @@ class Explanation(MapBatch):
         Example:
             >>> import matplotlib.figure
             >>> axes = matplotlib.figure.Figure().subplots(1, 2)
-            >>> e.plot(0, ax=axes[0]).get_title(loc="center")
-            'Transformer-MM\nplain ring'
+            >>> e.plot(0, ax=axes[0]).get_title().splitlines()
+            ['Transformer-MM', 'plain ring']
         """
         if ax is None:
             chosen = int(np.arange(len(self))[index])

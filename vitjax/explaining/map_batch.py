@@ -18,7 +18,7 @@ from vitjax.explaining.targets import Targets
 from vitjax.methods import METHODS
 from vitjax.models.model import Model
 
-_to_display = partial(jax.jit, static_argnames=("size", "signed", "percentile"))(map_functions.to_display)
+_to_display = partial(jax.jit, static_argnames=("size", "signed", "covered", "percentile"))(map_functions.to_display)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +133,7 @@ class MapBatch:
             >>> pixels.shape, float(pixels.min()), float(pixels.max())
             ((1, 64, 64), 0.0, 1.0)
         """
-        return np.asarray(map_functions.all_to_pixels(self.maps, self.size))
+        return np.asarray(map_functions.all_to_pixels(self.maps, self.size, self.model.config.covered))
 
     def heatmap(self, index: int, percentile: float | None = None) -> np.ndarray:
         """What figures show of one map, [H, W]: in [0, 1], or in [-1, 1] if any map has negative relevance.
@@ -143,7 +143,9 @@ class MapBatch:
             percentile: as for `vitjax.maps.to_display`.
         """
         signed = self.signed and not self.degenerate[index]
-        return np.asarray(_to_display(self.maps[index], self.size, signed=signed, percentile=percentile))
+        covered = self.model.config.covered
+        options = {"signed": signed, "covered": covered, "percentile": percentile}
+        return np.asarray(_to_display(self.maps[index], self.size, **options))
 
     @property
     def size(self) -> tuple[int, int]:

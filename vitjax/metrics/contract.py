@@ -31,6 +31,7 @@ class Case:
         target: the explained class.
         label: the true class; -1 if unknown.
         grid: (rows, columns) of patches.
+        covered: (height, width) in pixels of the upper left part of the image that the grid covers; None is the whole.
         key: PRNG key that depends only on the run's seed and the image's id.
         black: [3], a black pixel in normalised space (the mean colour is 0).
         forward: the model: images [s, H, W, 3] -> logits [s, k].
@@ -55,6 +56,7 @@ class Case:
     forward: Callable[[Array], Array]
     explain: Callable[[Any, Array, Array], Array] | None = None
     params: Any = None
+    covered: tuple[int, int] | None = None
     layered: bool = True
     ends: Mapping[str, Array] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Metric(NamedTuple):
         needs: "mask" or "label" if the data set must provide it; "head" if the metric reads probabilities of classes;
             "class" if it reads that of the explained class, which a difference of classes does not have; "explainer"
             if the metric computes further explanations, which is slow.
+        use_when: what the metric is a good choice for, in one sentence; "" if nothing is known.
 
     Example:
         >>> metric = vitjax.METRICS["iou"]
@@ -132,6 +135,7 @@ class Metric(NamedTuple):
     curves: Callable[[Mapping[str, Any]], Mapping[str, np.ndarray | None]] = lambda options: {}
     ends: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     needs: frozenset[str] = frozenset()
+    use_when: str = ""
 
     @property
     def options(self) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def _record_peak(case: Case, *, tolerance: Distance = 0) -> Columns:
 
 
 def _record_energy(case: Case, *, part: Part = "whole", binarise: Fraction | None = None) -> Columns:
-    heatmap = case.heatmap if part == "whole" else upsample(case.raw, (case.mask.shape[0], case.mask.shape[1]))
+    size = case.mask.shape[0], case.mask.shape[1]
+    heatmap = case.heatmap if part == "whole" else upsample(case.raw, size, case.covered)
     scores = energy_scores(heatmap, case.mask, part=part, binarise=binarise)
     return {"value": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
@@ -138,6 +139,7 @@ POINTING_GAME = Metric(
     record=_record_peak,
     figures=lambda options: {"": Statistic(("value",))},
     needs=frozenset({"mask"}),
+    use_when="only the maximum matters: whether the map points at the object at all",
 )
 ENERGY_POINTING_GAME = Metric(
     title="Energy-based pointing game",
@@ -148,4 +150,5 @@ ENERGY_POINTING_GAME = Metric(
     record=_record_energy,
     figures=lambda options: {"": Statistic(("value",)), "recall": Statistic(("recall",)), "f1": Statistic(("f1",))},
     needs=frozenset({"mask"}),
+    use_when="the share of relevance on the object is wanted, without a threshold",
 )

@@ -49,6 +49,20 @@ def drawable(text: str) -> tuple[str, list[str]]:
     return text, families
 
 
+@lru_cache(maxsize=16384)
+def advance(character: str, bold: bool = False) -> float:
+    """How far a character moves the next one, in font sizes; kerning, which mostly moves it back, is not counted."""
+    from matplotlib.font_manager import FontProperties, get_font
+
+    character, families = drawable(character)
+    if not character:
+        return 0.0
+    family = families[-1] if len(families) > 2 else _family_of(character) or SHIPPED
+    font = get_font(_manager().findfont(FontProperties(family=[family], weight="bold" if bold else "normal")))
+    font.set_size(100, 72)
+    return font.load_char(ord(character)).linearHoriAdvance / 65536 / 100
+
+
 @lru_cache(maxsize=4096)
 def _family_of(character: str) -> str | None:
     """The first family with this character; None if none has it."""

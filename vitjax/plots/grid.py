@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 12 * MM, 55 * MM
 """Widths of a column."""
-PAGE, SMALLEST = 225 * MM, 18 * MM
+PAGE, SMALLEST = 205 * MM, 18 * MM
 """Height of a journal's page, which rows are made to fit on unless they would be lower than SMALLEST."""
 GAP, GROUP_GAP, PANEL_GAP = 0.6 * MM, 2.0 * MM, 3.0 * MM
 TALLEST = 1.5

@@ -82,7 +82,7 @@ def strip(
     width = snap(min((total - 2 * MARGIN - 2 * gap - values) / 3, 70 * MM * ratio))
     height = snap(width / ratio)
     head, caption = 13.5 * MM, 4.5 * MM
-    figure, axes = page(total, MARGIN + head + caption + height + MARGIN)
+    figure, axes = page(total, MARGIN + head + caption + height + 2 * MARGIN)
 
     room = total - 2 * MARGIN
     (title,), size = fit_together([title_of(method, full=True)], room, TITLE + 1, bold=True)
