@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vitjax.cli.arguments import ImageFiles, ProgressBar, Targets, parse_targets
+from vitjax.cli.arguments import (
+    Count,
+    OptionalCount,
+    OptionalDirectory,
+    OptionalText,
+    ProgressBar,
+    Seed,
+    Targets,
+    Texts,
+    flat,
+    option,
+    parse_targets,
+)
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
 from vitjax.errors import ConfigError, WeightsError, unknown_name
 from vitjax.output.files import write_text
@@ -26,33 +38,36 @@ if TYPE_CHECKING:
 PAPERS_OWN = "paper"
 """What stands for the paper's own model."""
 OWN = ModelArguments(model=PAPERS_OWN)
-PaperName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PAPER]")]
-OptionalOut = Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
-Figures = Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIGURE")]
-Tables = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TABLE")]
-Parts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PART")]
+PaperName = Annotated[str | None, tyro.conf.Positional, option(metavar="[PAPER]")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, option(metavar="[IMG ...]")]
+OptionalOut = Annotated[Path | None, option(name="out", aliases=["-o"], metavar="DIR")]
+Figures = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="FIGURE [FIGURE ...]")]
+Tables = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TABLE [TABLE ...]")]
+Parts = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="PART [PART ...]")]
+Data = Annotated[str | None, option(metavar="SPEC")]
+Weights = Annotated[str | None, option(metavar="SOURCE")]
 
 
 def paper(
     name: PaperName = None,
-    images: ImageFiles = (),
+    images: Images = (),
     out: OptionalOut = None,
     model: ModelOption = OWN,
     figures: Figures = (),
-    scenes: int | None = None,
-    masks: Path | None = None,
+    scenes: OptionalCount = None,
+    masks: OptionalDirectory = None,
     target: Targets = (),
-    cnn: str | None = None,
-    cnn_weights: str | None = None,
-    data: str | None = None,
+    cnn: OptionalText = None,
+    cnn_weights: Weights = None,
+    data: Data = None,
     tables: Tables = (),
     parts: Parts = (),
-    limit: int | None = None,
+    limit: OptionalCount = None,
     slow: bool = False,
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: Path | None = None,
-    seed: int = 0,
+    batch_size: Count = 16,
+    workers: OptionalCount = None,
+    cache: OptionalDirectory = None,
+    seed: Seed = 0,
     pdf: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -98,12 +113,12 @@ def paper(
         return
     chosen = PAPERS[name]
     folder = out or Path("out") / "papers" / name
-    parts_of = _chosen_parts(chosen, tables, parts) if computes else []
+    parts_of = _chosen_parts(chosen, flat(tables), flat(parts)) if computes else []
     if draws:
         options = {"target": target, "seed": seed, "batch_size": batch_size, "pdf": pdf, "overwrite": overwrite}
         pictures = _pictures(images, scenes, masks)
         model = replace(model, model="vitjax_scenes") if scenes is not None and model.model == PAPERS_OWN else model
-        _draw(chosen, figures, pictures, folder / "figures", model, (cnn, cnn_weights), options)
+        _draw(chosen, flat(figures), pictures, folder / "figures", model, (cnn, cnn_weights), options)
     if data is not None:
         execution = {"batch_size": batch_size, "workers": workers, "cache": cache, "progress": ProgressBar}
         _compute(parts_of, folder, model, data, {"masks": masks, "limit": limit, "slow": slow, **execution})
