@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser  # noqa: F401 (a fixture of all tests)
+
 # Must be set before the first import of torch. More threads than this would only contend with XLA's.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
@@ -58,3 +60,15 @@ def four_threads(monkeypatch):
     worker_threads._threads.cache_clear()
     yield
     worker_threads._threads.cache_clear()
+
+
+@pytest.fixture
+def registries():
+    """METHODS and METRICS as they were, after examples that register something."""
+    import vitjax
+
+    kept = [(registry, dict(registry)) for registry in (vitjax.METHODS, vitjax.METRICS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)

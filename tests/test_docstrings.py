@@ -42,6 +42,7 @@ SLOW = (
 """What the names of slow examples begin with."""
 
 FIRST = {
+    "vitjax.explaining.map_batch": "vitjax.explaining.map_batch.MapBatch",
     "vitjax.explaining.explanation": "vitjax.explaining.explanation.Explanation",
     "vitjax.evaluating.run": "vitjax.evaluating.run.evaluate",
 }
@@ -57,16 +58,6 @@ def names_in(module):
     names = dict(names_in("vitjax.methods"))
     exec("".join(example.source for example in EXAMPLES[FIRST[module]][1].examples), names)
     return names
-
-
-@pytest.fixture
-def registries():
-    """METHODS and METRICS as they were, after examples that register something."""
-    kept = [(registry, dict(registry)) for registry in (vitjax.METHODS, vitjax.METRICS)]
-    yield
-    for registry, entries in kept:
-        registry.clear()
-        registry.update(entries)
 
 
 @pytest.mark.parametrize(

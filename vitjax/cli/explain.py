@@ -169,7 +169,7 @@ def explain_images(
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    files = _with_images_of_folders(files)
+    files = images_of(files)
     check_images(files)
     model.check_images(files)
     check_methods(methods)
@@ -196,7 +196,8 @@ def explain_images(
         _say_slow(requests)
         with progress(total, "images") as on_progress:
             explain = partial(explain_many, target=targets, batch_size=batch_size, seed=seed, progress=on_progress)
-            explanations, cnn_explanation = explain(loaded, images, methods), None
+            explanations: dict[str, Explanation] = explain(loaded, images, methods)
+            cnn_explanation = None
             if loaded_cnn is not None:
                 cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources], exif=exif)
                 grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]
@@ -220,7 +221,7 @@ def _say_slow(requests: Sequence[Request]) -> None:
         say(f"slow: {', '.join(slow)}", error=True)
 
 
-def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
+def images_of(paths: Sequence[Path]) -> list[Path]:
     """The paths, each folder replaced by the images in it; what else it contains is said on stderr."""
     if not paths:
         raise ImageError("no images given")

@@ -11,6 +11,7 @@ import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
 from vitjax.cli import explain_commands
+from vitjax.cli import explore as cli_explore
 from vitjax.cli.arguments import (
     Count,
     Methods,
@@ -21,6 +22,7 @@ from vitjax.cli.arguments import (
     option,
 )
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
+from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
 from vitjax.execution.jax_settings import allow_what_debugging_forbids
 from vitjax.execution.stopping import SignalsEndThis
@@ -118,11 +120,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "explain": explain_commands.explain,
     "compare": explain_commands.compare,
+    "explore": cli_explore.explore,
     "evaluate": cli_evaluation.evaluate,
     "report": cli_evaluation.report,
     "status": cli_evaluation.status,
     "methods": methods,
     "metrics": cli_evaluation.metrics,
+    "paper": paper,
     "models": models,
     "verify": verify,
     "check-method": check_method,
