@@ -11,9 +11,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from docs.docstrings import NOTATION, arguments, entries, parts
 from docs.models_page import models_page
 from vitjax import methods, metrics
+from vitjax.cli.docstrings import NOTATION, arguments, entries, parts
 from vitjax.methods.contract import Method
 from vitjax.metrics.contract import Metric, Statistic
 from vitjax.metrics.masks import map_and_mask
@@ -187,7 +187,8 @@ def _method_section(name: str, method: Method) -> str:
     ]
     options = option_list(method.options, get_type_hints(method.definition), arguments(method.definition))
     body = body_of(inspect.getdoc(method.definition) or "", [options])
-    return "\n\n".join([f"### {name}", f"{prose(method.title)}; {'; '.join(facts)}.", prose(method.cite) + ".", *body])
+    head = [f"### {name}", f"{prose(method.title)}; {'; '.join(facts)}.", prose(method.cite) + "."]
+    return "\n\n".join([*head, f"**Use when** {prose(method.use_when)}.", *body])
 
 
 def metrics_page() -> str:
@@ -240,7 +241,8 @@ def _metric_section(name: str, metric: Metric) -> str:
         option_list(metric.options, get_type_hints(metric.record), described),
     ]
     body = body_of(inspect.getdoc(function) or "", lists)
-    return "\n\n".join([f"### {name}", f"{prose(metric.title)}; {'; '.join(facts)}.", prose(metric.cite) + ".", *body])
+    head = [f"### {name}", f"{prose(metric.title)}; {'; '.join(facts)}.", prose(metric.cite) + "."]
+    return "\n\n".join([*head, f"**Use when** {prose(metric.use_when)}.", *body])
 
 
 def _of_evaluations() -> dict[str, str]:

@@ -107,4 +107,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=grad_rollout,
     needs=frozenset({"head"}),
+    use_when="the idea of rollout is wanted by class: the attention of each block, weighted by its gradient",
 )

@@ -118,4 +118,5 @@ METHOD = Method(
     cost="1F",
     fold=rollout,
     class_specific=False,
+    use_when="one map for all classes is enough: every block's attention at the price of one forward",
 )

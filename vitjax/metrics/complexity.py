@@ -67,4 +67,5 @@ COMPLEXITY = Metric(
     function=complexity,
     record=_record,
     figures=lambda options: {name: Statistic((name,), better=None, percent=False) for name in Complexity._fields},
+    use_when="maps that spread out are to be told from maps on few pixels; neither is better by itself",
 )

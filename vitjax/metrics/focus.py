@@ -66,4 +66,5 @@ FOCUS = Metric(
     record=_record,
     figures=lambda options: {"faf": Statistic(("faf",)), "baf": Statistic(("baf",), better="lower")},
     needs=frozenset({"mask"}),
+    use_when="results of Das & Huddar 2025 (FAF, BAF) are to be compared with, on the raw map",
 )

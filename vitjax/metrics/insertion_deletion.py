@@ -187,6 +187,7 @@ DELETION = _rise(
     record=_record_deletion,
     figures=lambda options: {"": Statistic(("value",), better="lower")},
     ends=lambda options: frozenset({options["fill"]} if options["steps"] is None else ()),
+    use_when="results of RISE are to be compared with; removed pixels make images the model has not seen",
 )
 INSERTION = _rise(
     title="Insertion",
@@ -194,4 +195,5 @@ INSERTION = _rise(
     record=_record_insertion,
     figures=lambda options: {"": Statistic(("value",))},
     ends=lambda options: frozenset({_start_image(options["start"], options["blur_padding"])}),
+    use_when="deletion is to be complemented: how early the class returns on an empty or blurred image",
 )

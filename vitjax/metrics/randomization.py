@@ -225,4 +225,5 @@ RANDOMIZATION = Metric(
     },
     curves=lambda options: {"curve": None if options["cuts"] is None else np.asarray(options["cuts"], np.float64)},
     needs=frozenset({"explainer"}),
+    use_when="it is to be checked that maps depend on the model's weights and on the class at all",
 )

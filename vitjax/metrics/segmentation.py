@@ -257,6 +257,7 @@ PIXEL_ACCURACY = _localisation(
     function=pixel_accuracy,
     record=_record_accuracy,
     figures=lambda options: {**_mean_value, "pooled": Statistic(("correct", "counted"), pooled_share)},
+    use_when="results of Chefer et al. 2021 are to be compared with; large backgrounds dominate it",
 )
 IOU = _localisation(
     title="IoU of the object",
@@ -264,6 +265,7 @@ IOU = _localisation(
     function=iou,
     record=_record_iou,
     figures=lambda options: _mean_value,
+    use_when="the overlap of the thresholded map and the object is wanted as one number for each image",
 )
 MEAN_IOU = _localisation(
     title="Mean IoU",
@@ -275,6 +277,7 @@ MEAN_IOU = _localisation(
         "object": Statistic(_OBJECT, pooled_share),
         "background": Statistic(_BACKGROUND, pooled_share),
     },
+    use_when="results of Chefer et al. 2021 are to be compared with: object and background count alike",
 )
 F1 = _localisation(
     title="F1",
@@ -282,6 +285,7 @@ F1 = _localisation(
     function=f1,
     record=_record_f1,
     figures=lambda options: _mean_value,
+    use_when="precision and recall of the thresholded map are to be balanced for each image",
 )
 JACCARD = _localisation(
     title="Jaccard index",
@@ -289,4 +293,5 @@ JACCARD = _localisation(
     function=jaccard,
     record=_record_iou,
     figures=lambda options: _mean_value,
+    use_when="results that call IoU the Jaccard index are to be compared with",
 )
