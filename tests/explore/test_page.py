@@ -169,5 +169,5 @@ def test_attention_of_vit_base_is_far_below_25_mb():
 def test_a_page_of_deit_tiny_is_below_8_mb(tmp_path):
     model = vitjax.load("deit_tiny_patch16_224", SHARED / "data/deit_tiny_patch16_224.safetensors")
     images = prepare(model, SHARED / "data/classics/catdog.png")
-    page = write_page(tmp_path / "page.html", [explore_images(plan(model, "all", curves=False), images)])
+    page = write_page(tmp_path / "page.html", [explore_images(plan(model, curves=False), images)])
     assert page.stat().st_size < 8e6
