@@ -80,6 +80,13 @@ def text_tower_of(state: State, config: ViTConfig, folder: Path | None = None) -
     )
 
 
+def parameter_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every parameter of a text tower."""
+    ids = jnp.zeros(config.length, jnp.int32)
+    shapes = jax.eval_shape(lambda: TextTransformer(config).init(jax.random.key(0), ids)["params"])
+    return {path: tuple(leaf.shape) for path, leaf in flatten(shapes).items()}
+
+
 def _huggingface(state: State, root: str, stated: Mapping[str, Any], config: ViTConfig) -> tuple[TextConfig, KeyMap]:
     del config
     layer = "text_model.encoder.layers.{}"
@@ -170,16 +177,14 @@ def _heads(width: int) -> int:
 
 def _params(state: State, config: TextConfig, keys: KeyMap) -> dict[str, Any]:
     """vitjax parameters (numpy, float32 or wider), after a check of every shape."""
-    ids = jnp.zeros(config.length, jnp.int32)
-    shapes = flatten(jax.eval_shape(lambda: TextTransformer(config).init(jax.random.key(0), ids)["params"]))
     flat = {}
-    for path, leaf in shapes.items():
+    for path, shape in parameter_shapes(config).items():
         source = keys[path]
         layers = range(config.depth) if path.startswith("blocks.") else [""]
         arrays = [_read(state, source, layer) for layer in layers]
         flat[path] = np.stack(arrays) if path.startswith("blocks.") else arrays[0]
-        if flat[path].shape != leaf.shape:
-            raise ValueError(f"{source.names[0]} has the shape {list(flat[path].shape)}, needs {list(leaf.shape)}")
+        if flat[path].shape != shape:
+            raise ValueError(f"{source.names[0]} has the shape {list(flat[path].shape)}, needs {list(shape)}")
         if not np.isfinite(flat[path]).all():
             raise ValueError(f"{source.names[0]} contains NaN or Inf")
     return unflatten(flat)

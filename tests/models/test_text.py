@@ -28,6 +28,7 @@ from vitjax.models.load import load
 from vitjax.models.text import TEMPLATES, TextTower, with_text, zero_shot
 from vitjax.nn.text import text_embeddings
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert.__main__ import convert
 from weights_convert.text import text_tower_of
 
 pytestmark = pytest.mark.unoptimised
@@ -73,6 +74,18 @@ def test_text_embeddings_and_logits_equal_those_of_transformers(clip):
     found = zero_shot(model, TEXTS, ["{}"])
     np.testing.assert_allclose(found.logits(images), outputs.logits_per_image.numpy(), atol=1e-5)
     assert found.labels.names == tuple(TEXTS) and found.config.num_classes == 3
+
+
+def test_a_converted_directory_keeps_both_towers_and_the_tokenizer(clip, tmp_path):
+    _, folder, model = clip
+    assert convert(str(folder), tmp_path / "out") == 0
+    copy = load(tmp_path / "out")
+    assert copy.text.config == model.text.config and copy.text.scale == model.text.scale
+    np.testing.assert_array_equal(copy.text.embed(TEXTS), model.text.embed(TEXTS))
+    tokenizer = tmp_path / "out" / "text" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    with pytest.raises(WeightsError, match=r"text: damaged: sha256 differs.*tokenizer\.json"):
+        load(tmp_path / "out")
 
 
 def test_a_text_as_target_is_the_logit_of_transformers_and_its_gradient(clip):
