@@ -10,8 +10,7 @@ from typing import Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli import explain_commands
-from vitjax.cli import explore as cli_explore
+from vitjax.cli import explain_commands, explore
 from vitjax.cli.arguments import (
     Count,
     Methods,
@@ -120,7 +119,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "explain": explain_commands.explain,
     "compare": explain_commands.compare,
-    "explore": cli_explore.explore,
+    "explore": explore.explore,
     "evaluate": cli_evaluation.evaluate,
     "report": cli_evaluation.report,
     "status": cli_evaluation.status,

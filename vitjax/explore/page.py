@@ -58,12 +58,12 @@ def write_page(path: Path, explored: Sequence[Explored]) -> Path:
         OutputError: the file cannot be written.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> from vitjax.explaining.inputs import prepare
         >>> from vitjax.explore import explore_images, write_page
         >>> from vitjax.explore.view import plan
         >>> explored = explore_images(plan(model, ["rollout"], curves=False), prepare(model, image))
-        >>> write_page(Path(tempfile.mkdtemp()) / "page.html", [explored]).stat().st_size > 100_000
+        >>> write_page(pathlib.Path(tempfile.mkdtemp()) / "page.html", [explored]).stat().st_size > 100_000
         True
     """
     return write_text(path, rendered(explored))

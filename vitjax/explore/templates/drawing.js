@@ -71,16 +71,35 @@ function colourBar(low = "0", high = "", scheme = "sequential") {
   return { node: element("div", { className: "bar" }, start, canvas, end), start, end, canvas };
 }
 
-// A picture of one map, a pixel a patch, to be enlarged without smoothing.
-function thumbnail(values, [rows, columns]) {
-  const canvas = element("canvas", { width: columns, height: rows });
-  const pixels = new Uint8ClampedArray(rows * columns * 4);
-  const largest = values.reduce((a, b) => Math.max(a, b), 0);
-  for (let i = 0; i < rows * columns; i++) {
-    const level = largest > 0 ? Math.round((255 * values[i]) / largest) : 0;
-    for (let c = 0; c < 3; c++) pixels[4 * i + c] = COLOURS.sequential[3 * level + c];
-    pixels[4 * i + 3] = 255;
+// Many small maps on one canvas, a pixel a patch, each to be copied from there and enlarged without smoothing.
+class Thumbnails {
+  constructor([rows, columns], down, across) {
+    Object.assign(this, { rows, columns });
+    this.canvas = element("canvas", { width: across * columns, height: down * rows });
+    this.image = new ImageData(this.canvas.width, this.canvas.height);
+    this.words = new Uint32Array(this.image.data.buffer);
+    const table = COLOURS.sequential;
+    this.colours = Uint32Array.from(
+      { length: 256 },
+      (_, level) => 0xff000000 | (table[3 * level + 2] << 16) | (table[3 * level + 1] << 8) | table[3 * level],
+    );
   }
-  show(canvas, pixels);
-  return canvas;
+
+  // Sets the map in a row and column of the canvas, scaled to its largest value.
+  set(down, across, values) {
+    const largest = values.reduce((a, b) => Math.max(a, b), 0);
+    const scale = largest > 0 ? 255 / largest : 0;
+    for (let row = 0, i = 0; row < this.rows; row++) {
+      let at = (down * this.rows + row) * this.canvas.width + across * this.columns;
+      for (let column = 0; column < this.columns; column++) this.words[at++] = this.colours[Math.round(scale * values[i++])];
+    }
+  }
+
+  finish() {
+    this.canvas.getContext("2d").putImageData(this.image, 0, 0);
+  }
+
+  copy(context, down, across, place) {
+    context.drawImage(this.canvas, across * this.columns, down * this.rows, this.columns, this.rows, ...place);
+  }
 }
