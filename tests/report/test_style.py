@@ -65,6 +65,14 @@ class TestEqualStatistics:
         assert names(two_columns(np.ones((3, 2)), np.ones((3, 2)))) == ["iou", "jaccard"]
 
 
+def test_statistics_without_a_value_are_left_out_and_named():
+    summary = two_columns(SPREAD, np.full((6, 2), np.nan))
+    assert names(summary) == ["iou"] and names(summary, "jaccard") == ["jaccard"]
+    assert "Without a value in this run: Jaccard." in markdown(summary)
+    nothing = two_columns(np.full((6, 2), np.nan), np.full((6, 2), np.nan))
+    assert names(nothing) == ["iou", "jaccard"]
+
+
 def test_digits_and_no_intervals():
     summary = two_columns(SPREAD, SPREAD**2)
     for make in (markdown, latex, text):

@@ -279,7 +279,7 @@ AOPC = _faithfulness(
     record=_record_aopc,
     figures=lambda options: {"": Statistic(("value",))},
     curves=_levels_of("curve"),
-    axes=lambda column, options: (_MOST_RELEVANT, "drop of the explained class's probability"),
+    axes=lambda column, options: (_MOST_RELEVANT, "drop in probability"),
 )
 LOG_ODDS = _faithfulness(
     needs=frozenset({"head", "class"}),
@@ -290,5 +290,5 @@ LOG_ODDS = _faithfulness(
     record=_record_log_odds,
     figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
     curves=_levels_of("curve"),
-    axes=lambda column, options: (_MOST_RELEVANT, "log-odds of the explained class (nats)"),
+    axes=lambda column, options: (_MOST_RELEVANT, "log-odds (nats)"),
 )

@@ -129,9 +129,10 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict[str, Any]], scale:
     x = np.asarray(panel.x, float)
     for mean in panel.others:
         axes.plot(x, mean, color=PALE, linewidth=0.6, zorder=1)
+    opacity = min(0.16, 0.5 / max(1, len(panel.lines)))  # many bands of full strength hide one another
     for name, line in panel.lines.items():
         if np.isfinite(line.low).all():
-            axes.fill_between(x, line.low, line.high, color=styles[name]["color"], alpha=0.12, linewidth=0, zorder=2)
+            axes.fill_between(x, line.low, line.high, color=styles[name]["color"], alpha=opacity, linewidth=0, zorder=2)
         axes.plot(x, line.mean, linewidth=1.1, zorder=3, **styles[name])
     axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
     axes.set_ylim(scale)

@@ -16,8 +16,15 @@ LINE_WIDTH = 345.0
 """\\linewidth of LaTeX's article class at 10 pt [points]."""
 METHOD_WIDTH = 112.0
 """Longer titles of methods are broken into lines [points]."""
-PAGE_HEIGHT, HEAD_HEIGHT, LINE_HEIGHT = 480.0, 30.0, 10.0
-"""Of a page without the caption, of rules and gaps of a tabular, and of a line in it [points]."""
+FIT = (
+    r"\ifdim\wd4>\linewidth\sbox4{\resizebox{\linewidth}{!}{\usebox4}}\fi",
+    r"\ifdim\dimexpr\ht4+\dp4\relax>.8\textheight\sbox4{\resizebox*{!}{.8\textheight}{\usebox4}}\fi",
+    r"\usebox4",
+)
+"""Box 4, scaled down if it is wider or higher than the text. \resizebox works in box 0."""
+PAGE_HEIGHT, HEAD_HEIGHT, LINE_HEIGHT, STACKED_HEIGHT = 480.0, 30.0, 10.0, 12.5
+"""Of a page without the caption, of rules and gaps of a tabular, of a line in it, and of one with limits of intervals
+one above the other [points]."""
 INDENT = 8.0
 """Of their second and further lines, \\quad [points]."""
 GAP = 8.0
@@ -44,7 +51,7 @@ def latex(summary: Summary, style: TableStyle | None = None) -> str:
     r"""One `table` for each family of metrics, \label{tab:FAMILY}; those columns that do not fit stand below.
 
     Columns are packed by estimated widths for \linewidth of an article at 10 pt. Where a table is wider than the text
-    nevertheless, as in a narrow column, LaTeX scales it down.
+    nevertheless, as in a narrow column, LaTeX scales it down. What is higher than a page goes on under its number.
 
     Raises:
         UnknownNameError: a column of the style is not one of the run.
@@ -76,13 +83,14 @@ def _table(summary: Summary, block: Block, style: TableStyle, label: str) -> lis
         lines += [r"\begin{table}[tbp]", r"\centering", r"\setlength{\belowcaptionskip}{5pt}"]
         lines += [r"\addtocounter{table}{-1}", rf"\caption{{{escape(block.title)}, continued.}}"] if number else caption
         lines += [rf"\{setting.size}", r"\setlength{\tabcolsep}{4pt}"]
+        lines += [r"\renewcommand{\arraystretch}{1.3}"] if setting.stacked else []
         for place, part in enumerate(on_page):
             lines += [r"\par\medskip"] if place else []
             lines += [
-                r"\sbox0{%",
+                r"\sbox4{%",
                 *_tabular(block, part, setting),
                 "}%",
-                r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
+                *FIT,
             ]
         lines.append(r"\end{table}")
     return lines
@@ -91,7 +99,8 @@ def _table(summary: Summary, block: Block, style: TableStyle, label: str) -> lis
 def _pages(block: Block, parts: Sequence[range], setting: Setting) -> list[list[range]]:
     """Parts of columns by page. A table that is higher than a page goes on under the same number."""
     rows = sum(len(wrapped(row.title, METHOD_WIDTH, setting.size)) for row in block.rows)
-    most = max(1, int(PAGE_HEIGHT / (HEAD_HEIGHT + LINE_HEIGHT * (rows + 3))))
+    line = STACKED_HEIGHT if setting.stacked else LINE_HEIGHT
+    most = max(1, int(PAGE_HEIGHT / (HEAD_HEIGHT + 3 * LINE_HEIGHT + line * rows)))
     return [list(parts[start : start + most]) for start in range(0, len(parts), most)]
 
 
@@ -108,19 +117,20 @@ def _caption(summary: Summary, block: Block, style: TableStyle, setting: Setting
 
 
 def _packed(block: Block) -> tuple[Setting, list[range]]:
-    """The first setting in which all columns fit side by side; else the last one, in parts of about equal size."""
-    count = len(block.headings)
-    for setting in SETTINGS:
-        left, widths = _widths(block, setting)
-        if left + sum(widths) <= LINE_WIDTH:
-            return setting, [range(count)]
-    setting, room, ranges = SETTINGS[-1], LINE_WIDTH - left, [range(count)]
-    for parts in range(2, count + 1):
+    """The first of the settings with the fewest parts, and the parts, which have about equally many columns."""
+    return min(((setting, _parts(block, setting)) for setting in SETTINGS), key=lambda packed: len(packed[1]))
+
+
+def _parts(block: Block, setting: Setting) -> list[range]:
+    """Columns that fit side by side; a single column may be too wide."""
+    left, widths = _widths(block, setting)
+    count = len(widths)
+    for parts in range(1, count + 1):
         size = ceil_div(count, parts)
         ranges = [range(start, min(start + size, count)) for start in range(0, count, size)]
-        if all(sum(widths[i] for i in part) <= room for part in ranges):
+        if all(left + sum(widths[i] for i in part) <= LINE_WIDTH for part in ranges):
             break
-    return setting, ranges
+    return ranges
 
 
 def _widths(block: Block, setting: Setting) -> tuple[float, list[float]]:
@@ -186,7 +196,9 @@ def _stack(lines: Sequence[str], position: str, alignment: str, indent: str = ""
     if len(lines) == 1:
         return escape(lines[0])
     text = rf"\\{indent}".join(map(escape, lines))
-    return rf"\begin{{tabular}}{position}{{@{{}}{alignment}@{{}}}}{text}\end{{tabular}}"
+    return (
+        rf"\renewcommand{{\arraystretch}}{{1}}\begin{{tabular}}{position}{{@{{}}{alignment}@{{}}}}{text}\end{{tabular}}"
+    )
 
 
 def _cell(cell: Cell, setting: Setting, *, interval: bool) -> str:

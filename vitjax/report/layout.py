@@ -245,9 +245,9 @@ def _block(
     methods: Sequence[str],
     columns: Sequence[Sequence[Cell]],
 ) -> Block:
-    note = selected.note([shown.name for shown in figures])
+    family = figures[0].metric.family
     headings = tuple(_heading(shown) for shown in figures)
-    return Block(title, kind, figures[0].metric.family, headings, _rows(summary, methods, columns), note)
+    return Block(title, kind, family, headings, _rows(summary, methods, columns), selected.note(family))
 
 
 def _rows(summary: Summary, methods: Sequence[str], columns: Sequence[Sequence[Cell]]) -> tuple[TableRow, ...]:

@@ -64,7 +64,7 @@ def page(
         baseline=summary.baseline and summary.titles[summary.baseline],
         titles=summary.titles,
         intervals=style.intervals,
-        named=MOST,
+        most_named=MOST,
         statuses=_statuses(summary),
         excluded=_excluded(summary),
         curves=data_uri("image/png", curves) if curves else None,

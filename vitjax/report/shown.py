@@ -47,14 +47,17 @@ class Shown(NamedTuple):
 
 
 def shown_figures(config: Mapping[str, Any], metrics: Mapping[str, Metric] | None = None) -> dict[str, Shown]:
-    """Statistics of the run by name.
+    """Statistics of the run by name. Titles have options only where a run has a metric more than once.
 
     Raises:
         UnknownNameError: a metric is not registered.
     """
     figures = {}
-    for label, metric, options in run_metrics(config, metrics):
-        given = label[label.index("(") :] if "(" in label else ""
+    requested = run_metrics(config, metrics)
+    times = Counter(label.partition("(")[0] for label, _, _ in requested)
+    for label, metric, options in requested:
+        name, bracket, rest = label.partition("(")
+        given = bracket + rest if times[name] > 1 else ""
         for name, figure in metric.figures(options).items():
             shown = f"{label} {name}" if name else label
             title = figure.title or ", ".join(filter(None, (metric.title, name.replace("_", " "))))

@@ -37,16 +37,21 @@ class Selection(NamedTuple):
     Attributes:
         figures: those that are shown.
         equal: titles of those that are left out because they equal a shown one, by the name of that one.
+        undefined: those that are left out because no method has a value.
     """
 
     figures: tuple[Shown, ...]
     equal: dict[str, tuple[str, ...]]
+    undefined: tuple[Shown, ...] = ()
 
-    def note(self, names: Sequence[str]) -> str:
-        """A sentence about what is left out beside the statistics `names`; "" if nothing is."""
-        titles = {shown.name: shown.title for shown in self.figures}
-        parts = [f"{titles[name]} = {' = '.join(self.equal[name])}" for name in names if name in self.equal]
-        return f"Equal in this run and shown once: {'; '.join(parts)}." if parts else ""
+    def note(self, family: str) -> str:
+        """Sentences about what is left out of the statistics of a family; "" if nothing is."""
+        members = [shown for shown in self.figures if shown.metric.family == family]
+        same = [f"{one.title} = {' = '.join(self.equal[one.name])}" for one in members if one.name in self.equal]
+        undefined = [shown.title for shown in self.undefined if shown.metric.family == family]
+        sentences = [f"Equal in this run and shown once: {'; '.join(same)}."] if same else []
+        sentences += [f"Without a value in this run: {'; '.join(undefined)}."] if undefined else []
+        return " ".join(sentences)
 
 
 def check_style(style: TableStyle) -> None:
@@ -59,7 +64,8 @@ def selection(summary: Summary, columns: Sequence[str] = ()) -> Selection:
     """The statistics that tables show.
 
     Args:
-        columns: as in `TableStyle`. What is named is shown, whether or not it equals another.
+        columns: as in `TableStyle`. What is named is shown; without names, a statistic is left out that equals an
+            earlier one, or that has no value while another one of its family has.
 
     Raises:
         UnknownNameError: a column names nothing of this run.
@@ -75,13 +81,19 @@ def selection(summary: Summary, columns: Sequence[str] = ()) -> Selection:
         return Selection(tuple(dict.fromkeys(shown for column in columns for shown in names[column])), {})
     kept: list[Shown] = []
     equal: dict[str, tuple[str, ...]] = {}
+    defined = {shown.name for shown in summary.figures.values() if _has_value(summary, shown)}
+    families_with_values = {summary.figures[name].metric.family for name in defined}
+    undefined = []
     for shown in summary.figures.values():
+        if shown.name not in defined and shown.metric.family in families_with_values:
+            undefined.append(shown)
+            continue
         same = next((other for other in kept if are_equal(summary, shown, other)), None)
         if same is None:
             kept.append(shown)
         else:
             equal[same.name] = (*equal.get(same.name, ()), shown.title)
-    return Selection(tuple(kept), equal)
+    return Selection(tuple(kept), equal, tuple(undefined))
 
 
 def are_equal(summary: Summary, one: Shown, other: Shown) -> bool:
@@ -93,6 +105,10 @@ def are_equal(summary: Summary, one: Shown, other: Shown) -> bool:
     pairs = [[summary.rows[method, shown.name].estimate for shown in (one, other)] for method in summary.methods]
     informative = any(math.isfinite(mine.value) and mine.value not in (0, 1) for mine, _ in pairs)
     return informative and all(_same(mine, theirs) for mine, theirs in pairs)
+
+
+def _has_value(summary: Summary, shown: Shown) -> bool:
+    return any(summary.rows[method, shown.name].estimate.n for method in summary.methods)
 
 
 def _same(one: Estimate, other: Estimate) -> bool:
