@@ -38,6 +38,7 @@ ImageFiles = Annotated[
 ]
 Methods = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="METHOD [METHOD ...]")]
 Metrics = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="METRIC [METRIC ...]")]
+Columns = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="COLUMN [COLUMN ...]")]
 Targets = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TARGET [TARGET ...]")]
 Templates = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TEXT [TEXT ...]")]
 ExifOption = Annotated[str, option(metavar="apply|ignore")]
