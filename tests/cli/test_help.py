@@ -10,7 +10,7 @@ from vitjax.cli.main import COMMANDS, main
 from vitjax.methods import METHODS
 from vitjax.metrics import METRICS
 
-OPTION = re.compile(r"^(?:-\w \w+, )?--[a-z][\w-]*(?:, --no-[\w-]+)?(?: \S*[A-Z{|]\S*(?: \[\w+ \.\.\.\])?)?")
+OPTION = re.compile(r"^(?:-\w \S+, )?--[a-z][\w.-]*(?:, --[a-z.]*no-[\w.-]+)?(?: \S*[A-Z{|]\S*(?: \[\w+ \.\.\.\])?)?")
 """An option with its metavar, at the start of a line of the help."""
 
 

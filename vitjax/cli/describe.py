@@ -85,7 +85,7 @@ def metric_lines(name: str = "") -> list[str]:
         *lines,
         "",
         "vitjax metrics NAME: the formula, every option with its values, and when to use the metric",
-        f"--metrics FAMILY: every metric of a family: {', '.join(families)}",
+        f"--metrics FAMILY: every metric of one of the families {', '.join(families)}",
         "--metrics MODULE:NAME: a metric of your own",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from vitjax.cli.arguments import (
     option,
     parse_target,
 )
-from vitjax.cli.model_arguments import DEFAULT, ModelOption
+from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 
@@ -122,7 +123,7 @@ def evaluate(
     if distributed:
         jax.distributed.initialize()
         keep_handlers()
-    loaded = replace(model.load(dtype, quiet=data.startswith("scenes:")), precision=precision)
+    loaded = replace(model.load(dtype, quiet=True), precision=precision)
     settings: dict[str, Any] = {
         "methods": expanded(loaded, requested, parse_target(target)),
         "metrics": metric_requests(flat(metrics) or ["localisation"]),
@@ -155,7 +156,7 @@ def evaluate(
         cache=cache,
         engine=engine,  # type: ignore[arg-type]
         profile=profile,
-        progress=ProgressBar,
+        progress=partial(_announced, model, data),
         **settings,
     )
     execution = {"batch_size": batch_size, "process": process, "engine": engine, "workers": workers}
@@ -234,6 +235,13 @@ def metric_requests(texts: Sequence[str]) -> list[dict[str, Any]]:
     for name, metric in METRICS.items():
         families.setdefault(metric.family, []).append({"metric": name})
     return [request for text in texts for request in families.get(text) or [parse(text, "metric")]]
+
+
+def _announced(model: ModelArguments, data: str, total: int, unit: str) -> ProgressBar:
+    """The progress bar, which begins when everything has been checked."""
+    if not data.startswith("scenes:"):
+        model.announce()
+    return ProgressBar(total, unit)
 
 
 def _say_estimate(cost: dict[str, Any]) -> None:

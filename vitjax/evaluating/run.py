@@ -168,8 +168,7 @@ class Run:
     def _overlays(self) -> Overlays | None:
         try:
             model, source = self._model_and_source()
-            if isinstance(self.config["target"], str):
-                model, _ = with_target_classes(model, self.config["target"])
+            model, _ = with_target_classes(model, self.config["target"])
             if tree_digest(model.params) != self.config["model"]["sha256"]:
                 raise RunError("the weights differ from those of the run")
             if source.digest() != self.config["data"]["digest"]:
@@ -224,8 +223,8 @@ def evaluate(
     Args:
         model: the model.
         data: "folder:DIR", "voc:DIR", "imagenet-seg:FILE", "tfds:NAME:SPLIT", "scenes:N", or a `Source`.
-        methods: names, or {"method": name, **options}; or a group, "all" or "everything", as in `explain_many`.
-        metrics: names, or {"metric": name, **options}.
+        methods: names, also "module:name", or {"method": name, **options}; or a group, as in `explain_many`.
+        metrics: names, also "module:name", or {"metric": name, **options}.
         out: the run directory, which all processes of the run share.
         target: the explained class: None (the predicted class), "label", "top2", a class number, a class name, or
             "A - B", the difference of two classes, which metrics of the explained class's probability refuse.
@@ -252,8 +251,7 @@ def evaluate(
         A `Run` with `.table(ci=0.95)`, `.records()` and `.report()`.
 
     Raises:
-        UnknownNameError: a method, a metric or one of their options is unknown.
-        ConfigError: an argument is invalid.
+        UnknownNameError, ConfigError: a method, a metric or an option is unknown, or an argument is invalid.
         LabelError: the target or a label is not a class of the model, or labels are missing.
         ImageError: the data do not exist, or a loader worker died.
         OutputError: `out` contains other files or cannot be written.

@@ -164,7 +164,8 @@ def explore_images(
         ('striped star', (6, 4, 65, 65))
     """
     model, methods = wanted.model, list(wanted.methods)
-    targets, explanations = _for_each(wanted.target, len(images)), {}
+    targets = _for_each(wanted.target, len(images))
+    explanations: dict[str, Explanation] = {}
     if methods:
         explanations = explain_many(
             model, images, methods, targets, batch_size=batch_size, seed=seed, progress=on_progress

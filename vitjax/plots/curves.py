@@ -76,7 +76,9 @@ def curves(panels: Sequence[Panel], *, note: str = "") -> Figure:
     from matplotlib import rc_context
 
     styles = {name: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for i, name in enumerate(names)}
-    with rc_context({"text.parse_math": False, "font.family": main_family(), "font.size": SIZE, "axes.unicode_minus": True}):
+    with rc_context(
+        {"text.parse_math": False, "font.family": main_family(), "font.size": SIZE, "axes.unicode_minus": True}
+    ):
         return _figure(panels, styles, note)
 
 

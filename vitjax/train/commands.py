@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def finetune(
     say(f"{result}  {config.num_classes} classes")
 
 
-COMMANDS = {"finetune": finetune, "scenes": scenes.scenes, "evaluate": scenes.evaluate}
+COMMANDS: dict[str, Callable[..., None]] = {"finetune": finetune, "scenes": scenes.scenes, "evaluate": scenes.evaluate}
 
 
 def main() -> None:
