@@ -16,7 +16,7 @@ from weights_convert.keys import to_state
 from weights_convert.peers import Peer, of_timm
 from weights_convert.timm_module import import_timm, timm_peer
 
-__all__ = ["Difference", "ParityReport", "compare", "compare_on_noise", "import_timm", "peer_of", "timm_peer", "verify"]
+__all__ = ["Difference", "ParityReport", "compare", "compare_on_noise", "import_timm", "peer_of", "timm_peer"]
 
 TOLERANCE = 1e-4
 """Largest difference relative to the largest value of an array that passes."""
@@ -75,18 +75,6 @@ def compare(model: Any, module: Any, images: np.ndarray, tolerance: float = TOLE
     ours = {f"block {layer}": blocks[:, layer] for layer in range(model.config.depth)} | {"logits": logits}
     compared = [name for name in ours if name in theirs]
     return ParityReport(tuple(_difference(name, ours[name], theirs[name]) for name in compared), tolerance, peer.name)
-
-
-def verify(model: Any, arch: str, state: Any = None) -> ParityReport:
-    """Compare a `vitjax.Model` with timm on two images of standard normal noise.
-
-    Args:
-        model, arch, state: as for `peer_of`.
-
-    Raises:
-        WeightsError: as `peer_of`.
-    """
-    return compare_on_noise(model, peer_of(model, arch, state))
 
 
 def peer_of(model: Any, arch: str, state: Any = None, like: str | None = None) -> Any:
