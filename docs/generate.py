@@ -1,4 +1,5 @@
-"""Writes docs/methods.md, docs/metrics.md and docs/models.md: `python -m docs.generate`."""
+"""Writes docs/methods.md, docs/metrics.md, docs/models.md and a table of docs/choosing-a-method.md: `python -m
+docs.generate`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docs.models_page import models_page
+from docs.tradeoffs import with_table
 from vitjax import methods, metrics
 from vitjax.cli.docstrings import NOTATION, arguments, entries, parts
 from vitjax.methods.contract import Method
@@ -254,7 +256,11 @@ def _of_evaluations() -> dict[str, str]:
 def pages() -> dict[str, str]:
     """The content of every generated page, by file name."""
     content = {"methods.md": methods_page(), "metrics.md": metrics_page(), "models.md": models_page(prose, table)}
-    return {name: page + "\n" for name, page in content.items()}
+    choosing = "choosing-a-method.md"
+    return {
+        **{name: page + "\n" for name, page in content.items()},
+        choosing: with_table((DOCS / choosing).read_text(encoding="utf-8"), table),
+    }
 
 
 if __name__ == "__main__":

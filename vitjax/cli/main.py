@@ -21,7 +21,9 @@ from vitjax.cli.arguments import (
     option,
 )
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
+from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
+from vitjax.execution.jax_settings import allow_what_debugging_forbids
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
 
@@ -123,6 +125,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": cli_evaluation.status,
     "methods": methods,
     "metrics": cli_evaluation.metrics,
+    "paper": paper,
     "models": models,
     "verify": verify,
     "check-method": check_method,
@@ -145,6 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    allow_what_debugging_forbids()
     with SignalsEndThis() as signals:
         try:
             _run(sys.argv[1:])

@@ -53,6 +53,8 @@ NonNegative = Annotated[float, Range(0, FLOAT32)]
 Positive = Annotated[float, Range(0, FLOAT32, open_low=True)]
 Fraction = Annotated[float, Range(0, 1, open_high=True)]
 """What is cut off or left out, or a threshold of a map in [0, 1]: never everything."""
+Share = Annotated[float, Range(0, 1, open_low=True)]
+"""What is kept, or a weight beside its complement: never nothing."""
 RANGES = {int: Range(-INT32, INT32), float: Range(-FLOAT32, FLOAT32)}
 """Of numbers whose annotation states none."""
 

@@ -167,10 +167,3 @@ def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
         n: number of scenes.
     """
     say(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
-
-
-def main() -> None:
-    """Run `python -m vitjax.train`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    tyro.extras.subcommand_cli_from_dict({"scenes": scenes, "evaluate": evaluate})

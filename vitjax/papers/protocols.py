@@ -1,6 +1,6 @@
 """Preprocessing and masks of the papers that differ from vitjax's own.
 
-Has no command of its own: tables refer to these functions as `model_as` and `source_as`. All sources are picklable.
+Tables and figures refer to these functions as `model_as` and `source_as`. All sources are picklable.
 """
 
 from __future__ import annotations
@@ -105,4 +105,10 @@ def not_normalised(model: Model) -> Model:
     """The model with pixels in [0, 1], without subtraction of the mean and division by the standard deviation, and with
     bilinear resizing."""
     changed = replace(model.preprocessing, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return replace(model, preprocessing=changed)
+
+
+def squashed_inputs(model: Model) -> Model:
+    """The model whose images are resized bilinearly to its size without a crop, as `squashed` does with a data set."""
+    changed = replace(model.preprocessing, interpolation="bilinear", crop_mode="squash", crop_pct=1.0)
     return replace(model, preprocessing=changed)

@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.papers import TABLES
-from benchmarks.papers.__main__ import main
-from benchmarks.papers.compute import opened_model, run_part, shown_name
-from benchmarks.papers.protocols import SquashedImages, WholeMaskOnGrid, not_normalised
 from tests.conftest import SHARED, needs_shared
 from tests.evaluating.world import Pictures
+from vitjax.cli.main import main
 from vitjax.data.decode import decode
 from vitjax.data.source import Raw
-from vitjax.errors import ConfigError, ImageError
+from vitjax.errors import ImageError
 from vitjax.evaluating.run import evaluate
 from vitjax.explaining.requests import check_needs, request
 from vitjax.images.reading import Preprocessing
 from vitjax.metrics.masks import mask_on_grid
 from vitjax.models.families import find
+from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.papers import PAPERS
+from vitjax.papers.protocols import SquashedImages, WholeMaskOnGrid, not_normalised
+from vitjax.papers.tables import shown_name
 
-PARTS = [pytest.param(table, part, id=f"{table.name}-{part.name}") for table in TABLES.values() for part in table.parts]
+TABLES = {f"{paper.name}-{table.name}": table for paper in PAPERS.values() for table in paper.tables}
+PARTS = [pytest.param(table, part, id=f"{name}-{part.name}") for name, table in TABLES.items() for part in table.parts]
 
 
 class Photographs(Pictures):
@@ -38,10 +40,10 @@ class Photographs(Pictures):
 
 def test_every_table_of_the_papers_is_defined():
     assert set(TABLES) == {
-        "p000_table2",
-        "p001_table1",
-        *("p002_table3", "p002_table4"),
-        *(f"p003_table{number}" for number in (1, 2, 3, 4)),
+        "das2025-table2",
+        "joita2025-table1",
+        *("coporan2025-table3", "coporan2025-table4"),
+        *(f"vtranm2024-table{number}" for number in (1, 2, 3, 4)),
     }
 
 
@@ -111,62 +113,93 @@ def test_squashed_images_keep_the_borders_that_a_crop_removes():
 
 
 def test_coporan_2025_feeds_images_without_normalisation():
-    model = not_normalised(opened_model(TABLES["p002_table3"].parts[0], "vitjax_scenes", None, None))
+    model = TABLES["coporan2025-table3"].parts[0].model_as(load("vitjax_scenes"))
+    assert model.preprocessing == not_normalised(model).preprocessing
     image = np.full((64, 64, 3), 255, np.uint8)
     np.testing.assert_array_equal(model.preprocess(image), np.ones((1, 64, 64, 3), np.float32))
 
 
 def test_list_names_every_table_and_its_data(capsys):
-    main([])
+    main(["paper"])
     text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 100
+    words = " ".join(text.split())
     for table in TABLES.values():
-        assert table.name in text
-        assert all(part.needs in text for part in table.parts)
+        assert f"{table.name}: {table.title}" in words
+        assert all(part.needs in words for part in table.parts)
+    main(["paper", "joita2025"])
+    of_one = capsys.readouterr().out
+    assert of_one in text and "joita2025" in of_one and "das2025" not in of_one
 
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["p001_table"], "did you mean 'p001_table1'"),
-        (["p001_table1"], "needs --data"),
-        (["p001_table1", "--data", "scenes:4", "--parts", "voc"], "did you mean 'voc14'"),
-        (["p001_table1", "--data", "folder:nowhere", "--model", "vitjax_scenes"], "github.com/soham5498"),
-        (["p001_table1", "--data", "scenes:4", "--weights", "nowhere.safetensors"], "--weights FILE"),
+        (["joita25"], "did you mean 'joita2025'"),
+        (["joita2025", "--tables", "table1"], "--tables needs --data SPEC"),
+        (["joita2025", "--data", "scenes:4", "--tables", "table2"], "did you mean 'table1'"),
+        (["joita2025", "--data", "scenes:4", "--parts", "voc"], "did you mean 'voc14'"),
+        (["joita2025", "--data", "folder:nowhere", "--model", "vitjax_scenes"], "github.com/soham5498"),
+        (["joita2025", "--data", "scenes:4", "--weights", "nowhere.safetensors"], "--weights FILE"),
+        (
+            ["das2025", "--data", "scenes:4", "--parts", "resnet50", "--cnn-weights", "nowhere.pth"],
+            "--cnn-weights FILE",
+        ),
     ],
 )
 def test_errors_say_what_to_pass(arguments, hint, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
-        main([*arguments, "-o", str(tmp_path)])
+        main(["paper", *arguments, "-o", str(tmp_path)])
     assert stop.value.code == 1
     assert hint in capsys.readouterr().err
 
 
-def test_error_for_data_without_masks_names_the_data_that_are_needed(tmp_path):
-    part = TABLES["p003_table1"].parts[0]
+def test_parts_are_left_out_that_the_data_do_not_suffice_for(tmp_path, capsys, monkeypatch):
     (tmp_path / "photographs").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "photographs" / "one.png")
-    model = opened_model(part, "vitjax_scenes", None, None)
-    with pytest.raises(ConfigError, match=r"no object masks.*gtsegs_ijcv"):
-        run_part(part, tmp_path / "run", model, f"folder:{tmp_path / 'photographs'}")
-    assert not (tmp_path / "run").exists()
+    computed = []
+
+    def run_part(part, out, model, data, **options):
+        out.mkdir(parents=True)
+        computed.append((out, part.name))
+
+    monkeypatch.setattr("vitjax.papers.tables.run_part", run_part)
+    given = ["--model", "vitjax_scenes", "-o", str(tmp_path / "out")]
+    main(["paper", "vtranm2024", "--data", f"folder:{tmp_path / 'photographs'}", *given])
+    out = tmp_path / "out"
+    assert computed == [
+        (out / "table2" / "predicted", "predicted"),
+        (out / "table3" / "predicted", "predicted"),
+        (out / "table4" / "perturbation", "perturbation"),
+    ]
+    said = capsys.readouterr().err
+    assert said.count("has no object masks; it needs ImageNet-Segmentation, gtsegs_ijcv.mat") == 2
+    assert "part 'target' of table2: folder:" in said and "has images without a label" in said
+    main(["paper", "das2025", "--data", "scenes:2", *given[:2], "-o", str(tmp_path / "das")])
+    assert computed[3:] == [(tmp_path / "das" / "table2" / "deit_tiny", "deit_tiny")]
+    assert "not computed: part 'resnet50' of table2 needs a ResNet: --cnn resnet50" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["paper", "joita2025", "--data", f"folder:{tmp_path / 'photographs'}", *given])
+    assert "has no object masks; part 'voc14' needs the 14 images" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_table_runs_end_to_end_and_resumes(tmp_path, capsys):
-    command = ["p003_table4", "--data", "scenes:4", "--model", "vitjax_scenes", "--workers", "0", "-o", str(tmp_path)]
+    command = ["paper", "vtranm2024", "--data", "scenes:4", "--model", "vitjax_scenes", "--tables", "table4"]
+    command += ["--workers", "0", "-o", str(tmp_path)]
     main([*command, "--parts", "segmentation"])
-    first = json.loads((tmp_path / "table.json").read_text())
+    first = json.loads((tmp_path / "table4.json").read_text())
     assert list(first["parts"]) == ["segmentation"]
     lines = first["parts"]["segmentation"]["lines"]
     assert len(lines) == 6 * 3
     assert all(line["low"] <= line["ours"] <= line["high"] and line["paper"] is None for line in lines)
     assert len(first["parts"]["segmentation"]["unlike"]) == 2  # another model and other images than the paper's
     main(command)
-    both = json.loads((tmp_path / "table.json").read_text())
+    both = json.loads((tmp_path / "table4.json").read_text())
     assert both["parts"]["segmentation"] == first["parts"]["segmentation"]
     assert len(both["parts"]["perturbation"]["lines"]) == 6 * 4
     printed = capsys.readouterr().out
-    assert (tmp_path / "table.md").read_text() in printed
+    assert (tmp_path / "table4.md").read_text() in printed
     assert "| aggregation + length + NECC | - |" in printed
 
 
@@ -175,8 +208,8 @@ def test_table_runs_end_to_end_and_resumes(tmp_path, capsys):
 def test_values_of_joita_2025_are_reproduced(tmp_path):
     data = SHARED / "data"
     weights = data / "deit_tiny_patch16_224.safetensors"
-    main(["p001_table1", "--data", f"folder:{data / 'voc14'}", "--weights", str(weights), "-o", str(tmp_path)])
-    voc14 = json.loads((tmp_path / "table.json").read_text())["parts"]["voc14"]
+    main(["paper", "joita2025", "--data", f"folder:{data / 'voc14'}", "--weights", str(weights), "-o", str(tmp_path)])
+    voc14 = json.loads((tmp_path / "table1.json").read_text())["parts"]["voc14"]
     assert voc14["unlike"] == []
     published = [line for line in voc14["lines"] if line["paper"] is not None]
     assert len(published) == 4 * 3

@@ -1,7 +1,4 @@
-"""Computes a part of a table with `vitjax.evaluate` and compares it with the paper's values.
-
-Has no command of its own: `python -m benchmarks.papers TABLE --data SPEC` uses it.
-"""
+"""Computes a part of a table with `vitjax.evaluate` and compares it with the paper's values."""
 
 from __future__ import annotations
 
@@ -11,14 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.papers.table import Column, Part, Row, Table
-from vitjax.cli.arguments import ProgressBar
-from vitjax.errors import ConfigError, ImageError, RunError, WeightsError
+from vitjax.data.source import NO_LABEL, Source
+from vitjax.errors import ConfigError, RunError
 from vitjax.evaluating.job import metric_request
 from vitjax.evaluating.run import Run, evaluate, source_of
 from vitjax.explaining.requests import request
-from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.papers.table import Column, Part, Row, Table
 
 CI = 0.95
 """Level of the confidence intervals."""
@@ -75,27 +71,14 @@ def rows_of(part: Part, *, slow: bool) -> tuple[Row, ...]:
     return tuple(row for row in part.rows if slow or not request(row.method).method.slow)
 
 
-def opened_model(part: Part, name: str | None, weights: str | None, num_classes: int | None) -> Model:
-    """The part's model with the paper's preprocessing.
-
-    Args:
-        part: the part.
-        name: model that replaces the part's.
-        weights: checkpoint; None takes the part's, or the default weights of another model.
-        num_classes: number of classes of the head, where it is not the model's default.
-
-    Raises:
-        WeightsError: the weights do not exist or do not fit; the message says what to pass.
-    """
-    chosen = name or part.model
-    # The part's weights belong to the part's model, and not to one that replaces it.
-    source = weights or (part.weights if chosen == part.model else None)
-    try:
-        return part.model_as(load(chosen, source, num_classes=num_classes))
-    except WeightsError as cause:
-        raise WeightsError(
-            f"{cause}; part {part.name!r} needs weights of {chosen}: pass --weights FILE or a hub id"
-        ) from None
+def lacks(part: Part, source: Source) -> str:
+    """What the data of a part need and these data have not, as "folder:x: has no labels"; "" if nothing."""
+    needs_masks = any("mask" in metric_request(column.metric).metric.needs for column in part.columns)
+    if needs_masks and not source.has_masks:
+        return f"{source.name}: has no object masks"
+    if part.options.get("target") == "label" and NO_LABEL in source.labels:
+        return f"{source.name}: has images without a label"
+    return ""
 
 
 def run_part(
@@ -114,33 +97,23 @@ def run_part(
     Args:
         part: the part.
         out: the run directory.
-        model: what `opened_model` returned.
-        data: specification of the data set.
+        model: the model, in the paper's preprocessing.
+        data: specification of the data set, for which `lacks` returns nothing.
         masks: directory of masks that replace the data set's own.
         limit: number of images.
         slow: also compute slow methods.
         options: further options of `vitjax.evaluate`, which take precedence over the part's.
 
-    Raises:
-        ImageError, ConfigError: the data cannot be read or have no masks; the message says which data the part needs.
-        Also what `vitjax.evaluate` raises.
+    Raises: as `vitjax.evaluate`.
     """
-    try:
-        source = part.source_as(model, source_of(model, data, masks=masks))
-        columns_need_masks = ("mask" in metric_request(column.metric).metric.needs for column in part.columns)
-        if not source.has_masks and any(columns_need_masks):
-            raise ConfigError(f"{source.name}: has no object masks")
-    except (ImageError, ConfigError) as cause:
-        raise type(cause)(f"{cause}; part {part.name!r} needs {part.needs}") from None
     return evaluate(
         model,
-        source,
+        part.source_as(model, source_of(model, data, masks=masks)),
         [row.method for row in rows_of(part, slow=slow)],
         [column.metric for column in part.columns],
         out,
         limit=limit,
         profile=False,
-        progress=ProgressBar,
         **{**part.options, **options},
     )
 

@@ -1,7 +1,4 @@
-"""The definition of a paper's table: rows (methods), columns (metrics), the paper's values, and how to compute them.
-
-Has no command of its own: `python -m benchmarks.papers` lists and reproduces the tables.
-"""
+"""The definition of a paper's table: rows (methods), columns (metrics), the paper's values, and how to compute them."""
 
 from __future__ import annotations
 
@@ -72,7 +69,7 @@ class Part:
 class Table:
     """A table of a paper.
 
-    name, title: of the table.
+    name, title: of the table; the name is unique within its paper.
     source: where the paper's values were read, or why there are none.
     parts: of the table.
     notes: where the protocol or the values differ from the paper's; printed below the table.
