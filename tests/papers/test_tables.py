@@ -13,7 +13,7 @@ from tests.evaluating.world import Pictures
 from vitjax.cli.main import main
 from vitjax.data.decode import decode
 from vitjax.data.source import Raw
-from vitjax.errors import ConfigError, ImageError
+from vitjax.errors import ImageError
 from vitjax.evaluating.run import evaluate
 from vitjax.explaining.requests import check_needs, request
 from vitjax.images.reading import Preprocessing
@@ -23,7 +23,7 @@ from vitjax.models.load import load
 from vitjax.models.model import Model
 from vitjax.papers import PAPERS
 from vitjax.papers.protocols import SquashedImages, WholeMaskOnGrid, not_normalised
-from vitjax.papers.tables import run_part, shown_name
+from vitjax.papers.tables import shown_name
 
 TABLES = {f"{paper.name}-{table.name}": table for paper in PAPERS.values() for table in paper.tables}
 PARTS = [pytest.param(table, part, id=f"{name}-{part.name}") for name, table in TABLES.items() for part in table.parts]
@@ -141,6 +141,10 @@ def test_list_names_every_table_and_its_data(capsys):
         (["joita2025", "--data", "scenes:4", "--parts", "voc"], "did you mean 'voc14'"),
         (["joita2025", "--data", "folder:nowhere", "--model", "vitjax_scenes"], "github.com/soham5498"),
         (["joita2025", "--data", "scenes:4", "--weights", "nowhere.safetensors"], "--weights FILE"),
+        (
+            ["das2025", "--data", "scenes:4", "--parts", "resnet50", "--cnn-weights", "nowhere.pth"],
+            "--cnn-weights FILE",
+        ),
     ],
 )
 def test_errors_say_what_to_pass(arguments, hint, capsys, tmp_path):
@@ -150,14 +154,33 @@ def test_errors_say_what_to_pass(arguments, hint, capsys, tmp_path):
     assert hint in capsys.readouterr().err
 
 
-def test_error_for_data_without_masks_names_the_data_that_are_needed(tmp_path):
-    part = TABLES["vtranm2024-table1"].parts[0]
+def test_parts_are_left_out_that_the_data_do_not_suffice_for(tmp_path, capsys, monkeypatch):
     (tmp_path / "photographs").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "photographs" / "one.png")
-    model = load("vitjax_scenes")
-    with pytest.raises(ConfigError, match=r"no object masks.*gtsegs_ijcv"):
-        run_part(part, tmp_path / "run", model, f"folder:{tmp_path / 'photographs'}")
-    assert not (tmp_path / "run").exists()
+    computed = []
+
+    def run_part(part, out, model, data, **options):
+        out.mkdir(parents=True)
+        computed.append((out, part.name))
+
+    monkeypatch.setattr("vitjax.papers.tables.run_part", run_part)
+    given = ["--model", "vitjax_scenes", "-o", str(tmp_path / "out")]
+    main(["paper", "vtranm2024", "--data", f"folder:{tmp_path / 'photographs'}", *given])
+    out = tmp_path / "out"
+    assert computed == [
+        (out / "table2" / "predicted", "predicted"),
+        (out / "table3" / "predicted", "predicted"),
+        (out / "table4" / "perturbation", "perturbation"),
+    ]
+    said = capsys.readouterr().err
+    assert said.count("has no object masks; it needs ImageNet-Segmentation, gtsegs_ijcv.mat") == 2
+    assert "part 'target' of table2: folder:" in said and "has images without a label" in said
+    main(["paper", "das2025", "--data", "scenes:2", *given[:2], "-o", str(tmp_path / "das")])
+    assert computed[3:] == [(tmp_path / "das" / "table2" / "deit_tiny", "deit_tiny")]
+    assert "not computed: part 'resnet50' of table2 needs a ResNet: --cnn resnet50" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["paper", "joita2025", "--data", f"folder:{tmp_path / 'photographs'}", *given])
+    assert "has no object masks; part 'voc14' needs the 14 images" in capsys.readouterr().err
 
 
 @pytest.mark.slow

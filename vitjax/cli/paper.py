@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,48 +10,58 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vitjax.cli.arguments import ImageFiles, ProgressBar, Targets, parse_targets
+from vitjax.cli.arguments import (
+    Count,
+    OptionalCount,
+    OptionalDirectory,
+    OptionalText,
+    ProgressBar,
+    Seed,
+    Targets,
+    Texts,
+    flat,
+    option,
+    parse_targets,
+)
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
-from vitjax.errors import ConfigError, WeightsError, unknown_name
-from vitjax.output.files import write_text
+from vitjax.cli.paper_tables import OWN, PAPERS_OWN, chosen_parts, compute, model_of
+from vitjax.errors import ConfigError, unknown_name
 from vitjax.output.terminal import say
 
 if TYPE_CHECKING:
-    from vitjax.models.model import Model
     from vitjax.papers.paper import Paper
     from vitjax.papers.pictures import Pictures
-    from vitjax.papers.table import Part, Table
 
-PAPERS_OWN = "paper"
-"""What stands for the paper's own model."""
-OWN = ModelArguments(model=PAPERS_OWN)
-PaperName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PAPER]")]
-OptionalOut = Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")]
-Figures = Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIGURE")]
-Tables = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TABLE")]
-Parts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PART")]
+PaperName = Annotated[str | None, tyro.conf.Positional, option(metavar="[PAPER]")]
+Images = Annotated[tuple[Path, ...], tyro.conf.Positional, option(metavar="[IMG ...]")]
+OptionalOut = Annotated[Path | None, option(name="out", aliases=["-o"], metavar="DIR")]
+Figures = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="FIGURE [FIGURE ...]")]
+Tables = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TABLE [TABLE ...]")]
+Parts = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="PART [PART ...]")]
+Data = Annotated[str | None, option(metavar="SPEC")]
+Weights = Annotated[str | None, option(metavar="SOURCE")]
 
 
 def paper(
     name: PaperName = None,
-    images: ImageFiles = (),
+    images: Images = (),
     out: OptionalOut = None,
     model: ModelOption = OWN,
     figures: Figures = (),
-    scenes: int | None = None,
-    masks: Path | None = None,
+    scenes: OptionalCount = None,
+    masks: OptionalDirectory = None,
     target: Targets = (),
-    cnn: str | None = None,
-    cnn_weights: str | None = None,
-    data: str | None = None,
+    cnn: OptionalText = None,
+    cnn_weights: Weights = None,
+    data: Data = None,
     tables: Tables = (),
     parts: Parts = (),
-    limit: int | None = None,
+    limit: OptionalCount = None,
     slow: bool = False,
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: Path | None = None,
-    seed: int = 0,
+    batch_size: Count = 16,
+    workers: OptionalCount = None,
+    cache: OptionalDirectory = None,
+    seed: Seed = 0,
     pdf: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -71,7 +80,7 @@ def paper(
         masks: directory of masks <image name>.png of the objects; for tables they replace those of the data set.
         target: class number, class name, "top2", "topK" or "A - B", as for `vitjax explain`; several give one row each.
             If not given, each figure's own: the predicted class for most.
-        cnn: name of a ResNet (resnet50) for the figures that show one.
+        cnn: name of a ResNet (resnet50) for the figures and tables that show one.
         cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
         data: data set for the tables: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
         tables: names of tables, as in table3; all of the paper if not given.
@@ -90,23 +99,22 @@ def paper(
     if name is not None and name not in PAPERS:
         raise unknown_name("paper", name, PAPERS)
     draws, computes = bool(images) or scenes is not None, data is not None
-    _check_flags(
-        draws, computes, {"figures": figures, "target": target, "cnn": cnn}, {"tables": tables, "parts": parts}
-    )
+    _check_flags(draws, computes, {"figures": figures, "target": target}, {"tables": tables, "parts": parts})
     if name is None or not (draws or computes):
         say("\n\n".join(listing(each) for each in PAPERS.values() if name in (None, each.name)))
         return
     chosen = PAPERS[name]
     folder = out or Path("out") / "papers" / name
-    parts_of = _chosen_parts(chosen, tables, parts) if computes else []
+    wanted = chosen_parts(chosen, flat(tables), flat(parts), cnn=cnn is not None) if computes else []
     if draws:
         options = {"target": target, "seed": seed, "batch_size": batch_size, "pdf": pdf, "overwrite": overwrite}
         pictures = _pictures(images, scenes, masks)
         model = replace(model, model="vitjax_scenes") if scenes is not None and model.model == PAPERS_OWN else model
-        _draw(chosen, figures, pictures, folder / "figures", model, (cnn, cnn_weights), options)
+        _draw(chosen, flat(figures), pictures, folder / "figures", model, (cnn, cnn_weights), options)
     if data is not None:
         execution = {"batch_size": batch_size, "workers": workers, "cache": cache, "progress": ProgressBar}
-        _compute(parts_of, folder, model, data, {"masks": masks, "limit": limit, "slow": slow, **execution})
+        options = {"masks": masks, "limit": limit, "slow": slow, **execution}
+        compute(wanted, folder, model, cnn_weights, data, options)
 
 
 def listing(paper: Paper) -> str:
@@ -185,7 +193,7 @@ def _draw(
     figures = chosen_figures(paper, names, pictures, cnn=cnn_name is not None)
     target = parse_targets(options.pop("target"))
     with output_directory(out, overwrite=options.pop("overwrite")):
-        subject = Subject.of(paper.model_as(_loaded(model, paper.model, paper.weights)), pictures)
+        subject = Subject.of(paper.model_as(model_of(model, paper.model, paper.weights)), pictures)
         with_cnn: dict[str, Any] = {}
         if cnn_name is not None and any(figure.cnn_methods for figure in figures):
             resnet = Subject.of(paper.cnn_as(load(cnn_name, cnn_weights)), pictures)
@@ -198,56 +206,3 @@ def _draw(
     )
     for path in written:
         say(path)
-
-
-def _compute(parts: Sequence[tuple[Table, Part]], out: Path, model: ModelArguments, data: str, options: Any) -> None:
-    """Compute parts of tables into `out`, and print the tables and the paths of what was written."""
-    from vitjax.papers.tables import as_json, finished_runs, markdown, run_part
-
-    first, done = parts[0][1].model, {}
-    for table, part in parts:
-        # Weights that are given belong to the first part's model, and not to a ResNet beside it.
-        own = part.model == first or model.model != PAPERS_OWN
-        loaded = part.model_as(_loaded(model if own else OWN, part.model, part.weights, part.name))
-        run_part(part, out / table.name / part.name, loaded, data, **options)
-        # Written after each part, so that completed parts are preserved if a later one fails.
-        results = finished_runs(table, out / table.name)
-        texts = {".md": markdown(table, results), ".json": json.dumps(as_json(table, results), indent=2) + "\n"}
-        done[table.name] = [write_text(out / f"{table.name}{suffix}", text) for suffix, text in texts.items()]
-    for text_file, json_file in done.values():
-        say(text_file.read_text(encoding="utf-8"))
-        say(f"{text_file}\n{json_file}", error=True)
-
-
-def _chosen_parts(paper: Paper, tables: Sequence[str], names: Sequence[str]) -> list[tuple[Table, Part]]:
-    """The parts of these names, of the tables of these names; all if none are given.
-
-    Raises:
-        UnknownNameError: there is no such table or part.
-    """
-    known = {table.name: table for table in paper.tables}
-    for name in tables:
-        if name not in known:
-            raise unknown_name(f"table of {paper.name}", name, known)
-    chosen = [(table, part) for table in paper.tables if table.name in (tables or known) for part in table.parts]
-    for name in names:
-        if name not in {part.name for _, part in chosen}:
-            raise unknown_name(f"part of {paper.name}", name, [part.name for _, part in chosen])
-    return [(table, part) for table, part in chosen if not names or part.name in names]
-
-
-def _loaded(given: ModelArguments, model: str, weights: str | None, part: str = "") -> Model:
-    """The model that the command names, or the paper's with the weights that are given or else its own.
-
-    Raises:
-        WeightsError: the weights do not exist or do not fit; the message says what to pass.
-        Also what `vitjax.load` raises.
-    """
-    own = given.model == PAPERS_OWN
-    arguments = replace(given, model=model, weights=given.weights or weights) if own else given
-    try:
-        return arguments.load()
-    except WeightsError as cause:
-        needing = f"part {part!r} needs" if part else "the paper's figures need"
-        hint = f"; {needing} weights of {model}: pass --weights FILE or a hub id" if own else ""
-        raise WeightsError(f"{cause}{hint}") from None

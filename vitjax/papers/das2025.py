@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from vitjax.images.mask_values import IGNORE, OBJECT
-from vitjax.papers.drawing import WIDTH, Cell, cell_grid, method_grid
-from vitjax.papers.paper import Figure, Materials, Paper
+from vitjax.papers.drawing import mask_outlines, method_grid
+from vitjax.papers.paper import Figure, Paper
 from vitjax.papers.protocols import bilinear, squashed, squashed_inputs
 from vitjax.papers.stages import feature_figures, stage_figures
 from vitjax.papers.table import BASELINES, Column, Part, Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 NEEDS = (
     "photographs in a folder DIR and masks of their objects in another: `python -m vitjax.data.detector DIR -o MASKS` "
@@ -106,21 +100,6 @@ def fusions(**options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def mask_figures(materials: Materials) -> dict[str, Drawing]:
-    """Four pairs a row: each photograph, and the outline of its object with the share of the area that it covers."""
-    photos = materials.first.images.pixels
-    cells = []
-    for photo, mask in zip(photos, materials.masks, strict=True):
-        assert mask is not None
-        share = (mask == OBJECT).mean() / max((mask != IGNORE).mean(), 1e-9)
-        cells += [Cell(photo), Cell(photo, outline=mask, note=f"{100 * share:.0f} % of the area")]
-    blank = Cell(np.full_like(photos[0], 255))
-    pairs = min(len(photos), 4)
-    cells += [blank] * (-len(cells) % (2 * pairs))
-    rows = [cells[start : start + 2 * pairs] for start in range(0, len(cells), 2 * pairs)]
-    return {"": cell_grid(rows, ["photograph", "object mask"] * pairs, width=WIDTH * min(1, (2 * pairs + 1) / 9))}
-
-
 STAGES = {f"layer{number}": {"method": "grad_cam", "layer": f"layer{number}"} for number in (1, 2, 3, 4)}
 
 FIGURES = (
@@ -173,7 +152,7 @@ FIGURES = (
         "masks",
         "the masks of the objects, such as Mask R-CNN's",
         {"Rollout": "rollout"},
-        mask_figures,
+        mask_outlines,
         needs=frozenset({"masks"}),
     ),
 )

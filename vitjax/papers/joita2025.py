@@ -1,16 +1,9 @@
 """Joita 2025: rollout, GMAR and LeGrad compared with the object masks of 14 images of PASCAL VOC."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from vitjax.papers.drawing import Cell, as_picture, cell_grid, labelled, row_labels
-from vitjax.papers.paper import Figure, Materials, Paper
+from vitjax.papers.drawing import mask_column
+from vitjax.papers.paper import Figure, Paper
 from vitjax.papers.protocols import whole_mask_on_grid
 from vitjax.papers.table import BASELINES, Column, Part, Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 # Maps are min-max scaled and thresholded at 0.5 on the patch grid, where `WholeMaskOnGrid` also puts the masks.
 ON_GRID = {"resolution": "grid", "mask_to_grid": "centre"}
@@ -86,25 +79,12 @@ TABLE1 = Table(
 )
 
 
-def five_columns(materials: Materials) -> dict[str, Drawing]:
-    """One row per image: the photograph, the mask of its object, and the overlays of the three methods."""
-    shown = labelled(materials)
-    first = materials.first
-    rows = []
-    for index, (photo, mask) in enumerate(zip(first.images.pixels, materials.mask_of_map, strict=True)):
-        assert mask is not None
-        overlays = [Cell(photo, each.maps[index], each.signed) for each in shown.values()]
-        rows.append([Cell(photo), Cell(as_picture(mask)), *overlays])
-    return {"": cell_grid(rows, ["photograph", "object mask", *shown], row_labels(first))}
-
-
 FIGURES = (
     Figure(
         "grid",
-        "five columns: the image, the mask of its object, rollout, GMAR and LeGrad",
+        "five columns: the image, the mask of its object (of --masks or --scenes), rollout, GMAR and LeGrad",
         {"Rollout": "rollout", "GMAR (L1)": "gmar", "LeGrad": "legrad"},
-        five_columns,
-        needs=frozenset({"masks"}),
+        mask_column,
     ),
     Figure(
         "grid_published",
@@ -114,8 +94,7 @@ FIGURES = (
             "GMAR (L1)": {"method": "gmar", "variant": "joita2025"},
             "LeGrad": {"method": "legrad", "variant": "joita2025"},
         },
-        five_columns,
-        needs=frozenset({"masks"}),
+        mask_column,
     ),
 )
 

@@ -7,20 +7,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitjax.explaining.explanation import Explanation
-from vitjax.papers.drawing import GAP, LABEL, SMALL, TYPE, WIDTH, Cell, draw_cell
+from vitjax.papers.drawing import map_cell
 from vitjax.papers.paper import Materials
+from vitjax.plots.cells import Cell, draw_cell
 from vitjax.plots.features import feature_sheet
-from vitjax.plots.figures import INK, MARGIN, MUTED, draw_image, fit, page, snap, write
-from vitjax.plots.grid import inside
+from vitjax.plots.figures import (
+    INK,
+    LINE,
+    MARGIN,
+    MM,
+    MUTED,
+    SIZE,
+    SMALL,
+    TWO_COLUMNS,
+    draw_image,
+    fit,
+    page,
+    snap,
+    write,
+)
+from vitjax.plots.grid import GAP, GROUP_GAP, inside
 from vitjax.plots.overlay import SEQUENTIAL, scheme
 from vitjax.plots.sheet import normalise_all
+from vitjax.plots.strip import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINE, BARS = 0.125, 0.9
-"""Height of a line of the top five, and the length of the bar of a probability of one [inches]."""
+WIDTH = TWO_COLUMNS * MM
+LABEL, HEAD, STEP = 6.5 * MM, 6.5 * MM, 3.1 * MM
+"""Width of the names of rows, height of those of columns, and distance of the lines of a top five [inches]."""
+BAR = 38 * MM
+"""Length of the bar of a probability of one [inches]."""
 
 
 def stage_figures(materials: Materials) -> dict[str, Figure]:
@@ -40,49 +59,47 @@ def feature_figures(materials: Materials) -> dict[str, Figure]:
 
 
 def _of_image(materials: Materials, index: int) -> Figure:
-    (rollout_title, rollout), *_ = materials.explanations.items()
-    cnn, stages = materials.cnn, materials.cnn_features[index]
+    cnn, stages, rollout = materials.cnn, materials.cnn_features[index], materials.first
     first_cnn = next(iter(cnn.values()))
     photo = first_cnn.images.pixels[index]
-    side = snap((WIDTH - 2 * MARGIN - LABEL - (len(cnn) + 1) * GAP) / (len(cnn) + 2))
-    tall = snap(side * photo.shape[0] / photo.shape[1])
-    head, foot = 0.3, 0.24 + 6 * LINE
-    drawing, axes = page(WIDTH, 2 * MARGIN + head + 2 * (tall + GAP) + foot)
-    top = snap(MARGIN + head)
-    xs = [snap(MARGIN + LABEL + column * (side + GAP)) for column in range(len(cnn) + 2)]
-    sizes = ["{} × {} × {}".format(*stages[name].shape) for name in stages]
-    texts = ["photograph", *(f"{title}\n{size}" for title, size in zip(cnn, sizes, strict=True))]
-    grid = "{} × {}".format(*rollout.maps.shape[1:])
-    for x, text in zip(xs, [*texts, f"{rollout_title} of the ViT\n{grid}"], strict=True):
-        write(axes, x + side / 2, top - 0.06, text, size=TYPE, ha="center", at="last")
-    for row, name in enumerate(("Grad-CAM", "mean of the\nfeature maps")):
-        y = top + row * (tall + GAP) + tall / 2
-        write(axes, MARGIN + LABEL - 0.06, y, name, size=TYPE, ha="right", at="middle")
-    draw_cell(axes, Cell(photo), (xs[0], top, side, tall))
+    gaps = 2 * GROUP_GAP + (len(cnn) - 1) * GAP
+    wide = snap((WIDTH - 2 * MARGIN - LABEL - gaps) / (len(cnn) + 2))
+    tall = snap(wide * photo.shape[0] / photo.shape[1])
+    drawing, axes = page(WIDTH, 2 * MARGIN + HEAD + 2 * tall + GAP + 6 * MM + 5 * STEP)
+    top, below = snap(MARGIN + HEAD), snap(MARGIN + HEAD + tall + GAP)
+    starts = [MARGIN + LABEL + wide + GROUP_GAP + column * (wide + GAP) for column in range(len(cnn))]
+    xs = [snap(x) for x in (MARGIN + LABEL, *starts, WIDTH - MARGIN - wide)]
+    sizes = ["{} × {}, {} channels".format(*maps.shape) for maps in stages.values()]
+    headers = ["Input", *(f"{title}\n{size}" for title, size in zip(cnn, sizes, strict=True)), "Rollout of the ViT"]
+    for x, text in zip(xs, headers, strict=True):
+        write(axes, x + wide / 2, top - 0.9 * MM, text, size=SIZE, ha="center", at="last")
+    for y, name in ((top, "Grad-CAM"), (below, "Feature maps,\nmean of channels")):
+        write(axes, MARGIN + LABEL / 2, y + tall / 2, name, size=SIZE, ha="center", at="middle", upwards=True)
+    draw_cell(axes, Cell(photo), (xs[0], top, wide, tall))
     for x, explanation, maps in zip(xs[1:], cnn.values(), stages.values(), strict=False):
-        draw_cell(axes, Cell(photo, explanation.maps[index], explanation.signed), (x, top, side, tall))
+        draw_cell(axes, map_cell(explanation, index), (x, top, wide, tall))
         mean = np.asarray(normalise_all(maps.mean(axis=-1)[None, None].astype(np.float32)))[0, 0]
-        box = (x, snap(top + tall + GAP), side, tall)
-        draw_image(axes, np.ma.masked_invalid(mean), box, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-    own = Cell(rollout.images.pixels[index], rollout.maps[index], rollout.signed)
-    draw_cell(axes, own, inside((xs[-1], top, side, tall), own.photo))
-    _scale(axes, (xs[-1], top + tall + GAP, side))
-    y = top + 2 * (tall + GAP) + 0.16
-    half = (WIDTH - 2 * MARGIN - LABEL - 0.2) / 2
-    for x, explanation in ((MARGIN + LABEL, first_cnn), (MARGIN + LABEL + half + 0.2, rollout)):
-        _top_five(axes, explanation, index, (x, y, half))
+        shown = np.ma.masked_invalid(mean)
+        draw_image(axes, shown, (x, below, wide, tall), sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
+    own = map_cell(rollout, index)
+    draw_cell(axes, own, inside((xs[-1], top, wide, tall), own.image))
+    _scale(axes, (xs[-1], below, wide))
+    y, half = below + tall + 4.5 * MM, (WIDTH - 2 * MARGIN - LABEL) / 2
+    for x, explanation in ((xs[0], first_cnn), (xs[0] + half, rollout)):
+        _top_five(axes, explanation, index, (x, y, half - 4 * MM))
     return drawing
 
 
 def _scale(axes: Axes, place: tuple[float, float, float]) -> None:
     """The colours of the feature maps, at the end of their row; place: x, y, width [inches]."""
     x, y, width = place
-    text = fit("Colours run from the smallest to the largest value of each map.", width, SMALL, lines=4)
-    write(axes, x, y + 0.12, text, size=SMALL, color=MUTED)
-    box = (x, snap(y + 0.62), width, 0.09)
-    draw_image(axes, np.linspace(0, 1, 256)[None], box, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-    write(axes, x, y + 0.82, "min", size=SMALL, color=MUTED)
-    write(axes, x + width, y + 0.82, "max", size=SMALL, color=MUTED, ha="right")
+    text = fit("Each map is coloured from its minimum to its maximum.", width, SMALL, lines=4)
+    write(axes, x, y + SMALL / 72, text, size=SMALL, color=MUTED)
+    top = snap(y + (1 + text.count("\n")) * SMALL * LINE / 72 + 1.5 * MM)
+    draw_image(axes, np.linspace(0, 1, 256)[None], (x, top, width, snap(1.8 * MM)), cmap=scheme(SEQUENTIAL))
+    under = top + 1.8 * MM + SMALL / 72
+    write(axes, x, under, "min", size=SMALL, color=MUTED)
+    write(axes, x + width, under, "max", size=SMALL, color=MUTED, ha="right")
 
 
 def _top_five(axes: Axes, explanation: Explanation, index: int, place: tuple[float, float, float]) -> None:
@@ -90,11 +107,11 @@ def _top_five(axes: Axes, explanation: Explanation, index: int, place: tuple[flo
     from matplotlib.patches import Rectangle
 
     x, y, width = place
-    write(axes, x, y, f"{explanation.model.name}: most probable classes", size=TYPE, bold=True)
-    name_width = width - BARS - 0.45
-    for row, (name, probability) in enumerate(explanation.best(index)):
-        at = y + (row + 1.1) * LINE
-        write(axes, x, at, fit(name, name_width, SMALL), size=SMALL)
-        start = x + name_width + 0.08
-        axes.add_patch(Rectangle((start, at - 0.07), BARS * probability, 0.075, color=INK if row == 0 else MUTED, lw=0))
-        write(axes, start + BARS * probability + 0.04, at, f"{100 * probability:.1f} %", size=SMALL, color=MUTED)
+    write(axes, x, y, f"Most probable classes, {explanation.model.name}", size=SIZE, bold=True)
+    room = width - BAR - 10 * MM
+    for row, (name, probability) in enumerate(explanation.best(index), start=1):
+        at, start = y + row * STEP, x + room + 1.5 * MM
+        write(axes, x, at, fit(name, room, SMALL), size=SMALL)
+        color = INK if row == 1 else MUTED
+        axes.add_patch(Rectangle((start, at - 1.7 * MM), BAR * probability, 1.8 * MM, color=color, lw=0))
+        write(axes, start + BAR * probability + MM, at, percent(probability), size=SMALL, color=MUTED)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vitjax.errors import ConfigError, ImageError, RunError
+from vitjax.data.source import NO_LABEL, Source
+from vitjax.errors import ConfigError, RunError
 from vitjax.evaluating.job import metric_request
 from vitjax.evaluating.run import Run, evaluate, source_of
 from vitjax.explaining.requests import request
@@ -70,6 +71,16 @@ def rows_of(part: Part, *, slow: bool) -> tuple[Row, ...]:
     return tuple(row for row in part.rows if slow or not request(row.method).method.slow)
 
 
+def lacks(part: Part, source: Source) -> str:
+    """What the data of a part need and these data have not, as "folder:x: has no labels"; "" if nothing."""
+    needs_masks = any("mask" in metric_request(column.metric).metric.needs for column in part.columns)
+    if needs_masks and not source.has_masks:
+        return f"{source.name}: has no object masks"
+    if part.options.get("target") == "label" and NO_LABEL in source.labels:
+        return f"{source.name}: has images without a label"
+    return ""
+
+
 def run_part(
     part: Part,
     out: Path,
@@ -87,26 +98,17 @@ def run_part(
         part: the part.
         out: the run directory.
         model: the model, in the paper's preprocessing.
-        data: specification of the data set.
+        data: specification of the data set, for which `lacks` returns nothing.
         masks: directory of masks that replace the data set's own.
         limit: number of images.
         slow: also compute slow methods.
         options: further options of `vitjax.evaluate`, which take precedence over the part's.
 
-    Raises:
-        ImageError, ConfigError: the data cannot be read or have no masks; the message says which data the part needs.
-        Also what `vitjax.evaluate` raises.
+    Raises: as `vitjax.evaluate`.
     """
-    try:
-        source = part.source_as(model, source_of(model, data, masks=masks))
-        columns_need_masks = ("mask" in metric_request(column.metric).metric.needs for column in part.columns)
-        if not source.has_masks and any(columns_need_masks):
-            raise ConfigError(f"{source.name}: has no object masks")
-    except (ImageError, ConfigError) as cause:
-        raise type(cause)(f"{cause}; part {part.name!r} needs {part.needs}") from None
     return evaluate(
         model,
-        source,
+        part.source_as(model, source_of(model, data, masks=masks)),
         [row.method for row in rows_of(part, slow=slow)],
         [column.metric for column in part.columns],
         out,
