@@ -95,7 +95,7 @@ def _programs_alone(evaluator: Evaluator, samples, batches: int) -> float:
         rest = (masks, logits, target, labels, *arguments[3:], {})
         heatmaps, scores = {}, {}  # programs by the shape of the maps
         for raw in maps:
-            heatmaps[raw.shape] = evaluator.devices.compile(heat_maps(config.image_size, raw.dtype), raw)
+            heatmaps[raw.shape] = evaluator.devices.compile(heat_maps(config, raw.dtype), raw)
             inputs = evaluator.params, arguments[1], raw, heatmaps[raw.shape](raw), *rest
             scores[raw.shape] = evaluator.devices.compile(program, *inputs)
 

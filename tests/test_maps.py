@@ -48,6 +48,15 @@ def test_upsample_equals_torch(grid, size):
     np.testing.assert_allclose(ours, torch_bilinear(heatmap, size), atol=4e-6, rtol=0)
 
 
+def test_cells_of_a_map_that_covers_a_part_of_the_image_stand_where_the_model_saw_them():
+    heatmap, size, covered = noise((3, 4)), (27, 36), (24, 32)
+    expected = np.pad(upsample(heatmap, covered), [(0, 3), (0, 4)], mode="edge")
+    np.testing.assert_allclose(maps.upsample(heatmap, size, covered), expected, atol=1e-6)
+    np.testing.assert_allclose(maps.all_to_pixels(heatmap[None], size, covered)[0], normalise(expected), atol=1e-6)
+    np.testing.assert_allclose(maps.to_display(heatmap, size, covered=covered), normalise(expected), atol=1e-6)
+    np.testing.assert_array_equal(maps.upsample(expected, size, covered), expected)
+
+
 @pytest.mark.parametrize("grid, size", [SIZES[0], SIZES[4], SIZES[8]])
 def test_float64_stays_float64(grid, size):
     heatmap = noise(grid, np.float64)

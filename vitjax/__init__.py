@@ -51,3 +51,8 @@ __all__ = [
     "trace",
     "zero_shot",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names; other packages are imported by their full names."""
+    return sorted([*__all__, "__version__", "methods", "metrics"])

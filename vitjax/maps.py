@@ -39,7 +39,7 @@ def deliberate_nans(function: Callable[P, R]) -> Callable[P, R]:
     return unchecked
 
 
-def upsample(heatmap: Map, size: Size) -> PixelMap:
+def upsample(heatmap: Map, size: Size, covered: Size | None = None) -> PixelMap:
     """Bilinear resampling with half-pixel centres and clamped borders.
 
     Output pixel i samples the input at (i + 1/2) * h/H - 1/2, as PyTorch's `interpolate(mode="bilinear",
@@ -48,6 +48,10 @@ def upsample(heatmap: Map, size: Size) -> PixelMap:
     Args:
         heatmap: [h, w], any range.
         size: (H, W) in pixels.
+        covered: (H', W') of the upper left part of the image that the cells of the map cover; the whole by default. The
+            positions of cells then follow from it, with H' in place of H above, and pixels outside of it repeat the
+            nearest cell. `ViTConfig.covered` is smaller than the image where whole patches do not fill it. A map that
+            has one value for each pixel is never stretched.
 
     Returns:
         [H, W], float32 or float64, within the input's range. A NaN spreads only to the pixels that interpolate from it.
@@ -61,9 +65,10 @@ def upsample(heatmap: Map, size: Size) -> PixelMap:
         raise ValueError(f"size must be (height, width) in pixels, both at least 1, got {size}")
     heatmap = at_least_float32(jnp.asarray(heatmap))
     # Gathers, because GPUs may compute a product with interpolation matrices in TF32, and it would spread a NaN.
-    for axis, pixels in enumerate(size):
+    extent = size if covered is None or heatmap.shape == tuple(size) else covered
+    for axis, (pixels, inside) in enumerate(zip(size, extent, strict=True)):
         cells = heatmap.shape[axis]
-        centres = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
+        centres = np.clip((np.arange(pixels) + 0.5) * (cells / inside) - 0.5, 0, cells - 1)
         low = np.floor(centres).astype(np.int32)
         high = np.minimum(low + 1, cells - 1)
         weight = jnp.asarray(centres - low, heatmap.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
@@ -113,12 +118,13 @@ def normalise(heatmap: Map) -> Map:
 
 
 @deliberate_nans
-def to_pixels(heatmap: Map, size: Size) -> PixelMap:
+def to_pixels(heatmap: Map, size: Size, covered: Size | None = None) -> PixelMap:
     """The map H that metrics use: upsampled to pixels, then min-max scaled.
 
     Args:
         heatmap: raw relevance, [h, w] on the patch grid or [H, W] in pixels.
         size: (H, W) of the model's input in pixels.
+        covered: as for `upsample`.
 
     Returns:
         [H, W] in [0, 1]; zeros if the map is constant, NaN if it is not finite.
@@ -126,17 +132,19 @@ def to_pixels(heatmap: Map, size: Size) -> PixelMap:
     Raises:
         ValueError: as for `upsample`.
     """
-    return normalise(upsample(heatmap, size))
+    return normalise(upsample(heatmap, size, covered))
 
 
 @deliberate_nans
-@partial(jax.jit, static_argnames="size")
-def all_to_pixels(heatmaps: Float[Array, "b height width"], size: Size) -> Float[Array, "b H W"]:
+@partial(jax.jit, static_argnames=("size", "covered"))
+def all_to_pixels(
+    heatmaps: Float[Array, "b height width"], size: Size, covered: Size | None = None
+) -> Float[Array, "b H W"]:
     """`to_pixels` of each map of a batch, in the compiled form that `Explanation.pixels` and evaluations share.
 
     Both must round equally: different rounding would move pixels across a threshold or break ties differently.
     """
-    return jax.vmap(lambda heatmap: to_pixels(heatmap, size))(heatmaps)
+    return jax.vmap(lambda heatmap: to_pixels(heatmap, size, covered))(heatmaps)
 
 
 DISPLAY_PERCENTILE = 99.0
@@ -144,7 +152,9 @@ DISPLAY_PERCENTILE = 99.0
 
 
 @deliberate_nans
-def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
+def to_display(
+    heatmap: Map, size: Size, *, signed: bool = False, covered: Size | None = None, percentile: float | None = None
+) -> PixelMap:
     """The map that overlays show; metrics use `to_pixels`.
 
     Unsigned maps are min-max scaled as in `to_pixels`; signed maps are divided by their largest magnitude, so that 0
@@ -155,6 +165,9 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
         heatmap: raw relevance, [h, w] on the patch grid or [H, W] in pixels.
         size: (H, W) of the overlay in pixels.
         signed: whether negative relevance has a meaning of its own.
+        covered: as for `upsample`.
+        percentile: where maps are clipped, of their magnitude at the pixels; None: at DISPLAY_PERCENTILE for a map of
+            pixel size, not at all for others.
 
     Returns:
         [H, W] in [0, 1]; if signed, in [-1, 1].
@@ -162,9 +175,11 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False) -> PixelMap:
     Raises:
         ValueError: as for `upsample`.
     """
-    upsampled = upsample(heatmap, size)
-    if tuple(heatmap.shape) == tuple(size):
-        limit = _percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
+    upsampled = upsample(heatmap, size, covered)
+    if percentile is None and tuple(heatmap.shape) == tuple(size):
+        percentile = DISPLAY_PERCENTILE
+    if percentile is not None:
+        limit = _percentile(jnp.abs(upsampled), percentile)
         limit = jnp.where(limit > 0, limit, jnp.abs(upsampled).max())
         upsampled = jnp.clip(upsampled, -limit, limit)
     if not signed:

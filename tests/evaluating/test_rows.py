@@ -1,6 +1,7 @@
 """Records equal the results of `explain` and of the metric functions."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,11 +11,13 @@ import vitjax
 from tests.cases import tiny_model
 from tests.evaluating.world import METHODS, METRICS, Pictures, assert_same_records, metric_values, run
 from vitjax import maps, metrics
+from vitjax.data.source import Raw
 from vitjax.errors import ConfigError, LabelError, UnknownNameError
 from vitjax.explaining.inputs import Images
 from vitjax.images.reading import normalise
 from vitjax.methods import METHODS as REGISTRY
 from vitjax.methods.contract import Method
+from vitjax.metrics.masks import mask_on_grid
 from vitjax.rundir.saved_maps import read_maps
 
 
@@ -55,6 +58,43 @@ def test_records_equal_explain_and_the_metric_functions(finished):
         expected = jax.vmap(metrics.energy_pointing_game)(explanation.pixels(), masks)
         recorded = metric_values(records)["energy_pointing_game.value"][indices]
         np.testing.assert_allclose(recorded, expected, rtol=1e-5)
+
+
+def test_maps_and_masks_of_a_model_that_drops_pixels_meet_where_the_model_saw_them(tmp_path):
+    """Images of 36 x 38 pixels in patches of 8: 4 x 4 of them cover the upper left 32 x 32."""
+
+    class Wider(Pictures):
+        def read(self, index):
+            raw = super().read(index)
+            image, mask = np.full((36, 38, 3), 255, np.uint8), np.full((36, 38), 255, np.uint8)
+            image[:32, :32], mask[:32, :32] = raw.image, raw.mask
+            return Raw(image, mask)
+
+    model, source, methods = tiny_model("remainder"), Wider(4), ["rollout", "saliency"]
+    wanted = [
+        "focus",
+        "energy_pointing_game",
+        {"metric": "average_precision", "resolution": "grid", "kind": "foreground"},
+    ]
+    table = run(tmp_path / "run", source, model=model, methods=methods, metrics=wanted, batch_size=2).records()
+    images, masks = images_and_masks(source, model)
+    for method, explanation in vitjax.explain_many(model, images, methods).items():
+        records = {name: values[np.asarray(table["method"]) == method] for name, values in metric_values(table).items()}
+        seen = explanation.maps if method == "rollout" else explanation.maps[:, :32, :32]
+        assert seen.shape[1:] == ((4, 4) if method == "rollout" else (32, 32))
+        if method == "rollout":
+            expected = np.pad([maps.to_pixels(each, (32, 32)) for each in seen], [(0, 0), (0, 4), (0, 6)], mode="edge")
+            np.testing.assert_allclose(explanation.pixels(), expected, atol=1e-6)
+        cells = seen.reshape(4, 4, seen.shape[1] // 4, 4, -1).mean(axis=(2, 4))
+        energies = jax.vmap(metrics.energy_pointing_game)(explanation.pixels(), masks)
+        np.testing.assert_allclose(records["energy_pointing_game.value"], energies, rtol=1e-5)
+        focus = [metrics.focus(each, mask).faf for each, mask in zip(cells, masks[:, :32, :32], strict=True)]
+        np.testing.assert_allclose(records["focus.faf"], focus, rtol=1e-5)
+        on_grid = jax.vmap(lambda mask: mask_on_grid(mask, (4, 4), "nearest"))(masks[:, :32, :32])
+        precision = jax.vmap(partial(metrics.average_precision, kind="foreground"))(
+            jax.vmap(maps.normalise)(cells), on_grid
+        )
+        np.testing.assert_allclose(records[next(name for name in records if "precision" in name)], precision, rtol=1e-5)
 
 
 def test_saved_maps_reproduce_the_localisation_metric(finished):

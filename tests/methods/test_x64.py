@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import vitjax
-from tests.cases import CASES, case_id, tiny_images, tiny_model
+from tests.cases import CASES, tiny_images, tiny_model
 from vitjax.data.arrays import Arrays
 from vitjax.layerwise.run import backward_fold
 from vitjax.metrics import METRICS
@@ -16,29 +16,29 @@ WORST = {"method": "grad_rollout", "variant": "vit_explain"}
 QUICK_OPTIONS = {"deletion": {"step": 256}, "insertion": {"step": 256}, "sensitivity": {"n": 2}}
 
 
-def maps_of(case):
+def maps_of(cases):
     model = tiny_model("plain")
-    options = {name: value for name, value in case.items() if name != "method"}
-    return vitjax.explain(model, tiny_images(model, 2), case["method"], **options).maps
+    return {label: each.maps for label, each in vitjax.explain_many(model, tiny_images(model, 2), cases).items()}
 
 
-def assert_the_same_maps(case):
-    narrow = maps_of(case)
+def assert_the_same_maps(cases):
+    narrow = maps_of(cases)
     with jax.enable_x64(True):
-        wide = maps_of(case)
-    assert wide.dtype == narrow.dtype == np.float32
-    np.testing.assert_allclose(wide, narrow, rtol=1e-6, atol=1e-6 * np.abs(narrow).max())
+        wide = maps_of(cases)
+    assert wide.keys() == narrow.keys() and len(wide) == len(cases)
+    for label, expected in narrow.items():
+        assert wide[label].dtype == expected.dtype == np.float32
+        np.testing.assert_allclose(wide[label], expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max(), err_msg=label)
 
 
-@pytest.mark.parametrize("case", [WORST, {"method": "rise", "n": 10, "cells": 3}, {"method": "random"}], ids=case_id)
-def test_maps_are_the_same(case):
-    assert_the_same_maps(case)
+def test_maps_are_the_same():
+    assert_the_same_maps([WORST, {"method": "rise", "n": 10, "cells": 3}, {"method": "random"}])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_maps_of_every_method_are_the_same(case):
-    assert_the_same_maps(case)
+def test_maps_of_every_method_are_the_same():
+    """Methods whose maps come from one pass over the layers are asked for together, as it is one program."""
+    assert_the_same_maps(CASES)
 
 
 def rows_of(tmp_path, metrics):

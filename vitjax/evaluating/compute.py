@@ -215,7 +215,7 @@ class Evaluator:
                 if method in quick_maps
                 else self._slow(method, x, arguments[3], target, len(indices))
             )
-            heatmaps = heat_maps(self.model.config.image_size, accumulation_dtype(self.model.dtype))
+            heatmaps = heat_maps(self.model.config, accumulation_dtype(self.model.dtype))
             heatmap = self._call(("heatmaps", raw.shape), heatmaps, raw)
             columns, degenerate, finite = self._metrics(self._map_metrics, None, x, raw, heatmap, shared)
             if self._explainer_metrics:

@@ -23,7 +23,6 @@ from vitjax.metrics.removal import ends_of, wanted_ends
 from vitjax.models.model import Model
 from vitjax.nn.function import FunctionConfig
 from vitjax.nn.network import Config, features, network, params_dtype
-from vitjax.nn.resnet import ResNetConfig
 from vitjax.shapes import Array, Image, Logits, Params, Target, accumulation_dtype
 
 METRIC_STREAM = 1
@@ -67,9 +66,9 @@ def curve_ends(config: Config, preprocessing: Preprocessing, names: tuple[str, .
 
 
 @lru_cache(maxsize=16)
-def heat_maps(size: tuple[int, int], dtype: Any) -> Any:
+def heat_maps(config: Config, dtype: Any) -> Any:
     """jit: raw maps [b, h, w] or [b, H, W] -> heatmaps [b, H, W], equal to `Explanation.pixels`, including rounding."""
-    return jax.jit(lambda raw: maps.all_to_pixels(raw.astype(dtype), size))
+    return jax.jit(lambda raw: maps.all_to_pixels(raw.astype(dtype), config.image_size, config.covered))
 
 
 @lru_cache(maxsize=64)
@@ -119,7 +118,8 @@ def metric_columns(
             logits=logits,
             target=target,
             label=label,
-            grid=_grid(config),
+            grid=config.grid,
+            covered=config.covered,
             key=jax.random.fold_in(key, METRIC_STREAM),
             black=black(preprocessing, image.dtype),
             forward=partial(_forward, config, params),
@@ -189,13 +189,6 @@ def _map_shape(model: Model, wanted: Request) -> tuple[int, ...]:
     image = jax.ShapeDtypeStruct((*model.config.image_size, 3), model.dtype)
     target = jax.ShapeDtypeStruct((), np.int32)
     return jax.eval_shape(one, model.params, image, target, jax.random.key(0)).shape
-
-
-def _grid(config: Config) -> tuple[int, int]:
-    """(rows, columns) of a ViT's patches, or of the positions of the last feature map."""
-    if isinstance(config, ResNetConfig):
-        return config.image_size[0] // 32, config.image_size[1] // 32
-    return config.grid
 
 
 def black(preprocessing: Preprocessing, dtype: Any) -> np.ndarray:

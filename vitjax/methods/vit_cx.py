@@ -144,7 +144,9 @@ def _features(config: ViTConfig, plan: ExecutionPlan) -> Callable[..., tuple[Arr
         )
         logits, _, (tokens,) = backward_fold(config, params, image, target, [last_normed])
         channels = tokens.T.reshape(-1, *config.grid)
-        upsampled = jax.image.resize(channels, (len(channels), *config.image_size), "linear")
+        upsampled = jax.image.resize(channels, (len(channels), *config.covered), "linear")
+        missing = [(0, size - inside) for size, inside in zip(config.image_size, config.covered, strict=True)]
+        upsampled = jnp.pad(upsampled, [(0, 0), *missing], mode="edge")
         feature_maps = _min_max(upsampled.reshape(len(channels), -1), jnp).reshape(upsampled.shape)
         return feature_maps, score_in(logits, target, "probability")
 

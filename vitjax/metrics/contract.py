@@ -31,6 +31,7 @@ class Case:
         target: the explained class.
         label: the true class; -1 if unknown.
         grid: (rows, columns) of patches.
+        covered: (height, width) in pixels of the upper left part of the image that the grid covers; None is the whole.
         key: PRNG key that depends only on the run's seed and the image's id.
         black: [3], a black pixel in normalised space (the mean colour is 0).
         forward: the model: images [s, H, W, 3] -> logits [s, k].
@@ -55,6 +56,7 @@ class Case:
     forward: Callable[[Array], Array]
     explain: Callable[[Any, Array, Array], Array] | None = None
     params: Any = None
+    covered: tuple[int, int] | None = None
     layered: bool = True
     ends: Mapping[str, Array] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)

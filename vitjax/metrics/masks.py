@@ -112,8 +112,18 @@ def map_and_mask(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tu
         return case.heatmap, case.mask
     return case.once(
         ("map_and_mask", mask_to_grid),
-        lambda: (normalise(pooled(case.raw, case.grid)), mask_on_grid(case.mask, case.grid, mask_to_grid)),
+        lambda: (normalise(patch_map(case)), mask_on_grid(covered_part(case, case.mask), case.grid, mask_to_grid)),
     )
+
+
+def patch_map(case: Case) -> Array:
+    """The raw map on the patch grid, [h, w]: that of a method with a value for each pixel is averaged over patches."""
+    return case.raw if case.raw.shape == case.grid else pooled(covered_part(case, case.raw), case.grid)
+
+
+def covered_part(case: Case, pixels: Array) -> Array:
+    """The part of [H, W] that whole patches cover: all but the remainder that some models drop."""
+    return pixels if case.covered is None else pixels[: case.covered[0], : case.covered[1]]
 
 
 def _overlaps(cells: int, pixels: int) -> np.ndarray:

@@ -124,7 +124,8 @@ def _record_peak(case: Case, *, tolerance: Distance = 0) -> Columns:
 
 
 def _record_energy(case: Case, *, part: Part = "whole", binarise: Fraction | None = None) -> Columns:
-    heatmap = case.heatmap if part == "whole" else upsample(case.raw, (case.mask.shape[0], case.mask.shape[1]))
+    size = case.mask.shape[0], case.mask.shape[1]
+    heatmap = case.heatmap if part == "whole" else upsample(case.raw, size, case.covered)
     scores = energy_scores(heatmap, case.mask, part=part, binarise=binarise)
     return {"value": scores.precision, "recall": scores.recall, "f1": scores.f1}
 

@@ -59,6 +59,11 @@ class FunctionConfig:
         return ceil_div(height, CELL), ceil_div(width, CELL)
 
     @property
+    def covered(self) -> tuple[int, int]:
+        """(height, width) in pixels that the grid stands for: the whole image."""
+        return self.image_size
+
+    @property
     def map_names(self) -> tuple[str, ...]:
         """Names of the feature maps, from input to output."""
         return tuple(each.name for each in self.feature_maps)

@@ -72,6 +72,11 @@ class ResNetConfig:
         return self.grid_of(3)
 
     @property
+    def covered(self) -> tuple[int, int]:
+        """(height, width) in pixels that a grid stands for: the whole image, as every pixel is read."""
+        return self.image_size
+
+    @property
     def features(self) -> int:
         """Number of channels of the last stage."""
         return EXPANSION * self.width << 3

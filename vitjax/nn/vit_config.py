@@ -178,6 +178,11 @@ class ViTConfig:
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     @property
+    def covered(self) -> tuple[int, int]:
+        """(height, width) in pixels that whole patches cover, from the upper left: the model reads no other pixel."""
+        return self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
+
+    @property
     def prefix(self) -> int:
         """Number of tokens before the patches: class token, distillation token, registers."""
         return int(self.class_token) + int(self.distilled) + self.registers
