@@ -74,7 +74,7 @@ def test_titles_labels_notes_and_colours(es):
     short = {label: es[label] for label in ("rollout", "gmar(norm=l2)")}
     notes = {"rollout": ["IoU 41.7", "IoU 3.2"]}
     found = words(vitjax.figure(short, titles="full", row_labels="image", notes=notes))
-    assert {"(Abnar & Zuidema, 2020)†", "image1", "IoU 41.7"} <= set(found)
+    assert {"(Abnar & Zuidema, 2020)", "image1", "IoU 41.7"} <= set(found)
     titles = {"gmar(norm=l2)": "mine", "rollout": "x"}
     assert {"mine", "x†", "a", "b"} <= set(words(vitjax.figure(short, titles=titles, row_labels=["a", "b"])))
     assert {"rollout†", "gmar(norm=l2)"} <= set(words(vitjax.figure(short, titles="id")))
