@@ -160,6 +160,10 @@ def test_models_are_filtered_and_refused_ones_say_why(capsys, monkeypatch):
     assert "swim_dinov2: refused: it swims" in lines and len(lines) == len(families.refused())
     main(["models", "scenes"])
     assert len(capsys.readouterr().out.splitlines()) == 2
+    for name, text in (("siglip_224.webli", "SigLIP"), ("clip_quickgelu_224.openai", "CLIP"), ("ft_in12k_in1k", "-")):
+        main(["models", name])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split()[6] == text and ("text:WORDS" in lines[-1]) == (text != "-")
     assert "no model's name contains 'xyz'" in error_of(capsys, "models", "xyz")
 
 

@@ -84,7 +84,9 @@ def test_where_the_probability_of_one_output_is_shown_it_says_sigmoid(single, tm
     page = write_page(tmp_path / "page.html", "one output", {"rollout": single}).read_text()
     percent = f"{100 * single.probabilities[0, 0]:.1f}"
     assert f"explained: class 0 ({percent} %, sigmoid)" in page and f"predicted: class 0 ({percent} %, sigmoid)" in page
-    assert any("sigmoid" in text for text in texts_of(vitjax.figure(single)))
+    assert any(
+        "sigmoid" in text for text in texts_of(vitjax.figure(vitjax.explain(single.model, single.images, "saliency")))
+    )
     assert model_record(single.model)["probability"] == "sigmoid"
     assert model_record(tiny_model("plain"))["probability"] == "softmax"
     assert model_record(with_classes(0))["probability"] is None

@@ -213,6 +213,16 @@ def test_touch_on_a_narrow_screen(browser, explored):
     assert text(page, f"{LEFT} .photo p") == "Patch at row 6, column 3, kept"
 
 
+def test_dark_and_light(browser, explored):
+    page, colours = opened(browser, explored), {}
+    for scheme in ("light", "dark"):
+        page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        colours[scheme] = page.run("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+    page.command("Emulation.setEmulatedMedia", features=[])
+    assert colours["light"][1] == "rgb(255, 255, 255)" and colours["dark"][1] == "rgb(20, 24, 29)"
+    assert colours["light"][0] != colours["dark"][0]
+
+
 def test_print_shows_the_choice_and_no_controls(browser, explored):
     page = opened(browser, explored, media="print")
     assert text(page, f"{LEFT} .methods select").startswith("Attention rollout")

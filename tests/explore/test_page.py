@@ -119,6 +119,15 @@ def test_a_page_that_browsers_cannot_load_is_refused_before_anything_is_computed
     assert "give fewer images or --heads mean" in error and not (tmp_path / "page.html").exists()
 
 
+def test_photographs_need_a_model_and_a_second_one_its_name(tmp_path, capsys):
+    file = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((80, 60, 3), np.uint8)).save(file)
+    for more, cause in (([], "name the model to explain"), (["--beside.arch", "vit"], "--beside.model is missing")):
+        with pytest.raises(SystemExit):
+            main(["explore", str(file), "-o", str(tmp_path / "page.html"), *more])
+        assert cause in capsys.readouterr().err
+
+
 def test_what_a_model_cannot_have(capsys):
     model = vitjax.load("vitjax_scenes")
     with pytest.raises(ConfigError, match="heads='one'"):
@@ -160,5 +169,5 @@ def test_attention_of_vit_base_is_far_below_25_mb():
 def test_a_page_of_deit_tiny_is_below_8_mb(tmp_path):
     model = vitjax.load("deit_tiny_patch16_224", SHARED / "data/deit_tiny_patch16_224.safetensors")
     images = prepare(model, SHARED / "data/classics/catdog.png")
-    page = write_page(tmp_path / "page.html", [explore_images(plan(model, "all", curves=False), images)])
+    page = write_page(tmp_path / "page.html", [explore_images(plan(model, curves=False), images)])
     assert page.stat().st_size < 8e6

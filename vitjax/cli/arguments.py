@@ -38,6 +38,7 @@ ImageFiles = Annotated[
 ]
 Methods = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="METHOD [METHOD ...]")]
 Metrics = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="METRIC [METRIC ...]")]
+Columns = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="COLUMN [COLUMN ...]")]
 Targets = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TARGET [TARGET ...]")]
 Templates = Annotated[Texts, tyro.conf.UseAppendAction, option(metavar="TEXT [TEXT ...]")]
 ExifOption = Annotated[str, option(metavar="apply|ignore")]
@@ -135,6 +136,9 @@ class ProgressBar:
         unit: their name, such as "images".
     """
 
+    CLOCK = 1.0
+    """Seconds between two looks at the clock."""
+
     def __init__(self, total: int, unit: str) -> None:
         self.bar = _Bar(total=total, unit=unit, bar_format=_Bar.LAYOUT, file=sys.stderr)
         self._over = threading.Event()
@@ -149,7 +153,7 @@ class ProgressBar:
         self.bar.close()
 
     def _tick(self) -> None:
-        while not self._over.wait(1):
+        while not self._over.wait(self.CLOCK):
             self.bar.refresh()
 
 

@@ -14,6 +14,7 @@ from vitjax import methods
 from vitjax.cli.docstrings import NOTATION, arguments, parts
 from vitjax.methods import METHODS, Method, find_method
 from vitjax.methods.options import LARGEST, Range
+from vitjax.methods.own import is_reference
 from vitjax.metrics import METRICS, find_metric, focus
 from vitjax.metrics.contract import Metric
 from vitjax.metrics.masks import map_and_mask
@@ -110,6 +111,8 @@ def _method(name: str, method: Method) -> list[str]:
     options = _options(name, "methods", method.options, hints, arguments(method.definition))
     notation = next((part.body for part in parts(inspect.getdoc(methods) or "") if part.head == NOTATION), "")
     lines = _page(name, method.title, method.definition, facts, options)
+    if is_reference(name):  # its docstring has its own notation
+        return lines
     return [*lines, "", "Notation", *textwrap.indent(notation, "  ").splitlines()]
 
 

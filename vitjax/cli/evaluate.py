@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vitjax.cli.arguments import (
+    Columns,
     Count,
     Dtype,
     ExifOption,
@@ -168,13 +169,16 @@ def evaluate(
 
 def report(
     run: RunDirectory,
-    out: Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")] = None,
-    baseline: str | None = None,
-    ci: float = 0.95,
+    out: Annotated[Path | None, option(name="out", aliases=["-o"], metavar="DIR")] = None,
+    baseline: Annotated[str | None, option(metavar="METHOD")] = None,
+    ci: Annotated[float, option(metavar="P")] = 0.95,
     partial: bool = False,
     pictures: bool = True,
+    columns: Columns = (),
+    digits: OptionalCount = None,
+    no_ci: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html.
+    """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html. Prints the files' paths.
 
     Args:
         run: the run directory.
@@ -184,11 +188,15 @@ def report(
         ci: confidence level of the bootstrap intervals, 0 to 1.
         partial: report a run that is not finished; the report is marked as partial.
         pictures: recompute overlays of the images with the best and the worst scores, from the model and the data.
+        columns: statistics that tables and curves show, in this order: metrics (iou), statistics ("focus faf", as in
+            the column "figure" of summary.csv) or families (localisation); all of them if not given.
+        digits: decimals of the numbers in tables, 0 to 9; chosen by the widths of the intervals if not given.
+        no_ci: show no intervals in the tables; summary.csv has them.
     """
     from vitjax.evaluating.run import Run
 
-    paths = Run(run).report(out=out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures)
-    _print_report(paths)
+    style: dict[str, Any] = {"columns": flat(columns), "digits": digits, "intervals": not no_ci}
+    _print_report(Run(run).report(out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures, **style))
 
 
 def status(run: RunDirectory) -> None:
@@ -249,12 +257,11 @@ def _fail_if_chunks_are_open(run: Run, process: tuple[int, int]) -> None:
 
 
 def _print_report(paths: list[Path]) -> None:
-    """Print the paths of the report's files to stderr and its text table to stdout."""
+    """Print the report's text table and the paths of its files."""
+    table = next(path for path in paths if path.name == "table.txt")
+    say(table.read_text(encoding="utf-8"))
     for path in paths:
-        say(path, error=True)
-    table = next((path for path in paths if path.name == "table.txt"), None)
-    if table is not None:
-        say(table.read_text(encoding="utf-8"))
+        say(path)
 
 
 def _duration(seconds: float) -> str:

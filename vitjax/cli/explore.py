@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-
-from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, ProgressBar, Targets, method_requests, parse_targets
+from vitjax.cli.arguments import (
+    Count,
+    Dtype,
+    ExifOption,
+    ImageFiles,
+    Methods,
+    ProgressBar,
+    Seed,
+    Targets,
+    check_images_given,
+    method_requests,
+    option,
+    parse_targets,
+)
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import ConfigError
 from vitjax.output.terminal import say
 
-Page = Annotated[Path, tyro.conf.arg(name="out", aliases=["-o"], metavar="FILE.html")]
+Page = Annotated[Path, option(name="out", aliases=["-o"], metavar="FILE.html")]
 NONE = ModelArguments(model="")
 LARGEST = 256 * 2**20
 """Size of the attention in a page [bytes] beyond which browsers fail to load it."""
@@ -25,11 +36,11 @@ def explore(
     beside: ModelArguments = NONE,
     methods: Methods = (),
     target: Targets = (),
-    heads: Literal["all", "mean"] = "all",
+    heads: Annotated[str, option(metavar="all|mean")] = "all",
     curves: bool = True,
-    dtype: str = "float32",
-    batch_size: int = 16,
-    seed: int = 0,
+    dtype: Dtype = "float32",
+    batch_size: Count = 16,
+    seed: Seed = 0,
     exif: ExifOption = "apply",
     overwrite: bool = False,
 ) -> None:
@@ -49,8 +60,8 @@ def explore(
         heads: "all" embeds the attention of every head, "mean" only their mean: smaller pages of large models.
         curves: compute probabilities while the most and the least relevant pixels are removed, 38 forwards for each
             map.
-        dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
-        batch_size: images in one device call.
+        dtype: of the model's numbers; float64 needs JAX_ENABLE_X64=1 in the environment.
+        batch_size: images in one device call; memory grows with it, results do not change.
         seed: seed of methods that draw random numbers, and of the order of pixels of equal relevance.
         exif: "apply" turns photos upright by their EXIF orientation; "ignore" takes them as stored.
         overwrite: replace the page if it exists.
@@ -59,14 +70,22 @@ def explore(
     from vitjax.explaining.inputs import prepare
     from vitjax.explore.page import check_out, write_page
     from vitjax.explore.view import explore_images, plan
+    from vitjax.images.reading import check_images
 
     check_out(out, overwrite=overwrite)
+    check_images_given(images, methods=methods, target=target)
+    if beside != NONE and not beside.model:
+        raise ConfigError("--beside.model is missing: it names the second model, or its file")
     files, chosen = images_of(images), parse_targets(target)
+    check_images(files)
+    model.check_images(files)
     wanted = []
-    for arguments in (model, beside) if beside.model else (model,):
+    for arguments in (model,) if beside == NONE else (model, beside):
         asked = method_requests(methods) if methods else None
         loaded = arguments.load(dtype)
-        wanted.append(plan(loaded, asked, chosen, heads=heads, curves=curves, required=arguments is model))
+        wanted.append(
+            plan(loaded, asked, chosen, heads=heads, curves=curves, required=arguments is model)  # type: ignore[arg-type]
+        )
     prepared = [prepare(each.model, list(files), exif=exif, skip_damaged=True) for each in wanted]  # type: ignore[arg-type]
     for line in prepared[0].remarks():
         say(line, error=True)

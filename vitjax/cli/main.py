@@ -10,8 +10,7 @@ from typing import Annotated
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli import explain_commands
-from vitjax.cli import explore as cli_explore
+from vitjax.cli import explain_commands, explore
 from vitjax.cli.arguments import (
     Count,
     Methods,
@@ -24,6 +23,7 @@ from vitjax.cli.arguments import (
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
 from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
+from vitjax.execution.jax_settings import allow_what_debugging_forbids
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
 
@@ -119,7 +119,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "explain": explain_commands.explain,
     "compare": explain_commands.compare,
-    "explore": cli_explore.explore,
+    "explore": explore.explore,
     "evaluate": cli_evaluation.evaluate,
     "report": cli_evaluation.report,
     "status": cli_evaluation.status,
@@ -148,6 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    allow_what_debugging_forbids()
     with SignalsEndThis() as signals:
         try:
             _run(sys.argv[1:])

@@ -18,7 +18,8 @@ from vitjax.output.terminal import say
 
 
 def _model_default(value: str) -> str:
-    return "(required for photographs)" if value == "None" else f"(default: {value})"
+    in_words = {"None": "(required for photographs)", "''": ""}
+    return in_words.get(value, f"(default: {value})")
 
 
 @one_line_help

@@ -18,8 +18,8 @@ from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import run_in_threads, worker_count
 from vitjax.shapes import ceil_div
 
-CALLS = 16
-"""A `MapReduce` is computed in at least that many calls, each of which is a step of the progress."""
+CALLS, LEAST = 16, 8
+"""A `MapReduce` is computed in at least so many calls, each a step of the progress, of at least so many evaluations."""
 
 
 class ParallelMapReduce:
@@ -46,7 +46,7 @@ class ParallelMapReduce:
         threads = max(1, worker_count() // len(images))
         values: list[tuple[Any, ...]] = [() for _ in images]
         for size in sizes:
-            parts = max(threads, min(size, threads * ceil_div(CALLS, threads)))
+            parts = max(threads, min(size // LEAST, threads * ceil_div(CALLS, threads)))
             joined = self._joined(params, images, seed, values, parts, progress.step(size / parts))
             values = [(*before, new) for before, new in zip(values, joined, strict=True)]
         maps = np.stack(self._joined(params, images, seed, values, 1, lambda: None))

@@ -60,7 +60,12 @@ class Explanation(MapBatch):
         return word if images == len(self) else f"{word} ({len(self)} targets)"
 
     def targets_in_words(self, room: int = 100) -> str:
-        """The explained classes in one line."""
+        """The explained classes in one line of about `room` characters.
+
+        Example:
+            >>> e.targets_in_words()
+            'plain ring (... %)'
+        """
         if self.class_agnostic:
             return "class-agnostic: the same map for every class"
         captions = [self.caption(index) for index in range(min(8, len(self)))]

@@ -82,7 +82,7 @@ def figure(
         >>> es = vitjax.explain_many(model, image, ["rollout", "transformer_mm", "gmar"], target=[["top3"]])
         >>> figure = vitjax.figure(es, width_mm=89)
         >>> [round(25.4 * side) for side in figure.get_size_inches()]
-        [89, 73]
+        [89, 79]
     """
     by_label = _by_label(explanations)
     first = next(iter(by_label.values()))

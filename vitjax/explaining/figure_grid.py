@@ -63,7 +63,10 @@ def grid_of(request: Request, *, transposed: bool) -> Grid:
             placed += [Placed(_map(request, label, start), start, column, down=count) for start, count in spans]
         else:
             placed += [Placed(_map(request, label, index), index, column) for index in range(len(groups))]
-    headers = ["Input", *(request.titles[label] + (DAGGER if label in agnostic else "") for label in labels)]
+    headers = [
+        "Input",
+        *(_marked(request.titles[label]) if label in agnostic else request.titles[label] for label in labels),
+    ]
     row_labels = request.row_labels if request.row_labels is not None else [""] * len(groups)
     bars = _bars(request) if request.bars else ()
     footnotes = [AGNOSTIC] if agnostic else []
@@ -73,6 +76,12 @@ def grid_of(request: Request, *, transposed: bool) -> Grid:
         turned = [Placed(cell, column, row, across, down) for cell, row, column, down, across in placed]
         return Grid(turned, row_labels, headers, (), grouped, 0, before, 0, bars, footnotes)
     return Grid(placed, headers, row_labels, grouped, (), before, 0, 1, bars, footnotes)
+
+
+def _marked(title: str) -> str:
+    """The title of a class-agnostic method, with a dagger at the end of its first line."""
+    first, line_break, rest = title.partition("\n")
+    return f"{first}{DAGGER}{line_break}{rest}"
 
 
 def _one_map_for_each_image(request: Request, starts: list[int]) -> Request:

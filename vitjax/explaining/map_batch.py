@@ -141,6 +141,11 @@ class MapBatch:
         Args:
             index: of the map.
             percentile: as for `vitjax.maps.to_display`.
+
+        Example:
+            >>> heatmap = e.heatmap(0)
+            >>> heatmap.shape, float(heatmap.min()), float(heatmap.max())
+            ((64, 64), 0.0, 1.0)
         """
         signed = self.signed and not self.degenerate[index]
         covered = self.model.config.covered

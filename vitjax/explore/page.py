@@ -15,7 +15,7 @@ from vitjax.errors import OutputError
 from vitjax.explore.embedded import Arrays, model_entry, view_entry
 from vitjax.explore.view import Explored
 from vitjax.output.files import write_text
-from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, scheme
+from vitjax.plots.overlay import DIVERGING, OPACITY, PALEST, SEQUENTIAL, scheme
 from vitjax.rundir.manifest import model_record, versions
 from vitjax.storage import check_local
 
@@ -58,12 +58,12 @@ def write_page(path: Path, explored: Sequence[Explored]) -> Path:
         OutputError: the file cannot be written.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> from vitjax.explaining.inputs import prepare
         >>> from vitjax.explore import explore_images, write_page
         >>> from vitjax.explore.view import plan
         >>> explored = explore_images(plan(model, ["rollout"], curves=False), prepare(model, image))
-        >>> write_page(Path(tempfile.mkdtemp()) / "page.html", [explored]).stat().st_size > 100_000
+        >>> write_page(pathlib.Path(tempfile.mkdtemp()) / "page.html", [explored]).stat().st_size > 100_000
         True
     """
     return write_text(path, rendered(explored))
@@ -80,6 +80,7 @@ def rendered(explored: Sequence[Explored]) -> str:
         "models": [model_entry(each) for each in explored],
         "views": [[view_entry(each, image, arrays) for each in explored] for image in range(len(first.images))],
         "colours": {name: _colours(scheme_name) for name, scheme_name in _SCHEMES.items()},
+        "overlay": {"opacity": OPACITY, "palest": PALEST},
         "about": [_about(each) for each in explored],
     }
     script = "(async () => {\n" + "".join(map(_template, SCRIPTS)) + "})();\n"

@@ -31,7 +31,7 @@ def quantise_heads(attention: np.ndarray) -> Quantised:
 
     Example:
         >>> from vitjax.explore.quantise import dequantise_heads, quantise_heads
-        >>> dequantise_heads(quantise_heads(np.array([[0.5, 0.3, 0.2]]))).round(3).tolist()
+        >>> dequantise_heads(quantise_heads(np.array([[0.5, 0.3, 0.2]]))).round(2).tolist()
         [[0.5, 0.3, 0.2]]
     """
     attention = np.asarray(attention)

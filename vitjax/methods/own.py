@@ -38,7 +38,7 @@ def load_own(reference: str, kind: type[T]) -> T:
     Raises:
         ConfigError: the reference has another form, the module cannot be imported, or the object is of another kind.
     """
-    if not is_reference(reference):
+    if not is_reference(reference) or reference.partition(":")[0].endswith(".py"):
         raise ConfigError(f"{reference!r} is not of the form module:name{_without_suffix(reference)}")
     name = reference.partition(":")[2]
     module = _module_of(reference)
@@ -68,12 +68,12 @@ def _module_of(reference: str) -> ModuleType:
 
 
 def _described(error: Exception, module: str) -> str:
-    """The error in one line, with the place in the user's files where it was raised."""
+    """The error in one line, with the last place in a file of the working directory that led to it."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return f"there is no module {error.name!r} in the working directory or among Python's packages"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(Path.cwd()))]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}"
 
 

@@ -66,6 +66,9 @@ COMPLEXITY = Metric(
     cost="0",
     function=complexity,
     record=_record,
-    figures=lambda options: {name: Statistic((name,), better=None, percent=False) for name in Complexity._fields},
+    figures=lambda options: {
+        "entropy": Statistic(("entropy",), better=None, percent=False, unit="nats", title="Entropy"),
+        "gini": Statistic(("gini",), better=None, percent=False, title="Gini index"),
+    },
     use_when="maps that spread out are to be told from maps on few pixels; neither is better by itself",
 )

@@ -64,7 +64,10 @@ FOCUS = Metric(
     cost="0",
     function=focus,
     record=_record,
-    figures=lambda options: {"faf": Statistic(("faf",)), "baf": Statistic(("baf",), better="lower")},
+    figures=lambda options: {
+        "faf": Statistic(("faf",), title="FAF"),
+        "baf": Statistic(("baf",), better="lower", title="BAF"),
+    },
     needs=frozenset({"mask"}),
     use_when="results of Das & Huddar 2025 (FAF, BAF) are to be compared with, on the raw map",
 )

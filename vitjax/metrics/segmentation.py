@@ -256,7 +256,10 @@ PIXEL_ACCURACY = _localisation(
     cite=_CHEFER,
     function=pixel_accuracy,
     record=_record_accuracy,
-    figures=lambda options: {**_mean_value, "pooled": Statistic(("correct", "counted"), pooled_share)},
+    figures=lambda options: {
+        **_mean_value,
+        "pooled": Statistic(("correct", "counted"), pooled_share, title="Pixel accuracy, pooled"),
+    },
     use_when="results of Chefer et al. 2021 are to be compared with; large backgrounds dominate it",
 )
 IOU = _localisation(
@@ -264,7 +267,7 @@ IOU = _localisation(
     cite="Everingham et al. 2010, The Pascal Visual Object Classes Challenge",
     function=iou,
     record=_record_iou,
-    figures=lambda options: _mean_value,
+    figures=lambda options: {"": Statistic(("value",), title="Object IoU")},
     use_when="the overlap of the thresholded map and the object is wanted as one number for each image",
 )
 MEAN_IOU = _localisation(
@@ -274,8 +277,8 @@ MEAN_IOU = _localisation(
     record=_record_mean_iou,
     figures=lambda options: {
         "": Statistic((*_OBJECT, *_BACKGROUND), pooled_mean_iou),
-        "object": Statistic(_OBJECT, pooled_share),
-        "background": Statistic(_BACKGROUND, pooled_share),
+        "object": Statistic(_OBJECT, pooled_share, title="Object IoU, pooled"),
+        "background": Statistic(_BACKGROUND, pooled_share, title="Background IoU, pooled"),
     },
     use_when="results of Chefer et al. 2021 are to be compared with: object and background count alike",
 )

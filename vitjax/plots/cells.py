@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -38,7 +38,7 @@ class Cell(NamedTuple):
     image: uint8 [H, W, 3], drawn with its own pixels in vector files.
     stamp: a word on a dark plate in the middle; "" for none.
     note: a short text under the image.
-    mask: [H, W], above 0 inside of the object that is outlined; None for none.
+    mask: [H, W], above 0 inside of the object that is outlined, NaN where it is unknown; None for none.
     part: (x, y, width, height) of a part that is outlined, in pixels of the image; None for none.
     """
 
@@ -93,7 +93,7 @@ def inside_original(cell: Cell, original: np.ndarray, top: int, left: int) -> Ce
     canvas.paste(Image.fromarray(cell.image), (left + before, top + up))
     mask = None
     if cell.mask is not None:
-        mask = np.zeros((rows, columns), np.float32)
+        mask = np.full((rows, columns), np.nan, np.float32)
         mask[top + up : top + up + height, left + before : left + before + width] = cell.mask
     return cell._replace(image=np.asarray(canvas), mask=mask, part=(left + before, top + up, width, height))
 
@@ -106,7 +106,7 @@ def draw_cell(axes: Axes, cell: Cell, box: Box, *, size: float = SMALL) -> None:
     if cell.part is not None:
         left, top, across, down = (scale * number for number in cell.part)
         corners = [(left, top), (left + across, top), (left + across, top + down), (left, top + down), (left, top)]
-        _outline(axes, np.array([(x + a, y + b) for a, b in corners]))
+        _outline(axes, np.array([(x + a, y + b) for a, b in corners]), dashed=True)
     if cell.mask is not None:
         for line in outlines(cell.mask):
             _outline(axes, np.array([x, y]) + scale * line)
@@ -122,19 +122,19 @@ def stamp(axes: Axes, box: Box, text: str, *, size: float) -> None:
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """The borders of a mask [H, W] as closed lines, each [points, 2] of (x, y) in pixels from the upper left corner."""
+    """The borders of a mask [H, W] within the image, each [points, 2] of (x, y) in pixels from the upper left."""
     from contourpy import contour_generator
 
-    padded = np.pad((np.asarray(mask) > 0).astype(np.float32), 1)  # so that borders of the image close the line
-    lines = contour_generator(z=padded).lines(0.5)
-    height, width = padded.shape
-    return [np.clip(np.asarray(line) - 0.5, 0, (width - 2, height - 2)) for line in lines]
+    mask = np.asarray(mask, np.float32)
+    known = np.ma.masked_array((mask > 0).astype(np.float32), np.isnan(mask))
+    return [np.asarray(line) + 0.5 for line in contour_generator(z=known).lines(0.5)]
 
 
-def _outline(axes: Axes, points: np.ndarray) -> None:
+def _outline(axes: Axes, points: np.ndarray, *, dashed: bool = False) -> None:
     """A white line with a dark rim, which is visible on every photo and colour."""
-    for color, width in (("black", 1.3), ("white", 0.6)):
-        axes.plot(points[:, 0], points[:, 1], color=color, linewidth=width, solid_joinstyle="round")
+    for color, width in (("black", 1.2), ("white", 0.6)):
+        style: Any = (0, (3, 2)) if dashed and color == "white" else "-"
+        axes.plot(points[:, 0], points[:, 1], color=color, linewidth=width, linestyle=style, solid_joinstyle="round")
 
 
 def draw_into(axes: Axes, cell: Cell, lines: Sequence[str]) -> Axes:

@@ -171,8 +171,8 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 _WORD = (
     r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]"
-    r"|\(*[^ \t_,/()\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]*[ \t_,/)-]+"
-    r"|\(*[^ \t_,/()\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]+|\(+"
+    r"|\(*[^ \t_,/()=\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]*[ \t_,/)=-]+"
+    r"|\(*[^ \t_,/()=\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]+|\(+"
 )
 """A letter of a script without spaces, or a word with the separators that may end a line. "(" belongs to the next word;
 a no-break space ends no word."""
@@ -219,9 +219,20 @@ def fit_together(
     for step in range(int(4 * (size - smallest)) + 1):
         at = size - step / 4
         fitted = [fit(text, inches, at, bold=bold, lines=lines) for text in texts]
-        if not any(new.endswith("…") and not old.endswith("…") for new, old in zip(fitted, texts, strict=True)):
+        if all(map(_is_whole, fitted, texts)):
             return fitted, at
-    return [fit(text, inches, smallest, bold=bold, lines=lines) for text in texts], smallest
+    shortened = [text if _is_whole(new, text) else _end_apart(text) for new, text in zip(fitted, texts, strict=True)]
+    return [fit(text, inches, smallest, bold=bold, lines=lines) for text in shortened], smallest
+
+
+def _is_whole(fitted: str, text: str) -> bool:
+    return not fitted.endswith("…") or text.endswith("…")
+
+
+def _end_apart(text: str) -> str:
+    """A text with what it ends with in parentheses, such as a probability, on a line of its own, which is not cut."""
+    start, space, end = text.rpartition(" (")
+    return f"{start}\n({end}" if space and len(end) < 12 else text
 
 
 def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:

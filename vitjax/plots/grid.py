@@ -95,9 +95,10 @@ class _Layout(NamedTuple):
 
     panels: list[_Panel]
     cell_width: float
-    tops: list[float]  # of the rows, from the top of the panel
+    tops: list[float]  # of the rows, from the top of the panel, without headers
     heights: list[float]
-    body: float  # height of a panel, headers included
+    body: float  # height of a panel without its headers
+    heads: list[float]  # height of the headers of each panel
     headers: list[str]
     header_size: float
     labels: list[str]
@@ -129,7 +130,10 @@ def draw_grid(
     """
     width = width_mm * MM
     layout = _layout(grid, width, columns, size)
-    foot = MARGIN + len(layout.panels) * (layout.body + PANEL_GAP) - PANEL_GAP + 1.5 * MM
+    panel_tops = [MARGIN]
+    for head in layout.heads:
+        panel_tops.append(snap(panel_tops[-1] + head + layout.body + PANEL_GAP))
+    foot = panel_tops.pop() - PANEL_GAP + 1.5 * MM
     left = layout.panels[0].lefts[0] if grid.repeated else MARGIN
     notes = [fit(note, width - left - MARGIN, SMALL, lines=4) for note in grid.footnotes]
     height = foot + (bars_height(grid.bars, width - left - MARGIN) if grid.bars else 0)
@@ -144,9 +148,9 @@ def draw_grid(
             f"{dpi:g} dpi; {PIXELS} can be drawn: show fewer images, or take more columns or fewer dpi"
         )
     figure, axes = page(width, height, dpi)
-    for number, panel in enumerate(layout.panels):
-        top = MARGIN + number * (layout.body + PANEL_GAP)
-        _draw_panel(axes, grid, layout, panel, snap(top))
+    for panel, head, top in zip(layout.panels, layout.heads, panel_tops, strict=True):
+        tops = [snap(top + y + (head if row >= grid.header_row else 0)) for row, y in enumerate(layout.tops)]
+        _draw_panel(axes, grid, layout, panel, tops)
     if grid.bars:
         draw_bars(axes, grid.bars, left, foot, width - left - MARGIN, colours)
     for note, at in zip(notes, note_tops, strict=True):
@@ -164,22 +168,23 @@ def _layout(grid: Grid, width: float, columns: int | None, size: float) -> _Layo
         labels, label_size = fit_together(grid.row_labels, min(heights), size, lines=3)
         lines = max((1 + label.count("\n") for label in labels), default=0) if lines else 0
     headers, header_size = fit_together(grid.headers, cell_width, size, lines=4)
-    most = max((1 + header.count("\n") for header in headers if header), default=0)
     notes = {
         (placed.row, placed.column): fit(placed.cell.note, cell_width, SMALL, lines=2)
         for placed in grid.cells
         if placed.cell.note
     }
-    head = snap(most * LINE * header_size / 72 + 0.6 * MM) if most else 0.0
+    heads = []
+    for panel in panels:
+        most = max((1 + headers[column].count("\n") for column in panel.columns if headers[column]), default=0)
+        heads.append(snap(most * LINE * header_size / 72 + 0.6 * MM) if most else 0.0)
     tops, y = [], 0.0
     groups = grid.row_groups or [0] * len(heights)
     for row, height in enumerate(heights):
-        y += head if row == grid.header_row else 0
         y += (GAP if groups[row] == groups[row - 1] else GROUP_GAP) if row else 0
         tops.append(snap(y))
         under = max((1 + note.count("\n") for (where, _), note in notes.items() if where == row), default=0)
         y += height + under * SMALL * LINE / 72 + (0.5 * MM if under else 0)
-    return _Layout(panels, cell_width, tops, heights, y, headers, header_size, labels, label_size, notes)
+    return _Layout(panels, cell_width, tops, heights, y, heads, headers, header_size, labels, label_size, notes)
 
 
 def _panels(grid: Grid, room: float, label_room: float, columns: int | None) -> tuple[list[_Panel], float]:
@@ -219,34 +224,26 @@ def _row_heights(grid: Grid, cell_width: float) -> list[float]:
     return [snap(cell_width * min(ratio, TALLEST)) for ratio in ratios]
 
 
-def _draw_panel(axes: Axes, grid: Grid, layout: _Layout, panel: _Panel, top: float) -> None:
-    cell_width, above = layout.cell_width, top + layout.tops[grid.header_row]
+def _draw_panel(axes: Axes, grid: Grid, layout: _Layout, panel: _Panel, tops: list[float]) -> None:
+    """Draw a panel whose rows begin at `tops` [inches from the top of the page]."""
+    cell_width, above = layout.cell_width, tops[grid.header_row]
     for column, left in zip(panel.columns, panel.lefts, strict=True):
         color = MUTED if column < grid.repeated else INK
         text, middle = layout.headers[column], left + cell_width / 2
         write(axes, middle, above - 0.9 * MM, text, size=layout.header_size, color=color, ha="center", at="last")
     if panel.labels is not None:
-        for label, y, height in zip(layout.labels, layout.tops, layout.heights, strict=True):
+        for label, y, height in zip(layout.labels, tops, layout.heights, strict=True):
             x = panel.labels + (panel.lefts[panel.columns.index(_first(grid, panel))] - panel.labels) / 2
-            size = layout.label_size
-            write(
-                axes,
-                x - 0.1 * size / 72,
-                top + y + height / 2,
-                label,
-                size=size,
-                ha="center",
-                at="middle",
-                upwards=True,
-            )
+            size, middle = layout.label_size, y + height / 2
+            write(axes, x - 0.1 * size / 72, middle, label, size=size, ha="center", at="middle", upwards=True)
     for placed in grid.cells:
         shown = [column for column in range(placed.column, placed.column + placed.across) if column in panel.columns]
         if not shown or placed.column not in panel.columns:
             continue
         lefts = [panel.lefts[panel.columns.index(column)] for column in shown]
         last = placed.row + placed.down - 1
-        y = top + layout.tops[placed.row]
-        height = layout.tops[last] + layout.heights[last] - layout.tops[placed.row]
+        y = tops[placed.row]
+        height = tops[last] + layout.heights[last] - y
         x = (lefts[0] + lefts[-1]) / 2
         tall = min(height, layout.heights[placed.row]) if placed.down > 1 else height
         box = inside((snap(x), y + (height - tall) / 2, cell_width, tall), placed.cell.image)

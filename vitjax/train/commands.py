@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from vitjax.nn.network import transformer
 from vitjax.output.terminal import say
 from vitjax.train import folder as folders
 from vitjax.train import scenes
-from vitjax.train.trainer import TrainConfig
+from vitjax.train.recipe import TrainConfig
 from weights_convert.checkpoint import write_checkpoint
 
 
@@ -78,7 +79,7 @@ def finetune(
     say(f"{result}  {config.num_classes} classes")
 
 
-COMMANDS = {"finetune": finetune, "scenes": scenes.scenes, "evaluate": scenes.evaluate}
+COMMANDS: dict[str, Callable[..., None]] = {"finetune": finetune, "scenes": scenes.scenes, "evaluate": scenes.evaluate}
 
 
 def main() -> None:

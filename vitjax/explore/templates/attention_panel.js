@@ -7,6 +7,7 @@ class AttentionPanel {
     const heads = Array.from({ length: attention.heads }, (_, head) => ({ name: `head ${head}`, head }));
     this.rows = [{ name: "rollout", rollout: true }, { name: "mean", head: null }, ...heads];
     this.chosen = { row: 1, block: attention.blocks - 1 };
+    this.thumbnails = new Thumbnails(this.tokens.grid, this.rows.length, attention.blocks);
     this.start = 0;
     this.byKey = false;
     this.pinned = false;

@@ -99,13 +99,19 @@ Object.assign(AttentionPanel.prototype, {
     context.scale(scale, scale);
     context.imageSmoothingEnabled = false;
     const first = this.tokens.prefix.length;
+    const cells = [];
     for (let row = 0; row < this.rows.length; row++) {
       for (let block = 0; block < this.attention.blocks; block++) {
         const weights = this.weights(row, block, this.byKey);
         if (!weights) continue;
-        const place = [block * width + 1.5, row * height + 1.5, width - 3, height - 3];
-        context.drawImage(thumbnail(weights.subarray(first), this.tokens.grid), ...place);
+        this.thumbnails.set(row, block, weights.subarray(first));
+        cells.push([row, block]);
       }
+    }
+    this.thumbnails.finish();
+    for (const [row, block] of cells) {
+      const place = [block * width + 1.5, row * height + 1.5, width - 3, height - 3];
+      this.thumbnails.copy(context, row, block, place);
     }
     moveTo(this.choice, this.chosen.block * width, this.chosen.row * height, width, height);
   },

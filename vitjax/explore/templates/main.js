@@ -70,9 +70,14 @@ function foot() {
       "scaled to their own range.",
     "Attention of single heads is stored in one byte: a weight is off by less than 0.4 % of the largest one in its row. " +
       "The mean over heads has two bytes; rollout is computed from it here, with the bound that is shown beside it.",
-    "The curve is the one that perturbation_auc integrates with measure=probability: removed pixels take the mean " +
-      "colour, in steps of 5 %.",
   ];
+  const maps = contents.views.flat(2).flatMap((view) => view.maps.flat());
+  if (maps.some((map) => map.removal)) {
+    notes.push(
+      "The curve is the one that perturbation_auc integrates with measure=probability: removed pixels take the mean " +
+        "colour, in steps of 5 %.",
+    );
+  }
   const models = contents.about.map((about) => {
     const weights = Object.entries(about.weights).map(([key, value]) => `${key} ${value}`);
     const lines = [`weights: ${weights.join(", ") || "none"}`, `preprocessing: ${about.preprocessing}`, about.versions];
