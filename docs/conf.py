@@ -55,8 +55,10 @@ nb_output_stderr = "remove"  # progress bars
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_class_signature = "separated"  # fields are listed below
 autodoc_typehints_format = "short"
 napoleon_custom_sections = SECTIONS
+napoleon_use_ivar = True  # fields of a class as a list, not as an entry of its own for each
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -47,7 +47,7 @@ def run_page(page: Path, smaller: dict[str, str]) -> None:
 
 def commands(text: str) -> list[str]:
     """The commands of a block: lines, joined where they end in a backslash."""
-    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
+    return [line for line in re.sub(r"\\\n *", "", text).splitlines() if line.strip() and not line.startswith("#")]
 
 
 def run_command(command: str) -> None:

@@ -125,6 +125,11 @@ def test_every_page_is_on_the_site():
     assert [page.name for page in DOCS.glob("*.md") if page.stem != "index" and f"\n{page.stem}\n" not in index] == []
 
 
+def test_the_gallery_shows_every_method():
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f'"{name}"' not in gallery or f"methods.md#{name})" not in gallery] == []
+
+
 def test_the_readme_counts_what_there_is():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     baselines = {"centre", "random"}

@@ -16,12 +16,12 @@ GENERATED = {"methods.md", "metrics.md"}
 QUICK = {"targets.md", "own-models.md"}
 """Pages that tests/test_docs.py runs."""
 SMALLER = {
+    "vitjax evaluate": "vitjax evaluate --no-profile",
     "scenes:2000": "scenes:8",
     "scenes:32": "scenes:6",
     "scenes:24": "scenes:6",
     "--train 1000 --test 2000": "--train 20 --test 25",
     "--steps 200 --batch-size 32": "--steps 2 --batch-size 4",
-    "--methods all     --metrics": "--methods rollout transformer_mm centre --metrics",
     "--methods all --metrics": "--methods rollout transformer_mm centre --metrics",
     "--methods all --target": "--methods rollout attn_lrp --target",
 }

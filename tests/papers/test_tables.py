@@ -200,7 +200,7 @@ def test_table_runs_end_to_end_and_resumes(tmp_path, capsys):
     assert len(both["parts"]["perturbation"]["lines"]) == 6 * 4
     printed = capsys.readouterr().out
     assert (tmp_path / "table4.md").read_text() in printed
-    assert "| aggregation + length + NECC | - |" in printed
+    assert "| Aggregation + length + NECC | - |" in printed
 
 
 @needs_shared

@@ -40,6 +40,16 @@ class TestColumns:
         assert names(summary, "removal", "removal positive") == ["removal positive", "removal negative"]
         assert names(summary, "faithfulness") == ["removal positive", "removal negative"]
 
+    def test_options_of_a_metric_may_be_omitted(self):
+        label = "removal(steps=3)"
+        _, table = whole_run(METHODS, 12)
+        for name in ("positive", "negative"):
+            table = table.append_column(f"{label}.{name}", table[f"removal.{name}"])
+        metrics = {"iou": METRICS["iou"], "removal": METRICS["removal"]._replace(curves=lambda options: {})}
+        summary = summarise(settings(METHODS, ["iou", label], 12), table, metrics=metrics, resamples=5)
+        assert names(summary, "removal") == [f"{label} positive", f"{label} negative"]
+        assert names(summary, "removal negative", "iou") == [f"{label} negative", "iou"]
+
     @pytest.mark.parametrize("make", [markdown, latex, text])
     def test_other_columns_are_not_in_the_tables(self, make):
         made = make(whole(), TableStyle(("pointing",)))

@@ -18,8 +18,9 @@ from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.train import commands
 from vitjax.train.folder import finetune, with_new_head
+from vitjax.train.recipe import TrainConfig, augment, make_optimizer
 from vitjax.train.scenes import CONFIG, evaluate_scenes, save, scene_batch
-from vitjax.train.trainer import Batch, TrainConfig, augment, initial_params, make_optimizer, train
+from vitjax.train.trainer import Batch, initial_params, train
 
 TINY = ViTConfig(width=8, depth=2, heads=2, mlp_dim=16, patch_size=8, image_size=(16, 16), num_classes=3)
 RUN = TrainConfig(steps=6, batch_size=4, checkpoint_every=2)

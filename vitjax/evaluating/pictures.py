@@ -15,6 +15,7 @@ from vitjax.images.mask_values import OBJECT
 from vitjax.images.reading import normalise
 from vitjax.layerwise.target import NOT_A_CLASS
 from vitjax.models.model import Model
+from vitjax.plots.cells import outlines
 from vitjax.report.pictures import Picture
 
 
@@ -48,7 +49,7 @@ class Overlays:
         (explanation,) = explanations.values()
         masks = dict(zip(samples.ids, samples.masks, strict=True))
         return {
-            name: Picture(explanation.overlay(i), contours(masks[name]), explanation.verdict(i))
+            name: Picture(explanation.overlay(i), outlines(masks[name] == OBJECT), explanation.verdict(i))
             for i, name in enumerate(images.ids)
         }
 
@@ -56,16 +57,6 @@ class Overlays:
         """The output that the record of an image names; the run's target where it is a difference; None for none."""
         index = self.targets[name]
         return index if index >= 0 else self.config["target"] if index == NOT_A_CLASS else None
-
-
-def contours(mask: np.ndarray) -> list[np.ndarray]:
-    """Borders of the object of a mask of `Samples`, each [points, 2] of (x, y) in pixels."""
-    from contourpy import contour_generator
-
-    padded = np.pad((mask == OBJECT).astype(np.float32), 1)  # so that the border of the image closes the line
-    lines = contour_generator(z=padded).lines(0.5)
-    height, width = mask.shape
-    return [np.clip(np.asarray(line) - 0.5, 0, (width, height)) for line in lines]
 
 
 def as_images(samples: Samples, model: Model) -> Images:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vitjax import maps
 from vitjax.explaining.explanation import Explanation
 from vitjax.explore.quantise import Quantised
 from vitjax.explore.removal import Removal, thresholds
@@ -109,18 +108,13 @@ def _target_entry(explanation: Explanation, number: int) -> dict[str, Any]:
 
 def _map_entry(explanation: Explanation, number: int, removal: Removal | None, arrays: Arrays) -> dict[str, Any]:
     """One map: its levels of colour as `Explanation.overlay` rounds them, and the removal of its pixels."""
-    signed, degenerate = explanation.signed, bool(explanation.degenerate[number])
-    size = explanation.images.pixels.shape[1:3]
-    covered = explanation.model.config.covered
-    heat = np.asarray(
-        maps.to_display(explanation.maps[number], size, signed=signed and not degenerate, covered=covered)
-    )
+    signed, heat = explanation.signed, explanation.heatmap(number)
     low = -1 if signed else 0
     levels = np.where(np.isnan(heat), 0, heat - low) * (255 / (1 - low))
     entry: dict[str, Any] = {
         "levels": arrays.add(np.clip(np.rint(levels), 0, 255).astype(np.uint8)),
         "signed": signed,
-        "degenerate": degenerate,
+        "degenerate": bool(explanation.degenerate[number]),
         "removal": None,
     }
     if removal is not None:

@@ -15,7 +15,7 @@ from vitjax.errors import OutputError
 from vitjax.explore.embedded import Arrays, model_entry, view_entry
 from vitjax.explore.view import Explored
 from vitjax.output.files import write_text
-from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, scheme
+from vitjax.plots.overlay import DIVERGING, OPACITY, PALEST, SEQUENTIAL, scheme
 from vitjax.rundir.manifest import model_record, versions
 from vitjax.storage import check_local
 
@@ -80,6 +80,7 @@ def rendered(explored: Sequence[Explored]) -> str:
         "models": [model_entry(each) for each in explored],
         "views": [[view_entry(each, image, arrays) for each in explored] for image in range(len(first.images))],
         "colours": {name: _colours(scheme_name) for name, scheme_name in _SCHEMES.items()},
+        "overlay": {"opacity": OPACITY, "palest": PALEST},
         "about": [_about(each) for each in explored],
     }
     script = "(async () => {\n" + "".join(map(_template, SCRIPTS)) + "})();\n"

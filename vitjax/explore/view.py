@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,7 +59,7 @@ class Explored:
 
     model: Model
     images: Images
-    explanations: dict[str, Explanation]
+    explanations: Mapping[str, Explanation]
     class_agnostic: frozenset[str]
     removals: dict[tuple[str, int], Removal]
     attention: tuple[AttentionOfImage, ...]
@@ -165,7 +166,7 @@ def explore_images(
     """
     model, methods = wanted.model, list(wanted.methods)
     targets = _for_each(wanted.target, len(images))
-    explanations: dict[str, Explanation] = {}
+    explanations: Mapping[str, Explanation] = {}
     if methods:
         explanations = explain_many(
             model, images, methods, targets, batch_size=batch_size, seed=seed, progress=on_progress

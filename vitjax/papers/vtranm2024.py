@@ -47,10 +47,10 @@ METHODS = (
 # From the baseline of eq. 8 to the complete method. Aggregation alone equals Transformer-MM with the probability in
 # place of the logit.
 ABLATIONS = (
-    Row("last block alone", {"method": "vtranm", "aggregate": False}),
-    Row("aggregation", {"method": "vtranm", "length": False, "necc": False}),
-    Row("aggregation + length", {"method": "vtranm", "necc": False}),
-    Row("aggregation + length + NECC", "vtranm"),
+    Row("Last block alone", {"method": "vtranm", "aggregate": False}),
+    Row("Aggregation", {"method": "vtranm", "length": False, "necc": False}),
+    Row("Aggregation + length", {"method": "vtranm", "necc": False}),
+    Row("Aggregation + length + NECC", "vtranm"),
     *BASELINES,
 )
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vitjax.plots.backend import import_matplotlib
-from vitjax.plots.figures import INK, MUTED, fit, text_width
-from vitjax.plots.fonts import main_family
+from vitjax.plots.figures import DPI, INK, MM, MUTED, ONE_COLUMN, TITLE, TWO_COLUMNS, fit, text_width
+from vitjax.plots.figures import SIZE as TICKS
+from vitjax.plots.fonts import drawable
 from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
@@ -21,14 +22,10 @@ MOST = 8
 COLOURS = ("#1f5fbf", "#d1491b", "#178054", "#8a3fb0", "#a87400", "#0f93a8", "#c2347d", "#333333")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 PALE, GRID = "#c9ccd1", "#e9ebee"
-WIDTH, NARROW = 183 / 25.4, 89 / 25.4
-"""Widths of the figure: two columns and one column of a journal [inches]."""
 HEIGHT, HEAD, LEGEND_LINE = 1.95, 0.3, 0.15
 """Heights of a panel with its axes, of the note, and of a line of the legend [inches]."""
 SAMPLE = 0.52
 """Width of a sample of a line in the legend, with the gaps around it [inches]."""
-SIZE, DPI = 7, 300
-"""Font size [points], resolution."""
 
 
 class Line(NamedTuple):
@@ -75,40 +72,39 @@ def curves(panels: Sequence[Panel], *, note: str = "") -> Figure:
     import_matplotlib()
     from matplotlib import rc_context
 
+    texts = [text for panel in panels for text in (panel.title, *panel.axes, *panel.lines)]
+    _, families = drawable(" ".join([*texts, note]))
     styles = {name: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for i, name in enumerate(names)}
-    with rc_context(
-        {"text.parse_math": False, "font.family": main_family(), "font.size": SIZE, "axes.unicode_minus": True}
-    ):
+    with rc_context({"text.parse_math": False, "font.family": families, "font.size": TITLE}):
         return _figure(panels, styles, note)
 
 
 def _figure(panels: Sequence[Panel], styles: Mapping[str, dict[str, Any]], note: str) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from vitjax.plots.print_figure import PrintFigure
+
     across = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
-    rows, width = ceil_div(len(panels), across), NARROW if across == 1 else WIDTH
+    rows, width = ceil_div(len(panels), across), MM * (ONE_COLUMN if across == 1 else TWO_COLUMNS)
     others = max(len(panel.others) for panel in panels)
     entries = _entries(styles, others, width)
-    per_line = max(1, int(width / (SAMPLE + max(text_width(name, SIZE) for name, _ in entries))))
+    per_line = max(1, int(width / (SAMPLE + max(text_width(name, TITLE) for name, _ in entries))))
     per_line = ceil_div(len(entries), ceil_div(len(entries), per_line))  # lines of about equal length
     legend = LEGEND_LINE * (ceil_div(len(entries), per_line) + 1)
     head = HEAD if note else 0.05
     height = head + rows * HEIGHT + legend
     room = (0.0, legend / height, 1.0, 1 - (legend + head) / height)
     layout = ConstrainedLayoutEngine(rect=room, w_pad=0.05, h_pad=0.05)
-    figure = Figure((width, height), dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = PrintFigure((width, height), dpi=DPI, layout=layout, facecolor="white")
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     scales = _scales(panels)
     for axes, panel in zip(grid, panels, strict=False):
-        title = fit(panel.title, 0.8 * width / across, SIZE, bold=True)
+        title, _ = drawable(fit(panel.title, 0.8 * width / across, TITLE, bold=True))
         _draw(axes, panel._replace(title=title), styles, scales[panel.axes[1]])
     for axes in grid[len(panels) :]:
         axes.remove()
     if note:
-        figure.text(0.08 / width, 1 - 0.17 / height, fit(note, width - 0.16, SIZE), color=MUTED)
+        figure.text(0.08 / width, 1 - 0.17 / height, fit(note, width - 0.16, TITLE), color=MUTED)
     _legend(figure, entries, per_line)
     return figure
 
@@ -139,19 +135,19 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict[str, Any]], scale:
         axes.plot(x, line.mean, linewidth=1.1, zorder=3, **styles[name])
     axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
     axes.set_ylim(scale)
-    axes.set_title(panel.title, fontsize=SIZE, fontweight="bold", color=INK, loc="left", pad=4, wrap=True)
+    axes.set_title(panel.title, fontsize=TITLE, fontweight="bold", color=INK, loc="left", pad=4, wrap=True)
     axes.set_xlabel(panel.axes[0], color=INK, labelpad=2)
     axes.set_ylabel(panel.axes[1], color=INK, labelpad=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(labelsize=SIZE - 1, labelcolor=INK, color=MUTED, length=2, width=0.6, pad=2)
+    axes.tick_params(labelsize=TICKS, labelcolor=INK, color=MUTED, length=2, width=0.6, pad=2)
     axes.grid(color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
 def _entries(styles: Mapping[str, dict[str, Any]], others: int, width: float) -> list[tuple[str, dict[str, Any]]]:
     """Names and line styles of the legend. A name is at most as wide as half of the figure [inches]."""
-    entries = [(fit(name, width / 2 - SAMPLE, SIZE), style) for name, style in styles.items()]
+    entries = [(drawable(fit(name, width / 2 - SAMPLE, TITLE))[0], style) for name, style in styles.items()]
     if others:
         entries.append((f"{others} other methods" if others > 1 else "1 other method", {"color": PALE}))
     return entries
@@ -169,7 +165,7 @@ def _legend(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], per_l
         ncols=per_line,
         loc="lower center",
         frameon=False,
-        fontsize=SIZE,
+        fontsize=TITLE,
         labelcolor=INK,
         handlelength=2.6,
         columnspacing=1.4,

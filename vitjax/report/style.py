@@ -20,8 +20,9 @@ class TableStyle(NamedTuple):
     """What tables for people show; summary.csv has everything.
 
     Attributes:
-        columns: statistics in the order of the table: names as in the column "figure" of summary.csv, labels of
-            metrics (all of their statistics), or families. () shows all that are not equal to an earlier one.
+        columns: statistics in the order of the table: names as in the column "figure" of summary.csv, with or without
+            the options of the metric; labels of metrics (all of their statistics); or families. () shows all that are
+            not equal to an earlier one.
         digits: decimals of every number; None chooses them by the widths of the intervals.
         intervals: whether intervals are shown.
     """
@@ -75,6 +76,11 @@ def selection(summary: Summary, columns: Sequence[str] = ()) -> Selection:
         for shown in summary.figures.values():
             names.setdefault(shown.label, [other for other in summary.figures.values() if other.label == shown.label])
         names |= {name: [shown] for name, shown in summary.figures.items() if name not in names}
+        for shown in summary.figures.values():  # without the options of the metric
+            metric, _, rest = shown.name.partition("(")
+            for name in {metric, f"{metric}{rest.rpartition(')')[2]}"} if rest else ():
+                if name not in summary.figures:
+                    names[name] = [*names.get(name, ()), shown]
         unknown = next((column for column in columns if column not in names), None)
         if unknown is not None:
             raise unknown_name("column of this run", unknown, names)

@@ -17,7 +17,7 @@ from vitjax.nn.network import transformer
 from vitjax.output.terminal import say
 from vitjax.train import folder as folders
 from vitjax.train import scenes
-from vitjax.train.trainer import TrainConfig
+from vitjax.train.recipe import TrainConfig
 from weights_convert.checkpoint import write_checkpoint
 
 

@@ -23,7 +23,8 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.terminal import say
 from vitjax.shapes import Params
-from vitjax.train.trainer import Batch, TrainConfig, train
+from vitjax.train.recipe import TrainConfig
+from vitjax.train.trainer import Batch, train
 from weights_convert.keys import to_state
 
 log = logging.getLogger(__name__)

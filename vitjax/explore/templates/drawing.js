@@ -25,22 +25,46 @@ function photoPixels(photo, hidden = null, fill = [0, 0, 0]) {
   return out;
 }
 
-// RGBA of levels of colour, one a pixel, over the dimmed photo, as in vitjax/plots/overlay.py.
+// RGBA of levels of colour, one a pixel, over the photo, as in vitjax/plots/overlay.py.
 function overlayPixels(photo, levels, signed) {
-  const colours = COLOURS[signed ? "diverging" : "sequential"];
+  return signed ? signedOverlay(photo, levels) : unsignedOverlay(photo, levels);
+}
+
+function greyAt(photo, i) {
+  return 0.2126 * photo[3 * i] + 0.7152 * photo[3 * i + 1] + 0.0722 * photo[3 * i + 2];
+}
+
+function unsignedOverlay(photo, levels) {
+  const colours = COLOURS.sequential;
   const opacity = Float64Array.from({ length: 256 }, (_, level) => {
-    const strength = signed ? Math.abs((2 * level) / 255 - 1) : level / 255;
-    return 0.85 * strength * strength * (3 - 2 * strength);
+    const strength = level / 255;
+    return contents.overlay.opacity * strength * strength * (3 - 2 * strength);
   });
   const out = new Uint8ClampedArray(levels.length * 4);
   for (let i = 0; i < levels.length; i++) {
     const level = levels[i];
-    const grey = 0.2126 * photo[3 * i] + 0.7152 * photo[3 * i + 1] + 0.0722 * photo[3 * i + 2];
+    const grey = greyAt(photo, i);
     const shade = 0.85 + (0.3 * grey) / 255;
     for (let c = 0; c < 3; c++) {
       const base = 0.72 * (grey + 0.35 * (photo[3 * i + c] - grey));
       out[4 * i + c] = base * (1 - opacity[level]) + opacity[level] * colours[3 * level + c] * shade;
     }
+    out[4 * i + 3] = 255;
+  }
+  return out;
+}
+
+// Both signs as ink on a pale photo.
+function signedOverlay(photo, levels) {
+  const { opacity, palest } = contents.overlay;
+  const ink = Float64Array.from(COLOURS.diverging, (colour, i) => {
+    const strength = Math.abs((2 * Math.floor(i / 3)) / 255 - 1);
+    return 1 - opacity * Math.sqrt(strength) * (1 - colour / 255);
+  });
+  const out = new Uint8ClampedArray(levels.length * 4);
+  for (let i = 0; i < levels.length; i++) {
+    const paper = palest + ((255 - palest) * greyAt(photo, i)) / 255;
+    for (let c = 0; c < 3; c++) out[4 * i + c] = paper * ink[3 * levels[i] + c];
     out[4 * i + 3] = 255;
   }
   return out;

@@ -16,7 +16,8 @@ Object.assign(MethodPanel.prototype, {
       map.removal ? array(map.removal.order, Uint8Array) : null,
     ]);
     if (map !== this.map()) return; // another map was chosen meanwhile
-    show(this.overlay, overlayPixels(this.photo, levels, map.signed));
+    const shown = map.degenerate ? new Uint8Array(levels.length) : levels;
+    show(this.overlay, overlayPixels(this.photo, shown, map.signed && !map.degenerate));
     if (codes) show(this.removed, photoPixels(this.photo, this.hidden(this.order, codes), this.model.fill));
     this.node.dataset.drawn = `${this.method} ${this.target} ${this.level} ${this.order}`;
   },
