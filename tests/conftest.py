@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests, and the location of the shared data. PyTorch peers are in `torch_peer`."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -32,12 +33,17 @@ def compiler_optimisation(request):
 
     Modules that compile many programs for tiny models have the mark. Tests of recorded maps, of command lines and of
     runs do not: their programs are compiled as users compile them.
+
+    The compiled programs of a module are dropped after it. A process that kept those of all modules would exceed the
+    number of memory mappings that Linux allows (65,530; a program has several) and die inside of the compiler.
     """
     import jax
 
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("unoptimised") is not None)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    gc.collect()
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

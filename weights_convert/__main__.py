@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from vitjax.errors import VitjaxError, WeightsError
 from vitjax.output.terminal import say
+from weights_convert.text import TextWeights
 
 
 def convert(
@@ -28,7 +30,8 @@ def convert(
         source: checkpoint file, folder or hub id, of any form that vitjax.load accepts.
         out: output directory; must be empty or absent.
         arch: name of the architecture (see `vitjax models`), where the source does not show it.
-        verify: run the written checkpoint and timm on the same inputs and print the differences of every layer.
+        verify: run the written checkpoint and the library that the source comes from on the same inputs, and print the
+            differences of every layer.
         num_classes: number of classes of the head; if not given, it follows from the weights.
         class_names: file of class names, one a line or JSON, where the source does not state them.
         ema: read averaged weights where a file has raw ones, too.
@@ -64,18 +67,28 @@ def convert(
         {"path": source, "sha256": file_digest(path)},
         class_names=None if model.labels is None else model.labels.names,
         preprocessing=model.preprocessing,
+        text=None if model.text is None else _text_weights(model.text),
     )
     say(f"{out}  {arch or model.name}, {parameter_count(model.config):,} parameters")
     return 0 if not verify else _verify(out, arch, path, ema)
 
 
+def _text_weights(tower: Any) -> TextWeights:
+    """A `vitjax.models.text.TextTower` as `write_checkpoint` takes it."""
+    return TextWeights(**{field.name: getattr(tower, field.name) for field in fields(tower)})
+
+
 def _verify(out: Path, arch: str | None, path: Path, ema: bool) -> int:
-    """Load the written checkpoint with `vitjax.load` and compare it with timm running the source's state dict."""
+    """Load the written checkpoint with `vitjax.load` and compare it with the library that the source comes from."""
     from vitjax.models.load import load
-    from weights_convert.check import verify
+    from vitjax.nn.network import transformer
+    from weights_convert.check import compare_on_noise, peer_of
+    from weights_convert.peers import own_library
     from weights_convert.source import state_of
 
-    report = verify(load(str(out)), arch or "", state_of(path, ema=ema).state)
+    model = load(str(out))
+    peer = own_library(path, transformer(model.config, "--verify", model.name), ema=ema)
+    report = compare_on_noise(model, peer or peer_of(model, arch or "", state_of(path, ema=ema).state))
     say(report)
     return 0 if report.passed else 1
 

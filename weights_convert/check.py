@@ -13,9 +13,10 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
 from weights_convert.keys import to_state
+from weights_convert.peers import Peer, of_timm
 from weights_convert.timm_module import import_timm, timm_peer
 
-__all__ = ["Difference", "ParityReport", "compare", "compare_on_noise", "import_timm", "peer_of", "timm_peer", "verify"]
+__all__ = ["Difference", "ParityReport", "compare", "compare_on_noise", "import_timm", "peer_of", "timm_peer"]
 
 TOLERANCE = 1e-4
 """Largest difference relative to the largest value of an array that passes."""
@@ -36,6 +37,7 @@ class ParityReport:
 
     differences: tuple[Difference, ...]
     tolerance: float  # on the relative differences
+    peer: str = "timm"  # library, and class
 
     @property
     def logits(self) -> Difference:
@@ -48,7 +50,7 @@ class ParityReport:
         return all(difference.relative <= self.tolerance for difference in self.differences)
 
     def __str__(self) -> str:
-        lines = [f"{'':>10}  {'max |Δ|':>9}  {'relative':>9}"]
+        lines = [f"compared with {self.peer}", f"{'':>10}  {'max |Δ|':>9}  {'relative':>9}"]
         lines += [f"{d.name:>10}  {d.absolute:9.2e}  {d.relative:9.2e}" for d in self.differences]
         verdict = "passed" if self.passed else "FAILED"
         lines.append(f"max |Δlogit| {self.logits.absolute:.2e}, tolerance {self.tolerance:.0e} relative: {verdict}")
@@ -56,33 +58,23 @@ class ParityReport:
 
 
 def compare(model: Any, module: Any, images: np.ndarray, tolerance: float = TOLERANCE) -> ParityReport:
-    """Compare a `vitjax.Model` with a timm module on the same images.
+    """Compare a `vitjax.Model` with another implementation on the same images.
 
     Args:
         model: the `vitjax.Model`; runs at the highest matmul precision.
-        module: the timm module; is put into eval mode and runs in its own dtype.
+        module: a timm module, or a `Peer`; is put into eval mode and runs in its own dtype.
         images: preprocessed pixels [b, H, W, 3].
         tolerance: largest relative difference that passes.
 
     Cost: 1F of each, with the output of every block stored.
     """
-    theirs = _torch_outputs(module, images)
+    peer = module if isinstance(module, Peer) else of_timm(module)
+    theirs = _torch_outputs(peer, images)
     with jax.default_matmul_precision("highest"):
         blocks, logits = _jax_outputs(model.config)(model.params, images)
     ours = {f"block {layer}": blocks[:, layer] for layer in range(model.config.depth)} | {"logits": logits}
-    return ParityReport(tuple(_difference(name, ours[name], theirs[name]) for name in ours), tolerance)
-
-
-def verify(model: Any, arch: str, state: Any = None) -> ParityReport:
-    """Compare a `vitjax.Model` with timm on two images of standard normal noise.
-
-    Args:
-        model, arch, state: as for `peer_of`.
-
-    Raises:
-        WeightsError: as `peer_of`.
-    """
-    return compare_on_noise(model, peer_of(model, arch, state))
+    compared = [name for name in ours if name in theirs]
+    return ParityReport(tuple(_difference(name, ours[name], theirs[name]) for name in compared), tolerance, peer.name)
 
 
 def peer_of(model: Any, arch: str, state: Any = None, like: str | None = None) -> Any:
@@ -120,20 +112,24 @@ def _jax_outputs(config: ViTConfig) -> Any:
     return jax.jit(jax.vmap(one, in_axes=(None, 0)))
 
 
-def _torch_outputs(module: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+def _torch_outputs(peer: Peer, images: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs of the blocks as "block 0", ... and "logits", in float64."""
     import torch
 
     outputs: dict[str, np.ndarray] = {}
 
     def store_as(name: str) -> Any:
-        return lambda _module, _inputs, output: outputs.__setitem__(name, output.double().numpy())
+        def store(_module: Any, _inputs: Any, output: Any) -> None:
+            outputs[name] = (output[0] if isinstance(output, tuple) else output).double().numpy()
 
-    hooks = [block.register_forward_hook(store_as(f"block {i}")) for i, block in enumerate(module.blocks)]
+        return store
+
+    hooks = [block.register_forward_hook(store_as(f"block {i}")) for i, block in enumerate(peer.blocks)]
     try:
-        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(next(module.parameters()).dtype)
+        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(next(peer.module.parameters()).dtype)
+        peer.module.eval()
         with torch.no_grad():
-            outputs["logits"] = module.eval()(pixels).double().numpy()
+            outputs["logits"] = peer.forward(pixels).double().numpy()
     finally:
         for hook in hooks:
             hook.remove()

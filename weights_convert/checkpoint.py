@@ -3,6 +3,7 @@
     DIR/arrays/         the parameters, an orbax PyTree
     DIR/manifest.json   arch, config, class names, preprocessing, source and its digest, sha256 of each array and file,
                         versions; directories of earlier versions lack class names and preprocessing
+    DIR/text/           the text tower and its tokenizer, of a model with two towers; described in the manifest
 
 Orbax restores altered bytes without an error. Reading therefore checks every file and array against the manifest, and
 the manifest against its own sha256 ("seal"). The manifest is written last: a directory without one comes from an
@@ -19,18 +20,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.images.geometry import Preprocessing
 from vitjax.nn.rotary import Rotary
 from vitjax.nn.stem_config import Stem
 from vitjax.nn.vit_config import ViTConfig, check_fields
 from vitjax.output.files import write_text
-from weights_convert.keys import differences, flatten, parameter_shapes, shortened, unflatten
+from weights_convert.keys import differences, parameter_shapes, shortened
 from weights_convert.load import digests
+from weights_convert.stored import file_digests, load_arrays, save_arrays
+from weights_convert.text import TextWeights
+from weights_convert.text_checkpoint import read_tower, write_tower
 
-MANIFEST, ARRAYS = "manifest.json", "arrays"
+MANIFEST, ARRAYS, TEXT = "manifest.json", "arrays", "text"
 FORMAT = 1
 _FIELDS = {"arch": str, "config": dict, "source": dict, "sha256": dict, "files": dict, "versions": dict}
 _PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
@@ -40,7 +42,7 @@ _PACKAGES = ("vitjax", "jax", "flax", "numpy", "orbax-checkpoint")
 class Checkpoint:
     """A checkpoint that was read and verified.
 
-    params: nested numpy arrays. class_names, preprocessing: None if the manifest has none.
+    params: nested numpy arrays. class_names, preprocessing, text: None if the manifest has none.
     """
 
     arch: str
@@ -49,6 +51,7 @@ class Checkpoint:
     manifest: dict[str, Any]
     class_names: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
+    text: TextWeights | None = None
 
 
 def prepare_directory(out: str | Path) -> Path:
@@ -79,6 +82,7 @@ def write_checkpoint(
     *,
     class_names: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    text: TextWeights | None = None,
 ) -> Path:
     """Write a checkpoint directory and return its path.
 
@@ -90,25 +94,25 @@ def write_checkpoint(
         source: origin of the parameters, {"path", "sha256"}.
         class_names: in the order of the logits; None if unknown.
         preprocessing: of the model; None if unknown.
+        text: the text tower of a model with two towers.
 
     Raises:
         ConfigError: as `prepare_directory`.
     """
-    import orbax.checkpoint as ocp
-
     out = prepare_directory(out)
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(out / ARRAYS, _as_numpy(params))
+    save_arrays(out / ARRAYS, params)
+    described = None if text is None else write_tower(out / TEXT, text)
     manifest = {
         "format": FORMAT,
         "arch": arch,
         "config": asdict(config),
         "source": dict(source),
         "sha256": digests(params),
-        "files": _file_digests(out / ARRAYS),
+        "files": file_digests(out / ARRAYS),
         "versions": _versions(),
         **({"class_names": list(class_names)} if class_names is not None else {}),
         **({"preprocessing": asdict(preprocessing)} if preprocessing is not None else {}),
+        **({"text": described} if described is not None else {}),
     }
     manifest["seal"] = _seal(manifest)
     write_text(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -147,26 +151,13 @@ def read_checkpoint(directory: str | Path) -> Checkpoint:
         WeightsError: the directory is incomplete, the sha256 of a file or array differs from the manifest, or the
             arrays do not have the shapes of the manifest's config. Shapes are compared before an array is read.
     """
-    import orbax.checkpoint as ocp
-
     directory = Path(directory).absolute()
     manifest = read_manifest(directory)
     config = config_from(manifest["config"], str(directory / MANIFEST))
-    _check_same(directory / ARRAYS, manifest["files"], _file_digests(directory / ARRAYS))
-    as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in manifest["sha256"]}
-    try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            stored = flatten(checkpointer.metadata(directory / ARRAYS).item_metadata.tree)
-            _check_shapes(stored, config, directory)  # before arrays of that size are allocated
-            params = checkpointer.restore(directory / ARRAYS, restore_args=unflatten(as_numpy))
-    except WeightsError:
-        raise
-    except Exception as error:  # the files are intact, so this version of orbax cannot read another version's format
-        cause = " ".join(str(error).split())[:300]
-        versions = manifest["versions"]
-        raise WeightsError(f"{directory / ARRAYS}: cannot be read (written by {versions}): {cause}") from error
-    _check_same(directory, manifest["sha256"], digests(params))
-    return Checkpoint(manifest["arch"], config, params, manifest, *_described(manifest, config, directory / MANIFEST))
+    params = load_arrays(directory / ARRAYS, manifest, lambda stored: _check_shapes(stored, config, directory))
+    text = read_tower(directory / TEXT, manifest["text"], manifest["versions"]) if "text" in manifest else None
+    described = _described(manifest, config, directory / MANIFEST)
+    return Checkpoint(manifest["arch"], config, params, manifest, *described, text)
 
 
 def config_from(fields: Mapping[str, Any], source: str) -> ViTConfig:
@@ -210,25 +201,6 @@ def _check_shapes(arrays: Mapping[str, Any], config: ViTConfig, directory: Path)
     if problems := differences(shapes, parameter_shapes(config)):
         headline = f"{directory}: {len(problems)} arrays do not fit the manifest's config:"
         raise WeightsError("\n  ".join([headline, *shortened(problems)]))
-
-
-def _check_same(where: Path, expected: Mapping[str, str], actual: Mapping[str, str]) -> None:
-    altered = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
-    if altered:
-        raise WeightsError(f"{where}: damaged: sha256 differs from the manifest for {', '.join(altered)}")
-
-
-def _file_digests(directory: Path) -> dict[str, str]:
-    """Path relative to the directory -> sha256, of every file."""
-    shas = {}
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            shas[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return shas
-
-
-def _as_numpy(params: Any) -> Any:
-    return {k: _as_numpy(v) for k, v in params.items()} if isinstance(params, Mapping) else np.asarray(params)
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:

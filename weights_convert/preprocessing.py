@@ -8,6 +8,7 @@ from typing import Any
 
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.images.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitjax.nn.vit_config import ViTConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -25,11 +26,26 @@ USUAL: dict[str, dict[str, Any]] = {
     "Hugging Face SigLIP": {"mean": HALF, "std": HALF, "crop_mode": "squash"},
     "big_vision": {"mean": HALF, "std": HALF, "crop_mode": "squash", "interpolation": "bilinear"},
     "torchvision": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.875, "interpolation": "bilinear"},
+    "torchvision ViT-L": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.9255, "interpolation": "bilinear"},
+    "torchvision SWAG": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     "DINOv2": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     "vit": {"mean": HALF, "std": HALF, "crop_mode": "squash", "interpolation": "bilinear"},
     "deit": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "crop_pct": 0.875},
 }
 """Preprocessing by naming, or by model_type of a config.json, where the checkpoint does not state it."""
+
+
+def usual_kind(naming: str, config: ViTConfig) -> str:
+    """The naming of weights; of torchvision's, which of its models has them, as far as shapes show it.
+
+    ViT-B and ViT-L of SWAG with a linear head, at 224 pixels, have the shapes of those that were trained on ImageNet,
+    and count as these.
+    """
+    if naming != "torchvision":
+        return naming
+    if config.image_size > (224, 224) or config.width == 1280:
+        return "torchvision SWAG"
+    return "torchvision ViT-L" if (config.width, config.patch_size) == (1024, 16) else naming
 
 
 def usual(kinds: tuple[str | None, ...], image_size: tuple[int, int]) -> tuple[Preprocessing, str]:

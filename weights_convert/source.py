@@ -27,7 +27,7 @@ from weights_convert.keys import flatten, state_shapes
 from weights_convert.load import SUFFIXES, digest, digests, read_file, tidied
 from weights_convert.naming import in_timm_names
 from weights_convert.pickles import Tensors
-from weights_convert.preprocessing import usual
+from weights_convert.preprocessing import usual, usual_kind
 from weights_convert.renaming import Renamed
 from weights_convert.tensors import check_finite, check_kinds, check_unmerged
 from weights_convert.text import TextWeights, text_tower_of
@@ -191,7 +191,7 @@ def _vit(path: Path, kind: str, source: str | Path, wanted: Wanted) -> Loaded:
         class_names,
         preprocessing,
         origin,
-        usual((stated.kind, renamed.naming), config.image_size),
+        usual((stated.kind, usual_kind(renamed.naming, config)), config.image_size),
         text,
         [*tensors.notes, *renamed.notes, *notes, *remarks],
     )
@@ -281,6 +281,7 @@ def _checkpoint(path: Path, source: str, wanted: Wanted) -> Loaded:
         preprocessing=checkpoint.preprocessing,
         origin=MANIFEST,
         usual=usual((), config.image_size),
+        text=checkpoint.text,
         notes=notes,
     )
 

@@ -60,8 +60,7 @@ def test_conservative_identity_explains_the_whole_logit_of_a_model_without_biase
         model = tiny_model(name, np.float64)
         params = without_biases(model.params)
         image = tiny_images(model, 1)[0].astype(np.float64)
-        _, trace = collect(model.config, params, image, 3, gradient=None, rules=rules.CONSERVATIVE_IDENTITY)
-        results, _ = collect(model.config, params, image, 3, gradient=None)
+        results, trace = collect(model.config, params, image, 3, gradient=None, rules=rules.CONSERVATIVE_IDENTITY)
         per_layer = (trace.tokens * trace.tokens_relevance).sum((1, 2))
         np.testing.assert_allclose(per_layer, results.logits[3], rtol=1e-10)
 

@@ -16,6 +16,7 @@ from vitjax.errors import ConfigError, UnknownNameError, WeightsError
 from weights_convert import __main__ as cli
 from weights_convert import checkpoint, source
 from weights_convert.load import digest
+from weights_convert.stored import file_digests
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_altered_array_is_detected_by_its_sha256(directory, module):
     with pytest.raises(WeightsError, match=r"sha256 differs from the manifest for .*ocdbt"):
         vitjax.load(ARCH, weights=directory)
     manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] = checkpoint._file_digests(directory / "arrays")
+    manifest["files"] = file_digests(directory / "arrays")
     manifest["seal"] = checkpoint._seal(manifest)
     (directory / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match=r"sha256 differs from the manifest for norm.bias$"):

@@ -9,6 +9,8 @@ import vitjax
 from tests.timm_peers import build, timm, torch
 from tests.weights_convert.made import difference, randomised
 from vitjax.errors import WeightsError
+from weights_convert import check
+from weights_convert.peers import own_library
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -37,6 +39,8 @@ def test_open_clip_tower(towers, tmp_path):
     assert (model.config.num_classes, model.config.embedding, model.labels) == (0, 24, None)
     assert difference(model, module.encode_image) < 1e-5
     assert "assumed to be GELU, not QuickGELU" in model.weights["read"]
+    report = check.compare_on_noise(model, own_library(tmp_path / "clip.pt", model.config))
+    assert report.passed and "open_clip" in report.peer and len(report.differences) == 3
     assert model.preprocessing.mean[0] == 0.48145466
 
 

@@ -9,7 +9,10 @@ from PIL import Image
 import vitjax
 from tests.timm_peers import ARCH, named_in_table, torch
 from tests.weights_convert.made import difference, randomised
+from vitjax.cli.main import main
 from vitjax.errors import WeightsError
+from weights_convert import check
+from weights_convert.peers import own_library
 
 transformers = pytest.importorskip("transformers")
 
@@ -116,10 +119,16 @@ def test_folder_and_state_dict_equal_transformers(name, tmp_path, capsys):
     module, forward = MODELS[name](transformers)
     randomised(module).save_pretrained(tmp_path / "hf")
     model = vitjax.load(tmp_path / "hf")
-    assert difference(model, forward(module)) < 1e-5
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith(str(tmp_path))]) == 2 and "Hugging Face" in lines[-2]
     assert model.weights["format"] == "folder" and model.weights["inferred"].startswith(model.weights["read"])
+    peer = own_library(tmp_path / "hf", model.config)
+    report = check.compare_on_noise(model, peer)
+    assert report.passed and report.logits.relative < 1e-5
+    with torch.no_grad():
+        x = torch.ones(1, 3, *model.config.image_size)
+        torch.testing.assert_close(peer.forward(x), forward(module)(x))
+    assert len(report.differences) == 1 + (0 if "mae" in name else model.config.depth)
     has_head = hasattr(module, "classifier") or hasattr(module, "cls_classifier")
     assert (model.labels.names if model.labels else None) == (("cat", "dog", "cow") if has_head else None)
     # transformers 5 has other names in memory, which torch.save writes
@@ -133,6 +142,12 @@ def folder(tmp_path):
     module = randomised(transformers.ViTForImageClassification(transformers.ViTConfig(**TINY, **LABELS)))
     module.save_pretrained(tmp_path / "pets")
     return tmp_path / "pets"
+
+
+def test_verify_compares_with_the_class_that_config_json_names(folder, capsys):
+    main(["verify", "--model", str(folder)])
+    printed = capsys.readouterr().out
+    assert "transformers' ViTForImageClassification" in printed and "block 1" in printed and "passed" in printed
 
 
 def test_sharded_folder_is_read_and_its_index_checked(folder, tmp_path):
@@ -263,3 +278,4 @@ def test_siglip2_takes_flattened_patches_of_any_grid(tmp_path):
         return module(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shape).pooler_output
 
     assert model.config.image_size == (32, 32) and difference(model, forward) < 1e-5
+    assert check.compare_on_noise(model, own_library(tmp_path / "naflex", model.config)).passed

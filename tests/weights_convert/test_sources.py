@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +13,9 @@ import vitjax
 from tests.timm_peers import PEERS, build, timm, torch
 from tests.weights_convert.made import difference, randomised
 from vitjax.errors import ConfigError, UnknownNameError, WeightsError
+from vitjax.nn.vit_config import ViTConfig
 from weights_convert.live import config_of
+from weights_convert.preprocessing import usual, usual_kind
 from weights_convert.source import Wanted, read_source
 
 HEADS_SEEN = {"embed_dim": 128, "num_heads": 2}
@@ -413,6 +416,24 @@ def test_torchvision(old, tmp_path):
     model = vitjax.load(tmp_path / "vit.pth")
     assert difference(model, module) < 1e-5
     assert model.preprocessing.crop_pct == 0.875 and model.preprocessing.interpolation == "bilinear"
+
+
+def test_usual_preprocessing_of_torchvision_is_that_of_each_of_its_weights():
+    from torchvision.models import vision_transformer
+
+    sizes = {"B": 768, "L": 1024, "H": 1280}
+    for letter, patch in (("B", 16), ("B", 32), ("L", 16), ("L", 32), ("H", 14)):
+        for weights in getattr(vision_transformer, f"ViT_{letter}_{patch}_Weights"):
+            theirs = weights.transforms()
+            size = (theirs.crop_size[0],) * 2
+            if "SWAG_LINEAR" in weights.name and letter != "H":
+                continue  # the shapes of those that were trained on ImageNet alone
+            fields = {"depth": 2, "heads": 2, "mlp_dim": 8, "num_classes": 1000}
+            config = ViTConfig(width=sizes[letter], patch_size=patch, image_size=size, **fields)
+            ours, _ = usual((usual_kind("torchvision", config),), size)
+            assert math.floor(size[0] / ours.crop_pct) == theirs.resize_size[0]
+            assert (ours.interpolation, ours.size) == (theirs.interpolation.value, size)
+            assert (list(ours.mean), list(ours.std)) == (theirs.mean, theirs.std)
 
 
 def test_timm_folder_says_architecture_preprocessing_and_names(tmp_path):

@@ -24,7 +24,10 @@ def verify_against_timm(
     seed: int,
     tolerance: float,
 ) -> tuple[str, bool]:
-    """Compare a model with timm's on random images. Needs PyTorch and timm.
+    """Compare a model with PyTorch's on random images. Needs PyTorch, and the library that has the model.
+
+    A folder of transformers is compared with transformers' class, weights of OpenCLIP's own image tower with
+    open_clip's, and all others with timm's. The methods need timm's module, whose attention they differentiate.
 
     Args:
         model: names the model.
@@ -41,9 +44,10 @@ def verify_against_timm(
         ConfigError: the model is a ResNet, methods are to be compared on an architecture that the second
             implementation lacks, a method does not apply to the model, or networkx is
             not installed, which the formula of `attention_flow` needs.
-        WeightsError: PyTorch or timm is not installed, or the weights are unusable.
+        WeightsError: PyTorch or the library is not installed, or the weights are unusable.
     """
     from weights_convert import check
+    from weights_convert.peers import own_library
 
     check_whole_number("images", images, 1)
     check_seed(seed)
@@ -55,23 +59,35 @@ def verify_against_timm(
         from vitjax.verifying.parity import check_formulas_know
 
         check_formulas_know(config, loaded.name)
-    state = _own_state(model)
-    module = check.peer_of(loaded, loaded.name, state, of_the_same_kind(config))
-    block_parity = check.compare_on_noise(loaded, module, images, seed)
+    path = _own_path(model)
+    peer = None if path is None else own_library(path, config, ema=model.ema)
+    module = None if peer is not None and not methods else _timm_module(loaded, path, model.ema)
+    block_parity = check.compare_on_noise(loaded, peer or module, images, seed)
     if not methods:
         return str(block_parity), block_parity.passed
     lines, methods_pass = _verify_methods(loaded, module, expanded(loaded, methods), images, seed, tolerance)
     return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
-def _own_state(model: ModelArguments) -> dict[str, Any] | None:
-    """The state dict in timm's names of the file or folder that a command names; None for other sources."""
-    from weights_convert.source import locate, state_of
+def _own_path(model: ModelArguments) -> Path | None:
+    """The file or folder of another library that a command names; None for other sources."""
+    from weights_convert.source import locate
 
     named = model.weights or model.model
     if not Path(named).exists() or locate(named)[1] == "orbax":
         return None
-    return state_of(Path(named), ema=model.ema).state
+    return Path(named)
+
+
+def _timm_module(loaded: Model, path: Path | None, ema: bool) -> Any:
+    """timm's module with the weights of a file, if there is one, else with the model's own."""
+    from weights_convert import check
+    from weights_convert.source import state_of
+
+    state = None if path is None else state_of(path, ema=ema).state
+    return check.peer_of(
+        loaded, loaded.name, state, of_the_same_kind(transformer(loaded.config, "verify", loaded.name))
+    )
 
 
 def _verify_methods(
