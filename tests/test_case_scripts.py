@@ -26,15 +26,7 @@ MOVED = {
 }
 """Modules that the scripts import by the names they had when the scripts were written."""
 WITH_A_MODEL = {"attack_04": ('"-o"', '"--model", "vitjax_scenes", "-o"')}
-"""Scripts that explain a photograph without --model, which docs/failures.md (row 67) refuses: what is replaced."""
-STILL_FAILING = {
-    name: issue
-    for issue, names in {
-        "for people": ("use_35",),
-    }.items()
-    for name in names
-}
-"""Scripts of what is not built yet, and what they wait for."""
+"""Scripts that explain a photograph without --model, which docs/failures.md says is refused: what is replaced."""
 CONTRADICTING = {
     "attack_18": "counts `aggregate=false` as a fault where it is accepted; docs/failures.md (Options) promises "
     "that the words true, false and none are understood in any case, and its last case, layer=1.5, is refused",
@@ -46,8 +38,7 @@ SCRIPTS = sorted(path for path in CASES.glob("*_*") if path.suffix in (".py", ".
 
 
 def parameter(path):
-    waits_for = STILL_FAILING.get(path.stem)
-    reason = CONTRADICTING.get(path.stem) or (f"waits for: {waits_for}" if waits_for else None)
+    reason = CONTRADICTING.get(path.stem)
     marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
     return pytest.param(path, id=path.stem, marks=marks)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shutil import get_terminal_size
 from types import FunctionType
 from typing import Annotated, Any, TypeVar
 
@@ -140,7 +141,8 @@ class ProgressBar:
     """Seconds between two looks at the clock."""
 
     def __init__(self, total: int, unit: str) -> None:
-        self.bar = _Bar(total=total, unit=unit, bar_format=_Bar.LAYOUT, file=sys.stderr)
+        width = get_terminal_size().columns if sys.stderr.isatty() else None
+        self.bar = _Bar(total=total, unit=unit, bar_format=_Bar.LAYOUT, file=sys.stderr, ncols=width)
         self._over = threading.Event()
 
     def __enter__(self) -> Callable[[float], None]:

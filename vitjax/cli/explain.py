@@ -216,7 +216,11 @@ def _advice(explanation: Explanation) -> str:
 
 
 def _say_slow(requests: Sequence[Request]) -> None:
-    slow = [f"{wanted.label} ({wanted.method.cost} per image)" for wanted in requests if wanted.method.slow]
+    slow = [
+        f"{wanted.label} ({wanted.method.cost} per image{'' if wanted.label == wanted.name else ' by default'})"
+        for wanted in requests
+        if wanted.method.slow
+    ]
     if slow:
         say(f"slow: {', '.join(slow)}", error=True)
 
