@@ -103,7 +103,17 @@ def test_full_disk_at_profile_maps_or_list_of_files_keeps_nothing_half_written(s
     for index in range(2):
         save(tmp_path / "p" / f"{index}.png", seed=index)
     command = ["evaluate", "--data", f"folder:{tmp_path / 'p'}", "--methods", "rollout", "--metrics", "complexity"]
-    command += ["--save-maps", "float16", "-o", str(tmp_path / "run"), "--no-report", "--workers", "0"]
+    command += [
+        "--model",
+        "vitjax_scenes",
+        "--save-maps",
+        "float16",
+        "-o",
+        str(tmp_path / "run"),
+        "--no-report",
+        "--workers",
+        "0",
+    ]
     replace, link = Path.replace, os.link
 
     def full(write):
@@ -132,7 +142,7 @@ def test_full_disk_at_profile_maps_or_list_of_files_keeps_nothing_half_written(s
 def test_full_disk_while_pictures_are_written_is_one_line_and_leaves_no_part(what, tmp_path, monkeypatch, capsys):
     save(tmp_path / "a.png", seed=0)
     out = tmp_path / "out"
-    command = [what, str(tmp_path / "a.png"), "-o", str(out), "--methods", "rollout"]
+    command = [what, str(tmp_path / "a.png"), "--model", "vitjax_scenes", "-o", str(out), "--methods", "rollout"]
     if what == "report":
         run = ["--metrics", "perturbation_auc", "--no-profile", "--no-report", "--workers", "0"]
         main(["evaluate", "--data", "scenes:2", "--methods", "rollout", *run, "-o", str(tmp_path / "run")])
