@@ -14,6 +14,7 @@ import vitjax
 from tests.test_layout import MODULES
 from tests.torch_peer import import_timm
 from vitjax.data.scenes import scene
+from vitjax.explaining.map_batch import MapBatch
 
 pytestmark = pytest.mark.unoptimised
 
@@ -42,6 +43,7 @@ SLOW = (
 """What the names of slow examples begin with."""
 
 FIRST = {
+    "vitjax.explaining.map_batch": "vitjax.explaining.map_batch.MapBatch",
     "vitjax.explaining.explanation": "vitjax.explaining.explanation.Explanation",
     "vitjax.evaluating.run": "vitjax.evaluating.run.evaluate",
 }
@@ -102,7 +104,7 @@ def test_public_names_have_examples():
     assert not [name for name, each in functions.items() if inspect.isfunction(each) and not has_example(each)]
 
 
-@pytest.mark.parametrize("public", [vitjax.Explanation, vitjax.Model, vitjax.Run])
+@pytest.mark.parametrize("public", [vitjax.Explanation, MapBatch, vitjax.Model, vitjax.Run])
 def test_public_methods_have_examples(public):
     functions = {name: each for name, each in vars(public).items() if inspect.isfunction(each) and name[0] != "_"}
     assert functions and not [name for name, each in functions.items() if not has_example(each)]

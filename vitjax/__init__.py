@@ -14,6 +14,7 @@ import vitjax.execution.starting  # noqa: F401 - before all that takes long to i
 # isort: split
 from vitjax.evaluating.run import Run, evaluate
 from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.figure import figure
 from vitjax.explaining.run import explain, explain_many, trace
 from vitjax.methods import METHODS, Method, register
 from vitjax.metrics import METRICS
@@ -41,6 +42,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_many",
+    "figure",
     "from_function",
     "from_timm",
     "load",
@@ -49,3 +51,8 @@ __all__ = [
     "trace",
     "zero_shot",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names; other packages are imported by their full names."""
+    return sorted([*__all__, "__version__", "methods", "metrics"])

@@ -152,7 +152,9 @@ DISPLAY_PERCENTILE = 99.0
 
 
 @deliberate_nans
-def to_display(heatmap: Map, size: Size, *, signed: bool = False, covered: Size | None = None) -> PixelMap:
+def to_display(
+    heatmap: Map, size: Size, *, signed: bool = False, covered: Size | None = None, percentile: float | None = None
+) -> PixelMap:
     """The map that overlays show; metrics use `to_pixels`.
 
     Unsigned maps are min-max scaled as in `to_pixels`; signed maps are divided by their largest magnitude, so that 0
@@ -164,6 +166,8 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False, covered: Size 
         size: (H, W) of the overlay in pixels.
         signed: whether negative relevance has a meaning of its own.
         covered: as for `upsample`.
+        percentile: where maps are clipped, of their magnitude at the pixels; None: at DISPLAY_PERCENTILE for a map of
+            pixel size, not at all for others.
 
     Returns:
         [H, W] in [0, 1]; if signed, in [-1, 1].
@@ -172,8 +176,10 @@ def to_display(heatmap: Map, size: Size, *, signed: bool = False, covered: Size 
         ValueError: as for `upsample`.
     """
     upsampled = upsample(heatmap, size, covered)
-    if tuple(heatmap.shape) == tuple(size):
-        limit = _percentile(jnp.abs(upsampled), DISPLAY_PERCENTILE)
+    if percentile is None and tuple(heatmap.shape) == tuple(size):
+        percentile = DISPLAY_PERCENTILE
+    if percentile is not None:
+        limit = _percentile(jnp.abs(upsampled), percentile)
         limit = jnp.where(limit > 0, limit, jnp.abs(upsampled).max())
         upsampled = jnp.clip(upsampled, -limit, limit)
     if not signed:

@@ -12,7 +12,6 @@ from tests.cases import tiny_images, tiny_model
 from vitjax import plots
 from vitjax.cli.explain import _write_predictions
 from vitjax.errors import ConfigError, LabelError
-from vitjax.explaining.comparison import comparison
 from vitjax.layerwise.probability import log_probabilities, probabilities
 from vitjax.layerwise.target import score_gradient
 from vitjax.report.compare_page import write_page
@@ -60,7 +59,7 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
     assert not any(row[column] for column in row if column.startswith(("predicted", "top5", "target_prob")))
     page = write_page(tmp_path / "page.html", "features", {"rollout": features}).read_text()
     assert "explained: feature 3" in page and "predicted:" not in page
-    assert vitjax.explaining.comparison.comparison({"rollout": features}).axes
+    assert vitjax.figure({"rollout": features}).axes
 
 
 def test_without_a_target_features_are_neither_predicted_nor_explained(tmp_path):
@@ -72,7 +71,7 @@ def test_without_a_target_features_are_neither_predicted_nor_explained(tmp_path)
     assert row.pop("image") == "image0" and set(row.values()) == {None, ""}
     page = write_page(tmp_path / "page.html", "features", {"rollout": e}).read_text()
     assert "explained:" not in page and "predicted:" not in page
-    assert len(e.save(tmp_path)) == 3 and comparison({"rollout": e}).axes
+    assert len(e.save(tmp_path)) == 3 and vitjax.figure({"rollout": e}).axes
 
 
 def texts_of(figure):
@@ -80,12 +79,14 @@ def texts_of(figure):
 
 
 def test_where_the_probability_of_one_output_is_shown_it_says_sigmoid(single, tmp_path):
-    figure = plots.strip(single.images.pixels[0], single.maps[0], **single.caption(0))
+    figure = plots.strip(single.images.pixels[0], single.maps[0], single._cell(0), **single.caption(0))
     assert texts_of(figure).count("class 0 (sigmoid)") == 2
     page = write_page(tmp_path / "page.html", "one output", {"rollout": single}).read_text()
     percent = f"{100 * single.probabilities[0, 0]:.1f}"
     assert f"explained: class 0 ({percent} %, sigmoid)" in page and f"predicted: class 0 ({percent} %, sigmoid)" in page
-    assert any("sigmoid" in text for text in texts_of(comparison({"rollout": single})))
+    assert any(
+        "sigmoid" in text for text in texts_of(vitjax.figure(vitjax.explain(single.model, single.images, "saliency")))
+    )
     assert model_record(single.model)["probability"] == "sigmoid"
     assert model_record(tiny_model("plain"))["probability"] == "softmax"
     assert model_record(with_classes(0))["probability"] is None

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitjax import plots
-from vitjax.plots.figures import fit, text_width
+from vitjax import maps, plots
+from vitjax.errors import ConfigError
+from vitjax.plots.cells import inside_original, outlines
+from vitjax.plots.figures import fit, fit_together, text_width
+from vitjax.plots.fonts import drawable
 from vitjax.plots.overlay import LUMA, blue_red, scheme
-from vitjax.shapes import ceil_div
 
 LONG = "German short-haired pointer, Deutscher Kurzhaar, a versatile hunting dog of the $19th_century$ " * 3
 CAPTION = {"predicted": LONG, "predicted_probability": 0.8717, "target": "tench", "target_probability": 1e-4}
@@ -29,6 +31,13 @@ def blob(shape=(14, 14), seed=0, scale=1.0):
     y, x = np.mgrid[: shape[0], : shape[1]]
     cy, cx = np.random.default_rng(seed).uniform(3, 10, 2)
     return (scale * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 8)).astype(np.float32)
+
+
+def strip(image, raw, signed=False, **options):
+    """`plots.strip` with the overlay that `Explanation.save` hands it."""
+    informative = signed and np.ptp(raw) > 0
+    heatmap = np.asarray(maps.to_display(raw, image.shape[:2], signed=informative))
+    return plots.strip(image, raw, plots.overlay_cell(image, raw, heatmap, signed=signed), signed=signed, **options)
 
 
 def texts(figure):
@@ -86,7 +95,13 @@ class TestOverlay:
         grey = np.full((1, 3, 3), 128, np.uint8)
         against, neither, in_favour = np.asarray(plots.overlay(grey, np.array([[-1.0, 0, 1]]), signed=True), int)[0]
         assert against[2] > against[0] + 80 and in_favour[0] > in_favour[2] + 80
-        assert np.ptp(neither) == 0
+        assert np.ptp(neither) <= 4 and neither.min() > 190  # a pale centre
+        assert abs(against @ LUMA - in_favour @ LUMA) < 10  # both signs are equally dark
+
+    def test_small_signed_values_are_visible(self):
+        grey = np.full((1, 3, 3), 128, np.uint8)
+        against, neither, in_favour = np.asarray(plots.overlay(grey, np.array([[-0.1, 0, 0.1]]), signed=True), int)[0]
+        assert min(abs(against - neither).max(), abs(in_favour - neither).max()) >= 5
 
     def test_a_colormap_by_name(self):
         heatmap = np.ones((96, 96))
@@ -149,18 +164,35 @@ class TestText:
     def test_a_word_wider_than_the_line_is_truncated(self):
         assert fit("a" * 200, 1.0, 7, lines=2).endswith("a…")
 
+    def test_texts_share_the_largest_size_that_cuts_none(self):
+        texts, size = fit_together(["Meaningful perturbation", "LRP"], text_width("perturbation", 5.5), 6.5, lines=2)
+        assert size == 5.5 and texts == ["Meaningful\nperturbation", "LRP"]
+        assert fit_together(["a" * 200], 1, 7)[1] == 5
+        assert "…" not in "".join(fit_together(["Transformer-MM"], text_width("Transformer-", 5.25), 6.5, lines=2)[0])
+
+    def test_scripts_without_spaces_are_broken_anywhere(self):
+        assert fit("猫は窓のそばで眠っている", text_width("猫は窓の", 7), 7, lines=3).split("\n") == [
+            "猫は窓の",
+            "そばで眠",
+            "っている",
+        ]
+
+    def test_characters_that_no_font_has_are_said_once(self):
+        with pytest.warns(UserWarning, match="no installed font has"):
+            assert drawable("a\U000e0fff")[0] == "a□"
+
 
 class TestStrip:
     @pytest.mark.parametrize("shape", [(96, 96), (96, 48), (48, 96)])
     @pytest.mark.parametrize("scale", [1.0, 1e-7, 3e6])
     def test_no_text_overlaps(self, shape, scale):
-        figure = plots.strip(photo(*shape), blob(scale=scale), method=LONG, **CAPTION)
+        figure = strip(photo(*shape), blob(scale=scale), method=LONG, **CAPTION)
         assert_no_text_overlaps(figure)
         assert len(figure.axes[0].images) == 4  # photo, map, colour bar, overlay
 
     def test_names_and_probabilities(self):
-        words = " | ".join(t.get_text() for t in texts(plots.strip(photo(), blob(), method="lrp", **CAPTION)))
-        for expected in ("lrp", "German short-haired", "87.2 %", "tench", "< 0.1 %", "14 × 14"):
+        words = " | ".join(t.get_text() for t in texts(strip(photo(), blob(), method="lrp", **CAPTION)))
+        for expected in ("LRP (Bach et al., 2015)", "German short-haired", "87.2 %", "tench", "< 0.1 %", "14 × 14"):
             assert expected in words
 
     @pytest.mark.parametrize(
@@ -172,7 +204,7 @@ class TestStrip:
         ],
     )
     def test_the_colour_bar_shows_raw_values(self, raw, power, ticks):
-        words = {t.get_text() for t in texts(plots.strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))}
+        words = {t.get_text() for t in texts(strip(photo(), raw.reshape(14, 14), method="m", **CAPTION))}
         if power:
             assert power in words
         else:
@@ -180,7 +212,7 @@ class TestStrip:
         assert len(ticks & words) >= 3
 
     def test_signed_limits_are_symmetric(self):
-        figure = plots.strip(photo(), blob() - 0.3, method="m", signed=True, **CAPTION)
+        figure = strip(photo(), blob() - 0.3, method="m", signed=True, **CAPTION)
         low, high = figure.axes[0].images[1].get_clim()
         assert low == -high == pytest.approx(-(blob() - 0.3).max())
 
@@ -188,60 +220,108 @@ class TestStrip:
     @pytest.mark.parametrize("value, word", [(0, "degenerate"), (0.25, "degenerate"), (np.nan, "not finite")])
     def test_degenerate_and_non_finite_maps_are_stamped(self, value, word, signed):
         raw = np.full((14, 14), value)
-        figure = plots.strip(photo(), raw, method="m", signed=signed, **CAPTION)
+        figure = strip(photo(), raw, method="m", signed=signed, **CAPTION)
         assert [t.get_text() for t in texts(figure)].count(word) == 2
         assert_no_text_overlaps(figure)
         figure.canvas.draw()
 
     def test_a_batch_of_maps_is_an_error(self):
         with pytest.raises(ValueError, match="one map"):
-            plots.strip(photo(), np.zeros((2, 14, 14)), method="m", **CAPTION)
+            plots.strip(photo(), np.zeros((2, 14, 14)), plots.Cell(photo()), method="m", **CAPTION)
+
+    def test_one_extreme_pixel_leaves_the_others_their_colour(self):
+        raw = np.random.default_rng(0).normal(size=(96, 96)).astype(np.float32)
+        raw[0, 0] = 1000
+        low, high = strip(photo(), raw, method="m", signed=True, **CAPTION).axes[0].images[1].get_clim()
+        assert low == -high and 2 < high < 3
+
+    def test_a_class_agnostic_map_has_no_class(self):
+        words = " | ".join(t.get_text() for t in texts(strip(photo(), blob(), method="m", agnostic=True, **CAPTION)))
+        assert "class-agnostic" in words and "tench" not in words
 
 
 class TestGrid:
-    @pytest.mark.parametrize("images, methods", [(1, 1), (3, 8), (3, 20), (5, 17)])
-    @pytest.mark.parametrize("labelled", [True, False])
-    def test_number_of_images_and_text(self, images, methods, labelled):
-        photos = [photo(seed=i) for i in range(images)]
-        maps = {
-            f"a_method_{m}(with={m}, long_options=True)": [blob(seed=i) for i in range(images)] for m in range(methods)
-        }
-        labels = [f"{LONG}\n99.9 %"] * images if labelled else None
-        figure = plots.comparison_grid(photos, maps, row_labels=labels)
-        panels = ceil_div(methods, 8)
-        assert len(figure.axes) == 1
-        assert (
-            len(figure.axes[0].images) == images * (methods + panels) + 1
-        )  # each panel repeats the photos; one legend
-        assert_no_text_overlaps(figure)
+    def grid(
+        self, rows, columns, *, shape=(96, 96), label=LONG, header="A method (with=1, long_options=True)", **options
+    ):
+        cells = [
+            plots.Placed(plots.Cell(photo(*shape, seed=row), **options), row, column)
+            for row in range(rows)
+            for column in range(columns + 1)
+        ]
+        headers = ["Input", *(f"{header} {column}" for column in range(columns))]
+        bars = [(False, "Relevance"), (True, LONG)]
+        return plots.Grid(cells, headers, [label] * rows, repeated=1, bars=bars, footnotes=[LONG])
 
-    @pytest.mark.parametrize("shape", [(96, 48), (48, 96)])
-    def test_images_keep_their_shape_and_do_not_overlap(self, shape):
-        figure = plots.comparison_grid([photo(*shape)] * 2, {"a": [blob()] * 2, "b": [blob()] * 2})
+    @pytest.mark.parametrize("rows, columns", [(1, 1), (3, 8), (2, 30)])
+    @pytest.mark.parametrize("width", [89, 183])
+    def test_width_texts_and_images(self, rows, columns, width):
+        figure = plots.draw_grid(self.grid(rows, columns, note="IoU 41.7"), width_mm=width)
+        assert figure.get_size_inches()[0] * 25.4 == pytest.approx(width)
+        assert_no_text_overlaps(figure)
         boxes = [image.get_window_extent() for image in figure.axes[0].images]
-        assert boxes[0].height / boxes[0].width == pytest.approx(shape[0] / shape[1], rel=0.02)
+        panels = sum(text.get_text() == "Input" for text in texts(figure))
+        assert len(boxes) == rows * (columns + panels) + 2  # each panel repeats the input; two colour bars
+        assert max(box.x1 for box in boxes) <= figure.bbox.x1 and min(box.x0 for box in boxes) >= 0
         for a, b in itertools.combinations(boxes, 2):
             assert not a.overlaps(b)
 
-    def test_only_maps_without_information_are_stamped(self):
-        infinite = np.full((14, 14), np.inf)
-        maps = {"a": [np.zeros((14, 14)), blob()], "b": [blob(), infinite]}
-        words = [t.get_text() for t in texts(plots.comparison_grid([photo()] * 2, maps))]
-        assert words.count("degenerate") == words.count("not finite") == 1
+    def test_type_has_the_size_of_print_and_is_not_cut(self):
+        grid = self.grid(2, 6, header="Meaningful perturbation", label="tabby (87 %)")
+        figure = plots.draw_grid(grid._replace(bars=[(True, "Relevance")], footnotes=()), width_mm=89)
+        found = texts(figure)
+        assert {text.get_fontsize() for text in found} <= {5, 5.25, 5.5, 5.75, 6, 6.25, 6.5}
+        assert not any(text.get_text().endswith("…") for text in found)
+        words = {text.get_text() for text in found}
+        assert {"Meaningful", "tabby"} & words and "−0.5" in words
 
-    @pytest.mark.parametrize(
-        "photos, maps, labels, message",
-        [
-            ([], {"a": []}, None, "at least one"),
-            ([photo()], {}, None, "at least one"),
-            ([photo(), photo(48, 96)], {"a": [blob()] * 2}, None, "differ in size"),
-            ([photo()], {"a": [blob()] * 2}, None, "a: 2 for 1"),
-            ([photo()], {"a": [blob()]}, [], "row_labels: 0 for 1"),
-        ],
-    )
-    def test_invalid_input_is_an_error(self, photos, maps, labels, message):
-        with pytest.raises(ValueError, match=message):
-            plots.comparison_grid(photos, maps, row_labels=labels)
+    @pytest.mark.parametrize("shape", [(96, 48), (48, 96)])
+    def test_images_keep_their_shape(self, shape):
+        figure = plots.draw_grid(self.grid(2, 2, shape=shape))
+        box = figure.axes[0].images[0].get_window_extent()
+        assert box.height / box.width == pytest.approx(shape[0] / shape[1], rel=0.02)
+
+    def test_rows_are_made_to_fit_on_a_page(self):
+        width, height = 25.4 * plots.draw_grid(self.grid(9, 1)).get_size_inches()
+        assert width == pytest.approx(183) and height < 260
+
+    def test_a_cell_of_several_rows_stands_in_their_middle(self):
+        tall = plots.Placed(plots.Cell(photo()), 0, 0, down=3)
+        others = [plots.Placed(plots.Cell(photo(seed=row)), row, 1) for row in range(3)]
+        figure = plots.draw_grid(
+            plots.Grid([tall, *others], ["Input", "A"], ["a", "b", "c"], label_column=1, repeated=1)
+        )
+        boxes = [image.get_window_extent() for image in figure.axes[0].images]
+        assert boxes[0].y0 == pytest.approx(boxes[2].y0, abs=1) and boxes[0].height == pytest.approx(
+            boxes[2].height, abs=1
+        )
+        label = next(text for text in texts(figure) if text.get_text() == "b").get_window_extent()
+        assert boxes[0].x1 <= label.x0 and label.x1 <= boxes[2].x0
+
+    def test_a_figure_too_tall_to_be_drawn_is_an_error(self):
+        grid = self.grid(1, 1)
+        grid = grid._replace(cells=[each._replace(row=row) for row in range(300) for each in grid.cells], row_labels=())
+        with pytest.raises(ConfigError, match=r"300 rows would be \d+ mm tall, \d+ pixels at 300 dpi"):
+            plots.draw_grid(grid)
+
+    def test_outlines_follow_the_mask(self):
+        mask = np.zeros((96, 96), bool)
+        mask[20:40, 50:] = True
+        (line,) = outlines(mask)
+        assert line.min(axis=0) == pytest.approx((50, 20), abs=0.6) and line.max(axis=0) == pytest.approx(
+            (96, 40), abs=0.6
+        )
+        figure = plots.draw_grid(plots.Grid([plots.Placed(plots.Cell(photo(), mask=mask), 0, 0)], [""]))
+        assert [each.get_color() for each in figure.axes[0].lines] == ["black", "white"]
+
+    def test_the_part_that_the_model_sees_is_outlined_in_the_whole_picture(self):
+        whole = photo(96, 160)
+        cell = inside_original(plots.Cell(whole[:, 32:128]), whole, 0, 32)
+        assert cell.image.shape == whole.shape and cell.part == (32, 0, 96, 96)
+        np.testing.assert_array_equal(cell.image[:, 32:128], whole[:, 32:128])
+        assert (cell.image[:, :32] != whole[:, :32]).any()
+        padded = inside_original(plots.Cell(photo(96, 96)), photo(96, 40), 0, -28)
+        assert padded.image.shape == (96, 96, 3) and padded.part == (0, 0, 96, 96)
 
 
 class TestAttentionSheet:
@@ -273,18 +353,19 @@ class TestAttentionSheet:
 
 class TestSave:
     def figure(self):
-        return plots.strip(photo(), blob(), method="rollout", **CAPTION)
+        return strip(photo(), blob(), method="rollout", **CAPTION)
 
     def test_png_and_pdf(self, tmp_path):
         png, pdf = plots.save(self.figure(), tmp_path / "deep" / "er" / "a.png", pdf=True)
         assert (png.name, pdf.name) == ("a.png", "a.pdf")
         with Image.open(png) as image:
-            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
-            assert image.size == tuple(np.round(self.figure().get_size_inches() * 150).astype(int))
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+            assert image.size == tuple((self.figure().get_size_inches() * 300 + 1e-6).astype(int))
         content = pdf.read_bytes()
         assert content.startswith(b"%PDF")
         assert b"/FontFile2" in content and b"/Type3" not in content
         assert b"CreationDate" not in content
+        assert b"/Width 96" in content  # images keep the pixels of the model's input
 
     def test_the_suffix_is_added(self, tmp_path):
         assert plots.save(self.figure(), tmp_path / "norm=0.5") == [tmp_path / "norm=0.5.png"]

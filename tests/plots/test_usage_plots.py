@@ -30,11 +30,16 @@ def test_the_colour_of_an_overlay_is_the_sign_of_relevance():
 def test_a_grid_of_methods_names_them_and_stamps_maps_without_information(tmp_path):
     images = [photo(seed=0), photo(seed=1)]
     shown = {"rollout": [blob(seed=0), blob(seed=1)], "flat": [np.zeros((14, 14)), np.full((14, 14), np.nan)]}
-    figure = plots.comparison_grid(images, shown, row_labels=["a cat", "a dog"])
+    cells = [plots.Placed(plots.Cell(image), row, 0) for row, image in enumerate(images)]
+    for column, raw_maps in enumerate(shown.values(), start=1):
+        for row, (image, raw) in enumerate(zip(images, raw_maps, strict=True)):
+            overlay = plots.overlay_cell(image, raw, np.asarray(maps.to_display(raw, (96, 96))))
+            cells.append(plots.Placed(overlay, row, column))
+    figure = plots.draw_grid(plots.Grid(cells, ["photo", *shown], ["a cat", "a dog"], repeated=1), width_mm=89)
     words = [text.get_text() for text in texts(figure)]
     assert {"photo", "rollout", "flat", "a cat", "a dog"} <= set(words)
     assert words.count("degenerate") == words.count("not finite") == 1
     (written,) = plots.save(figure, tmp_path / "figures" / "grid")
     with Image.open(written) as saved:
         assert written.name == "grid.png" and np.asarray(saved.convert("L")).std() > 20
-        assert saved.size == tuple(round(150 * inches) for inches in figure.get_size_inches())
+        assert saved.size == tuple(int(300 * inches + 1e-6) for inches in figure.get_size_inches())

@@ -191,7 +191,8 @@ def explain_images(
             resolve_targets(loaded_cnn, targets, len(images))
         with progress(total, "images") as on_progress:
             explain = partial(explain_many, target=targets, batch_size=batch_size, seed=seed, progress=on_progress)
-            explanations, cnn_explanation = explain(loaded, images, methods), None
+            explanations: dict[str, Explanation] = explain(loaded, images, methods)
+            cnn_explanation = None
             if loaded_cnn is not None:
                 cnn_images = prepare(loaded_cnn, [source["file"] for source in images.sources], exif=exif)
                 grad_cam = explain(loaded_cnn, cnn_images, ["grad_cam"])["grad_cam"]

@@ -10,6 +10,7 @@ import jax
 
 from vitjax.data.source import Source
 from vitjax.errors import ConfigError, RunError, VitjaxError
+from vitjax.evaluating import describe
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
 from vitjax.evaluating.job import Job
@@ -23,6 +24,7 @@ from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif
 from vitjax.models.function import tree_digest
 from vitjax.models.model import Model
+from vitjax.output.html import html_lines
 from vitjax.output.terminal import say
 from vitjax.rundir.sealed import read_profile
 from vitjax.rundir.status import Status, status
@@ -53,12 +55,21 @@ class Run:
     Example:
         >>> run.directory.name, run.chunks, run.finished
         ('run', 1, True)
+        >>> run
+        Run '.../run': finished, 4 images, model vitjax_scenes
+          methods: rollout, random; metrics: iou
     """
 
     def __init__(self, directory: str | Path, model: Model | None = None, source: Source | None = None) -> None:
         self.directory = Path(directory)
         self.store = RunStore.open(self.directory)
         self._model, self._source = model, source
+
+    def __repr__(self) -> str:
+        return describe.two_lines(self.directory, self.config, len(self.store.finished()), self.chunks)
+
+    def _repr_html_(self) -> str:
+        return html_lines(f"{self!r}\n\n{self.table()}" if self.finished else repr(self))
 
     @property
     def config(self) -> dict[str, Any]:

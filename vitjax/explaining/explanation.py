@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import PIL.Image
 
-from vitjax import maps as map_functions
-from vitjax.errors import ConfigError
-from vitjax.explaining.inputs import Images
-from vitjax.explaining.probabilities import probabilities_of, with_probability
-from vitjax.explaining.targets import Targets
-from vitjax.models.model import Model
+from vitjax.explaining.figure import check_percentile, colours_of, figure, notebook_png
+from vitjax.explaining.map_batch import MapBatch
+from vitjax.explaining.probabilities import with_probability
+from vitjax.methods.titles import title_of
 from vitjax.output.files import make_folder, write_file
 from vitjax.output.names import FileNames, file_stem
+from vitjax.plots.cells import Cell, draw_into, overlay_cell
+from vitjax.plots.figures import ONE_COLUMN, save
+from vitjax.plots.strip import strip
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEVELS = {"token": "patches", "pixel": "pixels"}
+"""What a cell of a map stands for, in words."""
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(MapBatch):
     """Maps of one method over a batch of b images; or b maps of fewer images, where images have several targets.
 
     The maps of an image then stand together, in the order of its targets, and `images` repeats the image for each.
+    `e[0]`, `e[:3]` and `e[[2, 0]]` are explanations of some of the maps, and iteration gives one after the other.
 
     The examples of the methods go on from this one. `vitjax.methods` says what `model` and `image` are.
 
@@ -34,199 +42,90 @@ class Explanation:
         >>> e = vitjax.explain(model, image, "transformer_mm", target="plain ring")
         >>> e.maps.shape, e.target.tolist(), e.predicted.tolist(), e.signed, e.degenerate.tolist()
         ((1, 8, 8), [3], [4], False, [False])
+        >>> e
+        Explanation of 1 image by transformer_mm, vitjax_scenes: maps float32 [1, 8, 8] at patches
+          plain ring (... %)
     """
 
-    maps: np.ndarray
-    """Raw relevance, not normalised: [b, h, w] on the patch grid (level "token") or [b, H, W] (level "pixel")."""
-    target: np.ndarray
-    """Explained class of each map, int32 [b]; of a model without a head the feature, -1 if no output is explained;
-    -3 where a map explains a combination of outputs."""
-    logits: np.ndarray
-    """[b, k]"""
-    method: str
-    """Name of the method in `vitjax.METHODS`."""
-    label: str
-    """The method's name, with the options that were given in parentheses."""
-    options: dict[str, Any]
-    """All options, defaults included."""
-    level: str
-    """"token" or "pixel": what a cell of a map stands for."""
-    images: Images
-    model: Model
-    targets: Targets
-    """The explained targets as the program takes them, with the index of each map's image."""
-
-    def __len__(self) -> int:
-        return len(self.maps)
-
-    def __getitem__(self, index: Any) -> Explanation:
-        """The explanation of one map, of a slice or of a list of them: `e[0]`, `e[:3]`, `e[[2, 0]]`."""
-        chosen = np.atleast_1d(np.arange(len(self))[index])
-        return replace(
-            self,
-            maps=self.maps[chosen],
-            target=self.target[chosen],
-            logits=self.logits[chosen],
-            images=self.images.take(chosen.tolist()),
-            targets=self.targets.take(chosen),
-        )
+    def __repr__(self) -> str:
+        """Two lines: what explains what, and the explained classes."""
+        maps = f"maps {self.maps.dtype} {list(self.maps.shape)} at {LEVELS[self.level]}"
+        return f"Explanation of {self.subjects} by {self.label}, {self.model.name}: {maps}\n  {self.targets_in_words()}"
 
     @property
-    def image_index(self) -> np.ndarray:
-        """Index of each map's image in the call, int [b]: 0, 1, 2 ... if every image has one target."""
-        return self.targets.image_index
+    def subjects(self) -> str:
+        """How many images, and maps if there are more: "2 images (6 targets)"."""
+        images = len(set(self.image_index.tolist()))
+        word = "1 image" if images == 1 else f"{images} images"
+        return word if images == len(self) else f"{word} ({len(self)} targets)"
 
-    @property
-    def target_names(self) -> tuple[str, ...]:
-        """What each map explains, in words: the name of a class, "A - B", or what else the target is called."""
-        return tuple(
-            ("" if index < 0 else self.model.label(int(index))) if name is None else name
-            for index, name in zip(self.target, self.targets.names, strict=True)
-        )
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """Predicted class of each image, int [b]; -1 for a model without a head, which predicts none."""
-        return self.logits.argmax(axis=-1) if self.has_classes else np.full(len(self), -1)
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, [b, k]; the sigmoid of the logit for a model with one output.
-
-        Raises:
-            ConfigError: the model has no head, so that its outputs are features, or one text, which has a similarity.
-        """
-        if self.model.probability is None:
-            has = "one text, which has a similarity" if self.has_classes else "no head: its outputs are features"
-            raise ConfigError(f"model {self.model.name!r} has {has} without probabilities")
-        return probabilities_of(self.logits)
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether the model has a head, so that its outputs are logits of classes."""
-        return self.model.config.num_classes > 0
-
-    @property
-    def degenerate(self) -> np.ndarray:
-        """bool [b]: the map is constant (such as all zero) or not finite, so it ranks no part of the image."""
-        return np.asarray(map_functions.are_degenerate(self.maps))
-
-    @property
-    def signed(self) -> bool:
-        """Whether any map contains negative relevance, evidence against the class; figures then show 0 as neutral."""
-        return bool((self.maps < 0).any())
-
-    def pixels(self) -> np.ndarray:
-        """Maps at pixel size: upsampled bilinearly and min-max normalised to [0, 1] per image, [b, H, W].
+    def targets_in_words(self, room: int = 100) -> str:
+        """The explained classes in one line of about `room` characters.
 
         Example:
-            >>> pixels = e.pixels()
-            >>> pixels.shape, float(pixels.min()), float(pixels.max())
-            ((1, 64, 64), 0.0, 1.0)
+            >>> e.targets_in_words()
+            'plain ring (... %)'
         """
-        size = self.images.pixels.shape[1:3]
-        return np.asarray(map_functions.all_to_pixels(self.maps, tuple(size), self.model.config.covered))
+        if self.class_agnostic:
+            return "class-agnostic: the same map for every class"
+        captions = [self.caption(index) for index in range(min(8, len(self)))]
+        shown = [with_probability(c["target"], c["target_probability"], sigmoid=c["sigmoid"]) for c in captions]
+        text = textwrap.shorten("; ".join(shown) or "no images", room, placeholder=" ...")
+        return text if text.endswith("...") or len(self) <= len(shown) else f"{text}; ..."
 
-    def completeness_gap(self) -> np.ndarray:
-        """Relative completeness error of each map: |Σ map - (s(x) - s(0))| / |s(x) - s(0)|.
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        """The overlays of the first images, for notebooks."""
+        return notebook_png(self) if len(self) else None
 
-        s is the target's logit (its weighted sum, or its function of the logits), or its probability if the option
-        `score` says so; the baseline 0 is the mean colour.
-
-        Returns:
-            Float [b], at least 0. It is 0 for complete methods (integrated gradients, up to their quadrature error) and
-            meaningless for other methods.
-
-        Cost: 1F, of the baseline.
-
-        Example:
-            >>> e.completeness_gap().shape
-            (1,)
-        """
-        baseline = np.asarray(self.model.logits(np.zeros_like(self.images.x[:1])), self.logits.dtype)
-        baselines = np.repeat(baseline, len(self), axis=0)
-        if self.options.get("score") == "probability":
-            maps_index = np.arange(len(self))
-            difference = (self.probabilities - probabilities_of(baselines))[maps_index, self.target]
-        else:
-            difference = self.targets.scores(self.logits) - self.targets.scores(baselines)
-        total = self.maps.reshape(len(self), -1).sum(axis=1)
-        return np.abs(total - difference) / np.abs(difference)
-
-    def overlay(self, index: int = 0) -> Image:
+    def overlay(
+        self, index: int = 0, *, cmap: Any = None, alpha: float | None = None, percentile: float | None = None
+    ) -> PIL.Image.Image:
         """The map of image `index` laid over the image: a PIL image at the model's resolution.
+
+        Args:
+            index: of the map.
+            cmap, alpha, percentile: as for `vitjax.figure`.
 
         Example:
             >>> e.overlay(0).size
             (64, 64)
         """
-        from vitjax import plots
+        return PIL.Image.fromarray(self._cell(index, cmap, alpha, percentile).image)
 
-        size = self.images.pixels.shape[1:3]
-        signed = self.signed and not self.degenerate[index]
-        heatmap = map_functions.to_display(self.maps[index], size, signed=signed)
-        return plots.overlay(self.images.pixels[index], np.asarray(heatmap), signed=self.signed)
+    def _cell(self, index: int, cmap: Any = None, alpha: float | None = None, percentile: float | None = None) -> Cell:
+        check_percentile(percentile)
+        heatmap, colours = self.heatmap(index, percentile), colours_of(cmap, alpha)
+        return overlay_cell(self.images.pixels[index], self.maps[index], heatmap, signed=self.signed, colours=colours)
 
-    def caption(self, index: int) -> dict[str, Any]:
-        """Text for the figure of one image: label of the method, names and probabilities of predicted and target class.
+    @overload
+    def plot(self, index: int = 0, ax: None = None, cmap: Any = ..., alpha: float | None = ...) -> Figure: ...
+    @overload
+    def plot(self, index: int = 0, *, ax: Axes, cmap: Any = ..., alpha: float | None = ...) -> Axes: ...
+    def plot(
+        self, index: int = 0, ax: Axes | None = None, cmap: Any = None, alpha: float | None = None
+    ) -> Figure | Axes:
+        """Draw one map over its image, with what it explains, into axes of your own or as a figure of 89 mm.
+
+        Args:
+            index: of the map.
+            ax: axes of matplotlib to draw into, in pixels of the model's input; None makes a figure, with the image
+                beside the map and a colour bar.
+            cmap, alpha: as for `vitjax.figure`, which has more options.
 
         Returns:
-            {"method", "predicted", "predicted_probability", "target", "target_probability", "sigmoid"}. The
-            probabilities are None for a model without a head, and "predicted" is then empty, as is "target" if no
-            output is explained. That of the target is None, too, where it is not one class, and both are for a single
-            text of CLIP. "sigmoid": whether the probabilities are sigmoids, as of a model with one output.
+            `ax`, or the new figure.
 
         Example:
-            >>> caption = e.caption(0)
-            >>> caption["method"], caption["predicted"], caption["target"]
-            ('transformer_mm', 'striped star', 'plain ring')
+            >>> import matplotlib.figure
+            >>> axes = matplotlib.figure.Figure().subplots(1, 2)
+            >>> e.plot(0, ax=axes[0]).get_title().splitlines()
+            ['Transformer-MM', 'plain ring']
         """
-        predicted, target = int(self.predicted[index]), int(self.target[index])
-        name = self.targets.names[index]
-        of = (
-            self.probabilities[index].tolist() if self.model.probability is not None else [None] * self.logits.shape[-1]
-        )
-        return {
-            "method": self.label,
-            "predicted": self.model.label(predicted) if self.has_classes else "",
-            "predicted_probability": of[predicted],
-            "target": self.target_names[index],
-            "target_probability": of[target] if name is None else None,
-            "sigmoid": self.model.probability == "sigmoid",
-        }
-
-    def verdict(self, index: int) -> str:
-        """The predicted class as `tabby (62.3 %)`, followed by the target class if the two differ.
-
-        For a model with one output `class 0 (62.3 %, sigmoid)`; without a head `no classes; explained: feature 17`, or
-        `no classes` alone if no output is explained.
-
-        Example:
-            >>> e.verdict(0)
-            'striped star (98... %); explained: plain ring (... %)'
-        """
-        caption = self.caption(index)
-        sigmoid = caption["sigmoid"]
-        explained = f"explained: {with_probability(caption['target'], caption['target_probability'], sigmoid=sigmoid)}"
-        if not self.has_classes:
-            return f"no classes; {explained}" if caption["target"] else "no classes"
-        predicted = with_probability(caption["predicted"], caption["predicted_probability"], sigmoid=sigmoid)
-        return predicted if self.predicted[index] == self.target[index] else f"{predicted}; {explained}"
-
-    def best(self, index: int, count: int = 5) -> list[tuple[str, float]]:
-        """Names and probabilities of the `count` most probable classes of image `index`, most probable first.
-
-        Empty for a model without a head.
-
-        Example:
-            >>> [name for name, probability in e.best(0, count=2)]
-            ['striped star', 'plain ring']
-        """
-        if self.model.probability is None:
-            return []
-        probabilities = self.probabilities[index]
-        top = np.argsort(-probabilities, kind="stable")[:count]
-        return [(self.model.label(int(number)), float(probabilities[number])) for number in top]
+        if ax is None:
+            chosen = int(np.arange(len(self))[index])
+            return figure(self[chosen], width_mm=ONE_COLUMN, cmap=cmap, alpha=alpha)
+        subject = "class-agnostic" if self.class_agnostic else self.target_names[index]
+        return draw_into(ax, self._cell(index, cmap, alpha), (title_of(self.label), subject))
 
     def save_arrays(self, directory: str | Path, *, names: FileNames | None = None) -> Path:
         """Write maps, targets with their names, logits and image ids to `<directory>/<label>.npz` and return its path.
@@ -284,17 +183,18 @@ class Explanation:
             >>> [path.name for path in e.save(tempfile.mkdtemp())]
             ['transformer_mm.npz', 'image0_transformer_mm.png']
         """
-        from vitjax import plots
-
         names = FileNames() if names is None else names
         written = [self.save_arrays(directory, names=names)]
         stem = file_stem(self.label)
         several = len(set(self.image_index.tolist())) < len(self)
         for i, image_id in enumerate(self.images.ids):
-            figure = plots.strip(self.images.pixels[i], self.maps[i], signed=self.signed, **self.caption(i))
+            cell, agnostic = self._cell(i), self.class_agnostic
+            drawn = strip(
+                self.images.pixels[i], self.maps[i], cell, signed=self.signed, agnostic=agnostic, **self.caption(i)
+            )
             of_target = f"{file_stem(self.target_names[i])}_" if several else ""
             name = names.claim(f"{image_id}_{of_target}{stem}", ".png", ".pdf")
-            written += plots.save(figure, Path(directory) / name, pdf=pdf)
+            written += save(drawn, Path(directory) / name, pdf=pdf)
             if progress is not None:
                 progress(1)
         return written

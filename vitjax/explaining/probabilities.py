@@ -8,10 +8,16 @@ import numpy as np
 def with_probability(
     name: str, probability: float | None, digits: str = ".1f", space: str = " ", *, sigmoid: bool = False
 ) -> str:
-    """`tabby (62.3 %)`, or `tabby (62.3 %, sigmoid)`, or the name alone where there is no probability."""
+    """`tabby (62.3 %)`, or `tabby (62.3 %, sigmoid)`, or the name alone where there is no probability.
+
+    A probability that would be written as 0 without being 0 is `tabby (< 0.1 %)`.
+    """
     if probability is None:
         return name
-    return f"{name} ({100 * probability:{digits}}{space}%{', sigmoid' if sigmoid else ''})"
+    written, least = f"{100 * probability:{digits}}", 10.0 ** -int(digits[1:-1])
+    if probability > 0 and float(written) == 0:
+        written = f"<{space}{least:g}"
+    return f"{name} ({written}{space}%{', sigmoid' if sigmoid else ''})"
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

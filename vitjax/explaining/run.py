@@ -18,6 +18,7 @@ from vitjax.execution.progress import OnProgress
 from vitjax.execution.worker_threads import worker_count
 from vitjax.explaining.batch_runner import BatchRunner, batches, take, take_padded
 from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.explanations import Explanations
 from vitjax.explaining.inputs import Images, prepare, say
 from vitjax.explaining.programs import compiled_trace
 from vitjax.explaining.requests import Methods, Request, check_probability, check_score, request, requests_for
@@ -50,8 +51,10 @@ def explain(
         model: what `vitjax.load` returns.
         images: path(s), PIL image(s), uint8 array(s) [H, W, 3], or normalised floats [b, H, W, 3]. Floats may have any
             size that is a multiple of the patch: the position embedding is then resampled.
-        method: name of a method, see `vitjax.METHODS`, also with options as in "rollout:head_fusion=max"; `options` are
-            the method's own.
+        method: name of a method, also with options as in "rollout:head_fusion=max"; `options` are the method's own.
+            `vitjax.METHODS` lists all methods, `vitjax.METHODS["gmar"]` shows the options of one with their defaults,
+            and `help(vitjax.METHODS["gmar"].definition)` its formula and what each option does, as does
+            `vitjax methods gmar` on the command line.
         target: None (the predicted class), a class index, a class name, "top2" (the second most probable class), "topK"
             for another K (each of the K most probable classes, one map for each), "A - B" (the difference of two
             logits), weights over the outputs [k], or a function of the logits [k]; of a CLIP or SigLIP with both towers
@@ -112,13 +115,14 @@ def explain_many(
     exif: Exif = "apply",
     normalised: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Explanation]:
+) -> Explanations:
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 
     Args:
-        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}; or a group: "all", every
-            method that is not slow, or "everything". What the model cannot have is left out of a group, in a line on
-            stderr that says why; such a method asked for by name is an error.
+        methods: names, also with options as in "gmar:norm=l2", or {"method": name, **options}; `vitjax.METHODS` lists
+            them with their options. Or a group: "all", every method that is not slow, or "everything". What the model
+            cannot have is left out of a group, in a line on stderr that says why; such a method asked for by name is an
+            error.
 
     Other arguments, and errors, are those of `explain`.
 
@@ -144,21 +148,23 @@ def explain_many(
     batch = batch if targets.one_each else batch.take(targets.image_index.tolist())
     logits, values, maps = _compute(model, batch, targets.values, requests, batch_size, seed, progress)
     targets = targets.with_classes(values, predicts=model.config.num_classes > 0)
-    return {
-        wanted.label: Explanation(
-            maps=maps[wanted],
-            target=targets.classes,
-            logits=logits,
-            method=wanted.name,
-            label=wanted.label,
-            options=dict(wanted.options),
-            level=wanted.method.level_of(dict(wanted.options)),
-            images=batch,
-            model=model,
-            targets=targets,
-        )
-        for wanted in requests
-    }
+    return Explanations(
+        {
+            wanted.label: Explanation(
+                maps=maps[wanted],
+                target=targets.classes,
+                logits=logits,
+                method=wanted.name,
+                label=wanted.label,
+                options=dict(wanted.options),
+                level=wanted.method.level_of(dict(wanted.options)),
+                images=batch,
+                model=model,
+                targets=targets,
+            )
+            for wanted in requests
+        }
+    )
 
 
 @deliberate_nans

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from vitjax.nn.ops import Ops
+from vitjax.output.html import html_table
 from vitjax.shapes import Array, Attention, Heads, Image, Logits, Params, Row, Target, Tokens
 
 Gradient = Literal["logit", "probability", "residual", "local", "local_mean"]
@@ -55,6 +56,24 @@ class LayerTrace(NamedTuple):
     # In passes with rules:
     tokens_relevance: Tokens = None  # type: ignore[assignment]
     attention_relevance: Attention = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Two lines: the shapes of the activations, and which gradients and relevance there are."""
+        held = dict(self._arrays())
+        shapes = [f"{name} {list(held[name].shape)}" for name in ("attention", "tokens", "values") if name in held]
+        by, of = ([name.removesuffix(end) for name in held if name.endswith(end)] for end in ("_grad", "_relevance"))
+        gradients = f"gradients by {', '.join(by)}" if by else "no gradients"
+        relevance = f"; relevance of {', '.join(of)}" if of else ""
+        return f"LayerTrace: {', '.join(shapes)}\n  {gradients}{relevance}"
+
+    def _repr_html_(self) -> str:
+        """A table of the arrays for notebooks."""
+        rows = [(name, str(list(array.shape)), str(array.dtype)) for name, array in self._arrays()]
+        return html_table("LayerTrace", rows, ("field", "shape", "dtype"))
+
+    def _arrays(self) -> list[tuple[str, Any]]:
+        """The fields that are arrays, by name."""
+        return [(name, value) for name, value in zip(self._fields, self, strict=True) if hasattr(value, "shape")]
 
 
 class HeadTrace(NamedTuple):

@@ -62,6 +62,15 @@ class Method(NamedTuple):
     complete: bool = False
     ill_conditioned: bool = False
 
+    def __repr__(self) -> str:
+        """Two lines: title, cost and kind; options and reference."""
+        kind = "class-specific" if self.class_specific else "class-agnostic"
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items()) or "none"
+        return (
+            f"Method {self.title!r}: {kind}, map of {self.level}s, cost {self.cost}{', slow' if self.slow else ''}\n"
+            f"  options: {options}; {self.cite}"
+        )
+
     @property
     def definition(self) -> Callable[..., Any]:
         """The function that computes the map on a ViT; its docstring states the formula."""

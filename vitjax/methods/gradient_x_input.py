@@ -61,7 +61,7 @@ def on_cnn(
 
 
 METHOD = Method(
-    title="Gradient x input",
+    title="Gradient × input",
     cite="Shrikumar et al. 2016, Not Just a Black Box: Learning Important Features Through Propagating Activation "
     "Differences",
     cost="2F + 1B",

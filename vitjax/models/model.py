@@ -16,6 +16,7 @@ from vitjax.execution.microbatch import microbatched_vmap
 from vitjax.execution.plan import ExecutionPlan, active_plan
 from vitjax.execution.program import Program
 from vitjax.images.reading import Exif, Preprocessing, preprocess
+from vitjax.models import describe
 from vitjax.models.class_names import Labels
 from vitjax.nn.function import FunctionConfig, config_of
 from vitjax.nn.network import Config, network, params_dtype
@@ -24,7 +25,7 @@ from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Image, Params, accumulation_dtype
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A model as `vitjax.load` returns it. Immutable.
 
@@ -41,6 +42,9 @@ class Model:
         >>> model = vitjax.load("vitjax_scenes")
         >>> model.name, model.config.tokens, model.labels.names[3:5]
         ('vitjax_scenes', 65, ('plain ring', 'striped star'))
+        >>> model
+        Model 'vitjax_scenes': ViT, 6 blocks of 4 heads, width 128, 829.6 k parameters in float32
+          64 x 64 pixels, 8 x 8 patches; 10 classes: striped disc, ...
     """
 
     config: Config
@@ -51,6 +55,19 @@ class Model:
     weights: dict[str, Any] = field(default_factory=dict)
     precision: str = "highest"
     text: Any = None
+
+    def __repr__(self) -> str:
+        """Two lines: architecture and parameters, input and classes."""
+        return describe.two_lines(self.name, self.config, self.params, self._class_names)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        names, preprocessing = self._class_names, self.preprocessing
+        return describe.as_html(self.name, self.config, self.params, names, preprocessing, self.weights)
+
+    @property
+    def _class_names(self) -> tuple[str, ...] | None:
+        return None if self.labels is None else self.labels.names
 
     @property
     def dtype(self) -> Any:

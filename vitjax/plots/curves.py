@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vitjax.plots.figures import FONT, INK, MARGIN, MUTED, fit, page, write
+from vitjax.plots.figures import INK, MARGIN, MUTED, fit, page, write
+from vitjax.plots.fonts import main_family
 from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _axes(figure: Figure, x: float, y: float) -> Axes:
     axes = figure.add_axes((x / width, 1 - (y + HEIGHT) / height, WIDTH / width, HEIGHT / height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(labelsize=8, labelcolor=INK, color=MUTED, length=2.5, labelfontfamily=FONT)
+    axes.tick_params(labelsize=8, labelcolor=INK, color=MUTED, length=2.5, labelfontfamily=main_family())
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     return axes
@@ -147,7 +148,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict]) -> None:
             axes.fill_between(x, line.low, line.high, color=style["color"], alpha=0.14, linewidth=0, zorder=2)
         axes.plot(x, line.mean, linewidth=1.5, zorder=3, **style)
     axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
-    axes.set_xlabel(panel.x_label, fontsize=8.5, color=INK, family=FONT, labelpad=3, parse_math=False)
+    axes.set_xlabel(panel.x_label, fontsize=8.5, color=INK, family=main_family(), labelpad=3, parse_math=False)
 
 
 def _legend(sheet: Axes, panel: Panel, styles: Mapping[str, dict], x: float, y: float) -> None:

@@ -7,15 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitjax.plots.figures import INK, MARGIN, MUTED, draw_image, page, snap, write
+from vitjax.plots.cells import flaw, stamp
+from vitjax.plots.figures import (
+    INK,
+    MARGIN,
+    MM,
+    MUTED,
+    SIZE,
+    SMALL,
+    TITLE,
+    TWO_COLUMNS,
+    draw_image,
+    page,
+    snap,
+    write,
+)
 from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
-from vitjax.plots.overlay_cell import flaw, stamp
 from vitjax.plots.sheet import HEAD, heading, normalise_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIDE = 0.96
+WIDEST = 28 * MM
+"""Longer side of a map [inches]."""
 
 
 def feature_sheet(photo: np.ndarray, stages: Mapping[str, np.ndarray], *, channels: int = 6) -> Figure:
@@ -43,10 +57,11 @@ def feature_sheet(photo: np.ndarray, stages: Mapping[str, np.ndarray], *, channe
             raise ValueError(f"{name}: expected [down, across, c], got {list(features.shape)}")
 
     down, across = photo.shape[:2]
-    cell_h, cell_w = snap(SIDE / max(1.0, across / down)), snap(SIDE * min(1.0, across / down))
-    gap, apart, label, title = 0.07, 0.1, 0.82, 0.22
+    width = TWO_COLUMNS * MM
+    gap, apart, label, title = 1.2 * MM, 2 * MM, 17 * MM, 4.5 * MM
     columns = 1 + min(channels, max(features.shape[2] for features in maps.values()))
-    width = max(2 * MARGIN + label + columns * (cell_w + gap) + apart, 5.2)
+    side = min((width - 2 * MARGIN - label - apart) / columns - gap, WIDEST)
+    cell_w, cell_h = snap(side * min(1.0, across / down)), snap(side * min(1.0, down / across))
     figure, axes = page(width, 2 * MARGIN + HEAD + len(maps) * (title + cell_h + gap))
     heading(
         axes,
@@ -61,16 +76,17 @@ def feature_sheet(photo: np.ndarray, stages: Mapping[str, np.ndarray], *, channe
         shown = np.concatenate([features.mean(axis=-1, keepdims=True), features[..., : columns - 1]], axis=-1)
         shown = np.moveaxis(shown, -1, 0)
         scaled = np.asarray(normalise_all(shown[None]))[0]
-        label_x = MARGIN + label - 0.1
+        label_x = MARGIN + label - 2 * MM
         size = "{} × {}\n{} channels".format(*features.shape)
-        write(axes, label_x, top + cell_h / 2 - 0.14, name, size=8, bold=True, ha="right", at="middle")
-        write(axes, label_x, top + cell_h / 2 + 0.1, size, size=6.5, color=MUTED, ha="right", at="middle")
+        middle = top + cell_h / 2
+        write(axes, label_x, middle - 3.4 * MM, name, size=TITLE, bold=True, ha="right", at="middle")
+        write(axes, label_x, middle + 1.8 * MM, size, size=SMALL, color=MUTED, ha="right", at="middle")
         for column, (raw, data) in enumerate(zip(shown, scaled, strict=True)):
             x = snap(MARGIN + label + column * (cell_w + gap) + (apart if column else 0))
             box = (x, top, cell_w, cell_h)
             draw_image(axes, np.ma.masked_invalid(data), box, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-            text, color = (f"channel {column - 1}", MUTED) if column else ("mean", INK)
-            write(axes, x + cell_w / 2, top - 0.05, text, size=7, color=color, ha="center", at="last")
+            text, color = (f"Channel {column - 1}", MUTED) if column else ("Mean", INK)
+            write(axes, x + cell_w / 2, top - 1.2 * MM, text, size=SIZE, color=color, ha="center", at="last")
             if reason := flaw(raw):
-                stamp(axes, box, "flat" if reason == "degenerate" else reason, size=6)
+                stamp(axes, box, "flat" if reason == "degenerate" else reason, size=SMALL)
     return figure

@@ -7,7 +7,8 @@ and matplotlib's layout engines it takes minutes.
 from __future__ import annotations
 
 import re
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,42 +16,41 @@ import numpy as np
 
 from vitjax.output.files import make_folder, write_file
 from vitjax.plots.backend import import_matplotlib
+from vitjax.plots.fonts import advance, drawable
 from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FONT = "DejaVu Sans"  # ships with matplotlib, so that figures are the same on every machine
-INK, MUTED = "#1a1a1a", "#6e6e6e"
-LINE = 1.25  # line height, in font sizes
+INK, MUTED = "#1a1a1a", "#5c5c5c"
+LINE = 1.2  # line height, in font sizes
 MIDDLE = 0.36  # half the height of a capital letter, in font sizes
-PNG_DPI, PDF_DPI = 150, 200
-MARGIN = 0.16
-PLATE = {"boxstyle": "round,pad=0.35", "facecolor": "#000000b0", "edgecolor": "none"}
+DPI = 300
+MM = 1 / 25.4  # inches
+ONE_COLUMN, TWO_COLUMNS = 89.0, 183.0  # widths of figures in a journal [mm]
+TITLE, SIZE, SMALL = 7.0, 6.5, 6.0  # type [points]
+MARGIN = 1.2 * MM
+PLATE = {"boxstyle": "round,pad=0.3", "facecolor": "#000000b0", "edgecolor": "none"}
 Box = tuple[float, float, float, float]
 """x, y of the top left corner, width, height; inches."""
 
 
-def page(width: float, height: float) -> tuple[Figure, Axes]:
+def page(width: float, height: float, dpi: float = DPI) -> tuple[Figure, Axes]:
     """An empty white page and the axes that covers it: x to the right, y downwards, inches."""
     import_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from vitjax.plots.print_figure import PrintFigure
 
-    # A whole number of pixels, because image edges between two pixels would blur.
-    width, height = (np.ceil(side * PNG_DPI) / PNG_DPI for side in (width, height))
-    figure = Figure((width, height), dpi=PNG_DPI, facecolor="white")
-    figure.suppressComposite = True  # otherwise the PDF would contain one page-sized raster instead of the images
-    FigureCanvasAgg(figure)
+    height = np.ceil(height * dpi) / dpi  # a whole number of pixels
+    figure = PrintFigure((width, height), dpi=dpi, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     return figure, axes
 
 
 def snap(inches: float) -> float:
-    """A length in inches, rounded to a whole number of pixels."""
-    return round(inches * PNG_DPI) / PNG_DPI
+    """A length in inches, rounded to a whole number of pixels: edges of images between two pixels would blur."""
+    return round(inches * DPI) / DPI
 
 
 def draw_image(axes: Axes, data: np.ndarray, box: Box, *, sharp: bool = False, **mapping: Any) -> None:
@@ -125,6 +125,7 @@ def write(
     ha: Literal["left", "center", "right"] = "left",
     at: Literal["first", "middle", "last"] = "first",
     plate: bool = False,
+    upwards: bool = False,
 ) -> None:
     """Draw lines of text without interpreting them: a "$" in a class name starts no formula.
 
@@ -137,42 +138,44 @@ def write(
         ha: horizontal alignment at x.
         at: what y is: the baseline of the "first" or "last" line, or the "middle" of all lines.
         plate: draw a dark rounded rectangle behind the text.
+        upwards: turn the text by 90 degrees, to be read from below; `at` then says what x is, and `ha` aligns at y.
     """
+    text, families = drawable(text)
     lines = text.split("\n")
     step = LINE * size / 72
-    first = y - {"first": 0.0, "last": 1.0, "middle": 0.5}[at] * (len(lines) - 1) * step
+    first = -{"first": 0.0, "last": 1.0, "middle": 0.5}[at] * (len(lines) - 1) * step
     first += MIDDLE * size / 72 if at == "middle" else 0
-    weight = "bold" if bold else "normal"
     for row, line in enumerate(lines):
+        down = first + row * step
         axes.text(
-            x,
-            first + row * step,
+            x + (down if upwards else 0),
+            y + (0 if upwards else down),
             line,
             fontsize=size,
-            family=FONT,
-            weight=weight,
+            family=families,
+            weight="bold" if bold else "normal",
             color=color,
             ha=ha,
             va="baseline",
+            rotation=90 if upwards else 0,
+            rotation_mode="anchor",
             parse_math=False,
             bbox=PLATE if plate else None,
         )
 
 
-@lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of one line of text [inches]."""
-    import_matplotlib()
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    font = FontProperties(family=FONT, size=size, weight="bold" if bold else "normal")
-    points, _, _ = TextToPath().get_text_width_height_descent(text, font, False)
-    return 1.03 * points / 72  # hinting to the pixel grid widens a line by up to 3 %
+    return 1.03 * size / 72 * sum(advance(character, bold) for character in text)  # hinting widens a line by up to 3 %
 
 
-_WORD = r"\(*[^ \t_,/()-]*[ \t_,/)-]+|\(*[^ \t_,/()-]+|\(+"
-"""A word with the separators that may end a line. "(" belongs to the next word; a no-break space ends no word."""
+_WORD = (
+    r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]"
+    r"|\(*[^ \t_,/()=\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]*[ \t_,/)=-]+"
+    r"|\(*[^ \t_,/()=\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef-]+|\(+"
+)
+"""A letter of a script without spaces, or a word with the separators that may end a line. "(" belongs to the next word;
+a no-break space ends no word."""
 
 
 def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int = 1) -> str:
@@ -186,9 +189,9 @@ def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int
         return text_width(line.rstrip(), size, bold) > inches
 
     def cut(line: str) -> str:
-        while line and too_wide(line + "…"):
-            line = line[:-1].rstrip(" ,_")
-        return line + "…"
+        widths = [text_width(character, size, bold) for character in line]
+        room = inches - text_width("…", size, bold)
+        return line[: int(np.searchsorted(np.cumsum(widths), room, side="right"))].rstrip(" ,_") + "…"
 
     paragraphs = text.split("\n")
     fitted: list[str] = []
@@ -205,8 +208,35 @@ def fit(text: str, inches: float, size: float, *, bold: bool = False, lines: int
     return "\n".join(fitted[:lines])
 
 
+def fit_together(
+    texts: Sequence[str], inches: float, size: float, *, bold: bool = False, lines: int = 1, smallest: float = 5.0
+) -> tuple[list[str], float]:
+    """The texts as `fit` breaks them, at the largest common size from `size` down to `smallest` that cuts none of them.
+
+    Returns:
+        The texts, and the size; `smallest` if some are cut even then.
+    """
+    for step in range(int(4 * (size - smallest)) + 1):
+        at = size - step / 4
+        fitted = [fit(text, inches, at, bold=bold, lines=lines) for text in texts]
+        if all(map(_is_whole, fitted, texts)):
+            return fitted, at
+    shortened = [text if _is_whole(new, text) else _end_apart(text) for new, text in zip(fitted, texts, strict=True)]
+    return [fit(text, inches, smallest, bold=bold, lines=lines) for text in shortened], smallest
+
+
+def _is_whole(fitted: str, text: str) -> bool:
+    return fitted.count("…") <= text.count("…")
+
+
+def _end_apart(text: str) -> str:
+    """A text with what it ends with in parentheses, such as a probability, on a line of its own, which is not cut."""
+    start, space, end = text.rpartition(" (")
+    return f"{start}\n({end}" if space and len(end) < 12 else text
+
+
 def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
-    """Write the figure as a PNG at 150 dpi and optionally as a PDF with vector text.
+    """Write the figure as a PNG at its own resolution, and optionally as a PDF with vector text.
 
     Equal figures give equal bytes: the files contain no dates and no versions. The PDF embeds TrueType fonts, so that
     its text can be selected and edited. Directories are created.
@@ -221,17 +251,14 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
     Raises:
         OutputError: a file cannot be written; a file of its name is kept.
     """
-    import matplotlib
-
     path = Path(path)
     if path.suffix.lower() != ".png":
         path = path.with_name(path.name + ".png")
     make_folder(path.parent)
-    png = partial(figure.savefig, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    png = partial(figure.savefig, format="png", metadata={"Software": None})
     written = [write_file(path, png)]
     if pdf:
-        with matplotlib.rc_context({"pdf.fonttype": 42}):
-            no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
-            vector = partial(figure.savefig, format="pdf", dpi=PDF_DPI, metadata=no_metadata)
-            written.append(write_file(path.with_suffix(".pdf"), vector))
+        no_metadata = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        vector = partial(figure.savefig, format="pdf", metadata=no_metadata)
+        written.append(write_file(path.with_suffix(".pdf"), vector))
     return written

@@ -1,197 +1,267 @@
-"""Comparison of many methods on many images."""
+"""A grid of cells for print: columns with headers, rows with labels, colour bars and footnotes below.
+
+The grid has the width that is asked for. Columns that would be too narrow to read go on in a further panel below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vitjax.plots.figures import INK, LINE, MARGIN, MUTED, Box, draw_image, fit, page, snap, text_width, write
-from vitjax.plots.overlay import as_photo, overlay
-from vitjax.plots.overlay_cell import overlay_cell
+from vitjax.errors import ConfigError
+from vitjax.plots.cells import DEFAULT, Cell, Colours, draw_cell
+from vitjax.plots.colour_bars import bars_height, draw_bars
+from vitjax.plots.figures import (
+    INK,
+    LINE,
+    MARGIN,
+    MM,
+    MUTED,
+    SIZE,
+    SMALL,
+    TWO_COLUMNS,
+    Box,
+    fit,
+    fit_together,
+    page,
+    snap,
+    write,
+)
+from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METHODS_PER_PANEL = 8
-PAGE_RATIO = 0.8  # width / height to aim at
-SIDE, GAP = 1.08, 0.06  # longer side of a cell, space between cells [inches]
-BESIDE, BELOW = 0.34, 0.22  # space between panels [inches]
-LEGEND = 0.3
-LABEL_WIDTH = 1.14
-SIZE = 7.0
-LINE_HEIGHT = SIZE * LINE / 72
-NOTE = 6.0
-BAR = 2.4  # width of a colour bar with its label [inches]
+NARROWEST, WIDEST = 12 * MM, 55 * MM
+"""Widths of a column."""
+PAGE, SMALLEST = 205 * MM, 18 * MM
+"""Height of a journal's page, which rows are made to fit on unless they would be lower than SMALLEST."""
+GAP, GROUP_GAP, PANEL_GAP = 0.6 * MM, 2.0 * MM, 3.0 * MM
+TALLEST = 1.5
+"""Height of a row in widths of a column; taller images are drawn smaller."""
+PIXELS = 60_000
+"""Agg draws figures of up to 65,536 pixels in each direction."""
 
 
-def comparison_grid(
-    photos: Sequence[np.ndarray],
-    maps: Mapping[str, Sequence[np.ndarray]],
-    *,
-    row_labels: Sequence[str] | None = None,
-    signed: Collection[str] = (),
-    own_photos: Mapping[str, Sequence[np.ndarray]] | None = None,
-    notes: Mapping[str, Sequence[str]] | None = None,
-) -> Figure:
-    """Grid of images (rows) by methods (columns): the photo, then the overlay of each method's map.
+class Placed(NamedTuple):
+    """A cell in the rows and columns from `row` and `column` on; in the middle if it has several."""
 
-    Each overlay is scaled separately, see `maps.to_display`. More than eight methods continue in further panels, which
-    are arranged to approach the aspect ratio of an upright page.
+    cell: Cell
+    row: int
+    column: int
+    down: int = 1
+    across: int = 1
 
-    Args:
-        photos: uint8 [H, W, 3] each, all of one size.
-        maps: method label -> raw maps [h, w] or [H, W], one per photo.
-        row_labels: one per photo; wrapped to four lines, with line breaks kept.
-        signed: labels of methods whose maps have meaningful signs: colours from blue to red with zero in the middle,
-            scaled by the largest magnitude.
-        own_photos: label -> photos under the maps of this method, one per photo and of any size, for models with a
-            different crop.
-        notes: label -> short texts under the cells of this method, one per photo.
 
-    Returns:
-        Figure with a colour bar for each kind of scale. Degenerate maps and maps that are not finite are stamped as
-        such.
+class Grid(NamedTuple):
+    """What a grid shows.
 
-    Raises:
-        ValueError: no photos or no methods, photos of different sizes, or lists of different lengths.
+    cells: in any order.
+    headers: of the columns; "" for none.
+    row_labels: of the rows, written upwards; empty for none.
+    row_groups, column_groups: number of the group of each row and column; a wider gap separates groups.
+    label_column, header_row: the column in front of which row labels stand, and the row above which headers do.
+    repeated: how many of the first columns every panel repeats.
+    bars: (signed, text) of each colour bar.
+    footnotes: lines under the grid.
     """
-    photos = [as_photo(photo) for photo in photos]
-    own_photos, notes = own_photos or {}, notes or {}
-    _check(photos, maps, row_labels, own_photos, notes)
-    layout = _layout(photos, maps, row_labels, set(signed), notes)
-    figure, axes = page(layout.width, layout.foot + LEGEND + MARGIN)
-    for panel in range(layout.panels):
-        _draw_panel(axes, layout, panel, photos, maps, set(signed), own_photos)
-    x = MARGIN + layout.indent
-    for is_signed, shown in ((False, set(maps) - set(signed)), (True, set(maps) & set(signed))):
-        if shown:
-            legend(axes, x, layout.foot, signed=is_signed)
-            x += BAR
-    return figure
+
+    cells: Sequence[Placed]
+    headers: Sequence[str]
+    row_labels: Sequence[str] = ()
+    row_groups: Sequence[int] = ()
+    column_groups: Sequence[int] = ()
+    label_column: int = 0
+    header_row: int = 0
+    repeated: int = 0
+    bars: Sequence[tuple[bool, str]] = ()
+    footnotes: Sequence[str] = ()
+
+
+class _Panel(NamedTuple):
+    """Columns of the grid that stand in one panel, with the left edge of each [inches], and that of the labels."""
+
+    columns: list[int]
+    lefts: list[float]
+    labels: float | None
 
 
 class _Layout(NamedTuple):
-    """Positions and sizes of all parts [inches], and the texts headers, names and under, broken into lines."""
+    """Sizes in inches, and texts broken into lines with their sizes in points."""
 
-    cell: tuple[float, float]  # width, height
-    step: float  # distance of rows
-    indent: float  # width of the row labels
-    panels: int  # number of panels
-    columns: int  # methods per panel
-    across: int  # panels side by side
-    panel_width: float
-    body: float  # height of a panel's cells
-    heads: list[float]  # height of the column headers, by row of panels
-    width: float  # of the page
-    foot: float  # y of the legend
-    headers: list[str]  # method labels
-    names: list[str]  # row labels
-    under: dict[str, list[str]]  # notes by method label
+    panels: list[_Panel]
+    cell_width: float
+    tops: list[float]  # of the rows, from the top of the panel, without headers
+    heights: list[float]
+    body: float  # height of a panel without its headers
+    heads: list[float]  # height of the headers of each panel
+    headers: list[str]
+    header_size: float
+    labels: list[str]
+    label_size: float
+    notes: dict[tuple[int, int], str]
 
 
-def _check(photos: Any, maps: Any, row_labels: Any, own_photos: Any, notes: Any) -> None:
-    if not photos or not maps:
-        raise ValueError("a comparison needs at least one photo and at least one method")
-    sizes = sorted({photo.shape[:2] for photo in photos})
-    if len(sizes) > 1:
-        raise ValueError(f"photos differ in size: {sizes}")
-    for label, group in (*maps.items(), ("row_labels", photos if row_labels is None else row_labels)):
-        if len(group) != len(photos):
-            raise ValueError(f"{label}: {len(group)} for {len(photos)} photos, expected one per photo")
-    for label in (*own_photos, *notes):
-        if label not in maps or {len(own_photos.get(label, photos)), len(notes.get(label, photos))} != {len(photos)}:
-            raise ValueError(
-                f"{label}: own_photos and notes need a method of `maps` and {len(photos)} items, one per photo"
-            )
+def draw_grid(
+    grid: Grid,
+    *,
+    width_mm: float = TWO_COLUMNS,
+    dpi: float = 300,
+    columns: int | None = None,
+    size: float = SIZE,
+    colours: Colours = DEFAULT,
+) -> Figure:
+    """The grid as a figure.
+
+    Args:
+        grid: what is shown.
+        width_mm: width of the figure.
+        dpi: of its PNG.
+        columns: columns in a panel, without the repeated ones; None: as many as are wide enough to be read.
+        size: of headers and labels [points]; they become smaller, down to 5, rather than being cut.
+        colours: of the overlays, for the colour bars.
+
+    Raises:
+        ConfigError: the figure would be too tall to be drawn.
+    """
+    width = width_mm * MM
+    layout = _layout(grid, width, columns, size)
+    panel_tops = [MARGIN]
+    for head in layout.heads:
+        panel_tops.append(snap(panel_tops[-1] + head + layout.body + PANEL_GAP))
+    foot = panel_tops.pop() - PANEL_GAP + 1.5 * MM
+    left = layout.panels[0].lefts[0]
+    left = left if left < width / 4 else MARGIN
+    notes = [fit(note, width - left - MARGIN, SMALL, lines=4) for note in grid.footnotes]
+    height = foot + (bars_height(grid.bars, width - left - MARGIN) if grid.bars else 0)
+    note_tops = []
+    for note in notes:
+        note_tops.append(height + SMALL / 72)
+        height += (1 + note.count("\n")) * SMALL * LINE / 72
+    height += MARGIN
+    if height * dpi > PIXELS:
+        raise ConfigError(
+            f"figure: {len(layout.heights)} rows would be {height / MM:.0f} mm tall, {height * dpi:.0f} pixels at "
+            f"{dpi:g} dpi; {PIXELS} can be drawn: show fewer images, or take more columns or fewer dpi"
+        )
+    figure, axes = page(width, height, dpi)
+    for panel, head, top in zip(layout.panels, layout.heads, panel_tops, strict=True):
+        tops = [snap(top + y + (head if row >= grid.header_row else 0)) for row, y in enumerate(layout.tops)]
+        _draw_panel(axes, grid, layout, panel, tops)
+    if grid.bars:
+        draw_bars(axes, grid.bars, left, foot, width - left - MARGIN, colours)
+    for note, at in zip(notes, note_tops, strict=True):
+        write(axes, left, at, note, size=SMALL, color=MUTED)
+    return figure
 
 
-def _layout(photos: Any, maps: Any, row_labels: Any, signed: Any, notes: Any) -> _Layout:
-    ratio = photos[0].shape[1] / photos[0].shape[0]
-    cell_h = snap(SIDE / max(1.0, ratio))
-    cell_w = snap(SIDE * min(1.0, ratio))
-    under = {label: [fit(note, cell_w, NOTE, lines=3) for note in group] for label, group in notes.items()}
-    note_lines = max((1 + note.count("\n") for group in under.values() for note in group), default=0)
-    step = snap(cell_h + GAP + note_lines * NOTE * LINE / 72)
-    headers = [fit(label, cell_w, SIZE, lines=3) for label in maps]
-    names = [fit(label, LABEL_WIDTH, SIZE, lines=4) for label in row_labels or ()]
-    indent = snap(max((text_width(line, SIZE) for name in names for line in name.split("\n")), default=-0.1) + 0.1)
-
-    panels = ceil(len(maps) / METHODS_PER_PANEL)
-    columns = ceil(len(maps) / panels)
-    panel_w = indent + (columns + 1) * (cell_w + GAP) - GAP
-    body = len(photos) * step - GAP
-
-    def misfit(down: int) -> float:
-        """Distance of the page's aspect ratio to PAGE_RATIO with `down` panels in a column."""
-        height = down * (body + LINE_HEIGHT + BELOW)
-        return abs(np.log(ceil(panels / down) * (panel_w + BESIDE) / height / PAGE_RATIO))
-
-    across = ceil(panels / min(range(1, panels + 1), key=misfit))
-    in_row = across * columns
-    rows = [headers[i : i + in_row] for i in range(0, len(headers), in_row)]
-    heads = [snap(0.06 + LINE_HEIGHT * (1 + max(text.count("\n") for text in row))) for row in rows]
-    bars = bool(set(maps) - signed) + bool(set(maps) & signed)
-    return _Layout(
-        cell=(cell_w, cell_h),
-        step=step,
-        indent=indent,
-        panels=panels,
-        columns=columns,
-        across=across,
-        panel_width=panel_w,
-        body=body,
-        heads=heads,
-        width=max(2 * MARGIN + across * (panel_w + BESIDE) - BESIDE, 2 * MARGIN + indent + BAR * bars),
-        foot=MARGIN + sum(heads) + len(heads) * (body + BELOW),
-        headers=headers,
-        names=names,
-        under=under,
-    )
+def _layout(grid: Grid, width: float, columns: int | None, size: float) -> _Layout:
+    room = width - 2 * MARGIN
+    lines = 2 if any(grid.row_labels) else 0
+    for _ in range(2):  # how many lines the labels need depends on the rows, whose size depends on the labels' room
+        label_room = snap((lines * LINE * size + 0.3 * size) / 72) if lines else 0.0
+        panels, cell_width = _panels(grid, room, label_room, columns)
+        heights = _row_heights(grid, cell_width)
+        labels, label_size = fit_together(grid.row_labels, min(heights), size, lines=3)
+        lines = max((1 + label.count("\n") for label in labels), default=0) if lines else 0
+    headers, header_size = fit_together(grid.headers, cell_width, size, lines=4)
+    notes = {
+        (placed.row, placed.column): fit(placed.cell.note, cell_width, SMALL, lines=2)
+        for placed in grid.cells
+        if placed.cell.note
+    }
+    heads = []
+    for panel in panels:
+        most = max((1 + headers[column].count("\n") for column in panel.columns if headers[column]), default=0)
+        heads.append(snap(most * LINE * header_size / 72 + 0.6 * MM) if most else 0.0)
+    tops, y = [], 0.0
+    groups = grid.row_groups or [0] * len(heights)
+    for row, height in enumerate(heights):
+        y += (GAP if groups[row] == groups[row - 1] else GROUP_GAP) if row else 0
+        tops.append(snap(y))
+        under = max((1 + note.count("\n") for (where, _), note in notes.items() if where == row), default=0)
+        y += height + under * SMALL * LINE / 72 + (0.5 * MM if under else 0)
+    return _Layout(panels, cell_width, tops, heights, y, heads, headers, header_size, labels, label_size, notes)
 
 
-def _draw_panel(axes: Any, layout: _Layout, panel: int, photos: Any, maps: Any, signed: Any, own_photos: Any) -> None:
-    cell_w, cell_h = layout.cell
-    left = MARGIN + panel % layout.across * (layout.panel_width + BESIDE)
-    above = panel // layout.across
-    top = MARGIN + sum(layout.heads[: above + 1]) + above * (layout.body + BELOW)
-    shown = slice(panel * layout.columns, (panel + 1) * layout.columns)
-    labels = list(maps)[shown]
-    xs = [left + layout.indent + i * (cell_w + GAP) for i in range(len(labels) + 1)]
-    for x, text in zip(xs, ["photo", *layout.headers[shown]], strict=True):
-        color = MUTED if x == xs[0] else INK
-        write(axes, x + cell_w / 2, top - 0.08, text, size=SIZE, color=color, ha="center", at="last")
-    for row, photo in enumerate(photos):
-        y = top + row * layout.step
-        if layout.names:
-            write(axes, xs[0] - 0.1, y + cell_h / 2, layout.names[row], size=SIZE, ha="right", at="middle")
-        draw_image(axes, photo, (xs[0], y, cell_w, cell_h))
-        for x, label in zip(xs[1:], labels, strict=True):
-            raw = np.asarray(maps[label][row], np.float32)
-            base = as_photo(own_photos[label][row]) if label in own_photos else photo
-            overlay_cell(axes, base, raw, inside((x, y, cell_w, cell_h), base), size=6, signed=label in signed)
-            if label in layout.under:
-                note = layout.under[label][row]
-                write(axes, x + cell_w / 2, y + cell_h + 0.11, note, size=NOTE, color=MUTED, ha="center")
+def _panels(grid: Grid, room: float, label_room: float, columns: int | None) -> tuple[list[_Panel], float]:
+    """The panels, and the width of a column."""
+    free = list(range(grid.repeated, len(grid.headers)))
+    widest = max(1, int((room - label_room + GAP) / (NARROWEST + GAP)) - grid.repeated)
+    panels = ceil_div(len(free), min(columns or widest, len(free)))
+    in_panel = ceil_div(len(free), panels)
+    parts = [[*range(grid.repeated), *free[start : start + in_panel]] for start in range(0, len(free), in_panel)]
+    groups = grid.column_groups or [0] * len(grid.headers)
+    between = [[GAP if groups[a] == groups[b] else GROUP_GAP for a, b in pairwise(part)] for part in parts]
+    cell = min((room - label_room - sum(gaps)) / len(part) for part, gaps in zip(parts, between, strict=True))
+    rows = max(placed.row + placed.down for placed in grid.cells) * panels
+    cell = int(min(cell, WIDEST, max(SMALLEST, PAGE / rows)) * 300) / 300
+    content = label_room + cell * len(parts[0]) + sum(between[0])
+    start = MARGIN + max(0.0, (room - content) / 2)
+    found = []
+    for part, gaps in zip(parts, between, strict=True):
+        x, lefts, labels = start, [], None
+        for column, gap in zip(part, [*gaps, 0.0], strict=True):
+            if label_room and labels is None and column >= grid.label_column:
+                labels, x = x, x + label_room
+            lefts.append(snap(x))
+            x += cell + gap
+        found.append(_Panel(part, lefts, labels))
+    return found, cell
 
 
-def inside(box: Box, photo: np.ndarray) -> Box:
-    """The largest box with the photo's aspect ratio, centred in `box`."""
+def _row_heights(grid: Grid, cell_width: float) -> list[float]:
+    rows = max(placed.row + placed.down for placed in grid.cells)
+    ratios = np.zeros(rows)
+    for placed in sorted(grid.cells, key=lambda placed: placed.down):
+        height, width = placed.cell.image.shape[:2]
+        covered = slice(placed.row, placed.row + placed.down)
+        if placed.down == 1 or not ratios[covered].all():
+            ratios[covered] = np.maximum(ratios[covered], height / width / placed.down)
+    return [snap(cell_width * min(ratio, TALLEST)) for ratio in ratios]
+
+
+def _draw_panel(axes: Axes, grid: Grid, layout: _Layout, panel: _Panel, tops: list[float]) -> None:
+    """Draw a panel whose rows begin at `tops` [inches from the top of the page]."""
+    cell_width, above = layout.cell_width, tops[grid.header_row]
+    for column, left in zip(panel.columns, panel.lefts, strict=True):
+        color = MUTED if column < grid.repeated else INK
+        text, middle = layout.headers[column], left + cell_width / 2
+        write(axes, middle, above - 0.9 * MM, text, size=layout.header_size, color=color, ha="center", at="last")
+    if panel.labels is not None:
+        for label, y, height in zip(layout.labels, tops, layout.heights, strict=True):
+            x = panel.labels + (panel.lefts[panel.columns.index(_first(grid, panel))] - panel.labels) / 2
+            size, middle = layout.label_size, y + height / 2
+            write(axes, x - 0.1 * size / 72, middle, label, size=size, ha="center", at="middle", upwards=True)
+    for placed in grid.cells:
+        shown = [column for column in range(placed.column, placed.column + placed.across) if column in panel.columns]
+        if not shown or placed.column not in panel.columns:
+            continue
+        lefts = [panel.lefts[panel.columns.index(column)] for column in shown]
+        last = placed.row + placed.down - 1
+        y = tops[placed.row]
+        height = tops[last] + layout.heights[last] - y
+        x = (lefts[0] + lefts[-1]) / 2
+        tall = min(height, layout.heights[placed.row]) if placed.down > 1 else height
+        box = inside((snap(x), y + (height - tall) / 2, cell_width, tall), placed.cell.image)
+        draw_cell(axes, placed.cell, box)
+        if note := layout.notes.get((placed.row, placed.column)):
+            under = box[1] + box[3] + 0.4 * MM + SMALL / 72
+            write(axes, x + cell_width / 2, under, note, size=SMALL, color=MUTED, ha="center")
+
+
+def _first(grid: Grid, panel: _Panel) -> int:
+    """The column of a panel that the row labels stand in front of."""
+    return next(column for column in panel.columns if column >= grid.label_column)
+
+
+def inside(box: Box, image: np.ndarray) -> Box:
+    """The largest box with the image's aspect ratio, centred in `box`, on whole pixels."""
     x, y, width, height = box
-    scale = min(width / photo.shape[1], height / photo.shape[0])
-    w, h = scale * photo.shape[1], scale * photo.shape[0]
-    return x + (width - w) / 2, y + (height - h) / 2, w, h
-
-
-def legend(axes: Axes, x: float, y: float, *, signed: bool) -> None:
-    """A colour bar of overlays: their colours over a mid-grey photo, for relevance from 0 (if signed, -1) to 1."""
-    ramp = np.tile(np.linspace(-1 if signed else 0, 1, 256), (8, 1))
-    colours = np.asarray(overlay(np.full((8, 256, 3), 128, np.uint8), ramp, signed=signed))
-    low, label = ("−1", "against and for the class") if signed else ("0", "relevance, scaled per image")
-    write(axes, x + 0.08, y + 0.06, low, size=SIZE, color=MUTED, ha="right", at="middle")
-    draw_image(axes, colours, (x + 0.12, y, 1.5, 0.12))
-    write(axes, x + 1.68, y + 0.06, "1", size=SIZE, color=MUTED, at="middle")
-    write(axes, x, y + 0.28, label, size=SIZE, color=MUTED)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    w, h = snap(scale * image.shape[1]), snap(scale * image.shape[0])
+    return snap(x + (width - w) / 2), snap(y + (height - h) / 2), w, h

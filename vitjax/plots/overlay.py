@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from vitjax.errors import unknown_name
 from vitjax.plots.backend import import_matplotlib
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ SEQUENTIAL = "inferno"
 DIVERGING = "blue_red"
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of red, green and blue in the grey level (Rec. 709)."""
+PALEST = 150
+"""Grey level of black in `pale`."""
+OPACITY = 0.85
+"""Of the colour at full relevance."""
 NOT_A_NUMBER = 128
 """Grey level of pixels whose relevance is NaN."""
 
@@ -49,14 +54,29 @@ def blue_red() -> np.ndarray:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+def scheme(name: str | Colormap) -> Colormap:
+    """A colour map, given itself or by name, "blue_red" or one of matplotlib's, with NaN drawn in grey.
+
+    Raises:
+        UnknownNameError: there is none of that name; the message lists close matches.
+    """
+    return _named_scheme(name) if isinstance(name, str) else _with_grey(name)
+
+
 @lru_cache(maxsize=8)
-def scheme(name: str) -> Colormap:
-    """A colour map by name, "blue_red" or one of matplotlib's, with NaN drawn in grey."""
+def _named_scheme(name: str) -> Colormap:
     import_matplotlib()
     import matplotlib
     from matplotlib.colors import ListedColormap
 
-    colours = ListedColormap(blue_red(), name) if name == DIVERGING else matplotlib.colormaps[name]
+    if name == DIVERGING:
+        return _with_grey(ListedColormap(blue_red(), name))
+    if name not in matplotlib.colormaps:
+        raise unknown_name("colour map", name, (DIVERGING, *matplotlib.colormaps))
+    return _with_grey(matplotlib.colormaps[name])
+
+
+def _with_grey(colours: Colormap) -> Colormap:
     return colours.with_extremes(bad=(NOT_A_NUMBER / 255,) * 3)
 
 
@@ -79,13 +99,19 @@ def dimmed(photo: np.ndarray) -> np.ndarray:
     return 0.72 * (grey + 0.35 * (pixels - grey))
 
 
+def pale(photo: np.ndarray) -> np.ndarray:
+    """The photo in light greys, so that signs show in colour on a white centre: float32 [H, W, 1], 0 to 255."""
+    grey = photo.astype(np.float32) @ LUMA
+    return (PALEST + (255 - PALEST) * grey / 255)[..., None]
+
+
 def overlay(
     photo: np.ndarray,
     heat: np.ndarray,
     *,
     signed: bool = False,
-    colormap: str | None = None,
-    alpha: float = 0.85,
+    colormap: str | Colormap | None = None,
+    alpha: float | None = None,
 ) -> Image.Image:
     """A heatmap laid over a photo: the photo is muted at low relevance and coloured at high relevance.
 
@@ -96,9 +122,9 @@ def overlay(
         photo: uint8 [H, W, 3].
         heat: heatmap, [H, W] in [0, 1]; if signed in [-1, 1], where 0 is neutral.
         signed: whether negative values count against the class.
-        colormap: name of a matplotlib colour map; by default "inferno", or `blue_red` if signed. Both are perceptually
-            uniform.
-        alpha: opacity of the colour at full relevance, in [0, 1].
+        colormap: a colour map of matplotlib, or its name; by default "inferno", or `blue_red` if signed. Both are
+            perceptually uniform, and told apart by readers who do not see red or green.
+        alpha: opacity of the colour at full relevance, in [0, 1]; None: OPACITY.
 
     Returns:
         RGB image of the photo's size. Pixels whose relevance is NaN are grey.
@@ -116,14 +142,17 @@ def overlay(
     missing = np.isnan(heat)
     level = np.where(missing, 0, heat - low) * (255 / (1 - low))
     level = np.clip(np.rint(level), 0, 255).astype(np.uint8)
-    colours = scheme(colormap or (DIVERGING if signed else SEQUENTIAL))(np.arange(256))[:, :3]
+    colours = scheme(colormap or (DIVERGING if signed else SEQUENTIAL))(np.arange(256))[:, :3].astype(np.float32)
     strength = np.abs(np.linspace(low, 1, 256))
-    # Smoothstep, because it leaves no visible edge at low relevance and shows a peak as one region.
-    opacity = (alpha * strength**2 * (3 - 2 * strength)).astype(np.float32)
-    tint = (255 * opacity[:, None] * colours).astype(np.float32)
-
-    base = dimmed(photo)
-    shade = 0.85 + 0.3 * (photo.astype(np.float32) @ LUMA / 255)[..., None]
-    mixed = base * (1 - opacity)[level][..., None] + tint[level] * shade
+    alpha = OPACITY if alpha is None else alpha
+    if signed:
+        # Like ink on a pale photo: both signs darken it equally. A square root, because maps of pixels are sparse.
+        ink = 1 - (alpha * np.sqrt(strength))[:, None].astype(np.float32) * (1 - colours)
+        mixed = pale(photo) * ink[level]
+    else:
+        # Smoothstep, because it leaves no visible edge at low relevance and shows a peak as one region.
+        opacity = (alpha * strength**2 * (3 - 2 * strength)).astype(np.float32)
+        shade = 0.85 + 0.3 * (photo.astype(np.float32) @ LUMA / 255)[..., None]
+        mixed = dimmed(photo) * (1 - opacity)[level][..., None] + 255 * (opacity[:, None] * colours)[level] * shade
     mixed[missing] = NOT_A_NUMBER
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))

@@ -8,7 +8,21 @@ import jax
 import numpy as np
 
 from vitjax import maps
-from vitjax.plots.figures import INK, MARGIN, MUTED, draw_image, fit, page, snap, write
+from vitjax.plots.figures import (
+    INK,
+    MARGIN,
+    MM,
+    MUTED,
+    ONE_COLUMN,
+    SIZE,
+    TITLE,
+    TWO_COLUMNS,
+    draw_image,
+    fit,
+    page,
+    snap,
+    write,
+)
 from vitjax.plots.overlay import SEQUENTIAL, as_photo, scheme
 
 if TYPE_CHECKING:
@@ -18,8 +32,10 @@ if TYPE_CHECKING:
 
 normalise_all = jax.jit(jax.vmap(jax.vmap(maps.normalise)))
 
-HEAD = 1.32
-"""Height of `heading` [inches]."""
+HEAD, PHOTO = 29 * MM, 25 * MM
+"""Heights of `heading` and of its photo [inches]."""
+WIDEST = 16 * MM
+"""Longer side of a map [inches]."""
 
 
 def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid: tuple[int, int]) -> Figure:
@@ -50,11 +66,11 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
     layers, columns = to_patches.shape[:2]
     scaled = np.asarray(normalise_all(to_patches.reshape(layers, columns, *grid)))
 
-    cell_h = 0.56 if grid[0] >= grid[1] else snap(0.56 * grid[0] / grid[1])
-    cell_w = snap(cell_h * grid[1] / grid[0])
-    gap, apart, label = 0.04, 0.14, 0.62
-    names = 0.22
-    width = max(2 * MARGIN + label + columns * (cell_w + gap) + apart, 5.2)
+    gap, apart, label, names = 0.8 * MM, 2 * MM, 10 * MM, 3.5 * MM
+    few = 2 * MARGIN + label + apart + columns * (WIDEST + gap) <= ONE_COLUMN * MM
+    width = (ONE_COLUMN if few else TWO_COLUMNS) * MM
+    side = min((width - 2 * MARGIN - label - apart) / columns - gap, WIDEST)
+    cell_w, cell_h = snap(side * min(1.0, grid[1] / grid[0])), snap(side * min(1.0, grid[0] / grid[1]))
     figure, axes = page(width, 2 * MARGIN + HEAD + names + layers * (cell_h + gap))
 
     query = "Class-token attention" if prefix else "Attention, mean over query tokens"
@@ -68,32 +84,32 @@ def attention_sheet(photo: np.ndarray, attention: np.ndarray, prefix: int, grid:
     for column in range(columns):
         mean = column == columns - 1
         x = snap(MARGIN + label + column * (cell_w + gap) + (apart if mean else 0))
-        text = "mean" if mean else f"head {column}" if column == 0 else str(column)
+        text = "Mean" if mean else f"Head {column}" if column == 0 else str(column)
         color = INK if mean else MUTED
-        write(axes, x + cell_w / 2, top - 0.06, text, size=7, color=color, ha="center", at="last")
+        write(axes, x + cell_w / 2, top - 1.2 * MM, text, size=SIZE, color=color, ha="center", at="last")
         for layer in range(layers):
             y = snap(top + layer * (cell_h + gap))
             cell = (x, y, cell_w, cell_h)
             data = np.ma.masked_invalid(scaled[layer, column])
             draw_image(axes, data, cell, sharp=True, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
             if column == 0:
-                text = f"block {layer}" if layer == 0 else str(layer)
-                label_x = MARGIN + label - 0.08
-                write(axes, label_x, y + cell_h / 2, text, size=7, color=MUTED, ha="right", at="middle")
+                text = f"Block {layer}" if layer == 0 else str(layer)
+                label_x = MARGIN + label - 1.5 * MM
+                write(axes, label_x, y + cell_h / 2, text, size=SIZE, color=MUTED, ha="right", at="middle")
     return figure
 
 
 def heading(axes: Axes, photo: np.ndarray, width: float, title: str, explanation: str) -> None:
     """The head of a sheet `width` inches wide: the photo, and beside it title, explanation and colour scale."""
-    photo_h = 1.14
-    photo_w = snap(photo_h * photo.shape[1] / photo.shape[0])
+    photo_h = snap(PHOTO)
+    photo_w = snap(photo_h * min(2.0, photo.shape[1] / photo.shape[0]))
     draw_image(axes, photo, (MARGIN, MARGIN, photo_w, photo_h))
-    x = MARGIN + photo_w + 0.18
+    x = MARGIN + photo_w + 4 * MM
     room = width - MARGIN - x
-    write(axes, x, MARGIN + 0.15, fit(title, room, 12, bold=True), size=12, bold=True)
-    write(axes, x, MARGIN + 0.4, fit(explanation, room, 8, lines=4), size=8, color=MUTED)
-    ramp = (snap(x + 0.3), snap(MARGIN + photo_h - 0.12), 1.2, 0.12)
+    write(axes, x, MARGIN + 3 * MM, fit(title, room, TITLE + 1, bold=True), size=TITLE + 1, bold=True)
+    write(axes, x, MARGIN + 7.5 * MM, fit(explanation, room, SIZE, lines=4), size=SIZE, color=MUTED)
+    ramp = (snap(x + 6 * MM), snap(MARGIN + photo_h - 2.2 * MM), snap(30 * MM), snap(2.2 * MM))
     draw_image(axes, np.linspace(0, 1, 256)[None], ramp, cmap=scheme(SEQUENTIAL), vmin=0, vmax=1)
-    middle = MARGIN + photo_h - 0.06
-    write(axes, ramp[0] - 0.06, middle, "min", size=7, color=MUTED, ha="right", at="middle")
-    write(axes, ramp[0] + 1.26, middle, "max", size=7, color=MUTED, at="middle")
+    middle = MARGIN + photo_h - 1.1 * MM
+    write(axes, ramp[0] - 1.2 * MM, middle, "min", size=SIZE, color=MUTED, ha="right", at="middle")
+    write(axes, ramp[0] + 31.2 * MM, middle, "max", size=SIZE, color=MUTED, at="middle")

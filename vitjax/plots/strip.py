@@ -6,11 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitjax.plots.figures import MARGIN, MUTED, bar, draw_image, fit, page, snap, write
+from vitjax.maps import DISPLAY_PERCENTILE
+from vitjax.methods.titles import title_of
+from vitjax.plots.cells import Cell, draw_cell, flaw, stamp
+from vitjax.plots.figures import (
+    MARGIN,
+    MM,
+    MUTED,
+    SIZE,
+    TITLE,
+    TWO_COLUMNS,
+    Box,
+    bar,
+    draw_image,
+    fit,
+    fit_together,
+    page,
+    snap,
+    write,
+)
 from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, as_photo, scheme
-from vitjax.plots.overlay_cell import flaw, overlay_cell, stamp
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -22,6 +40,7 @@ def percent(probability: float) -> str:
 def strip(
     photo: np.ndarray,
     raw_map: np.ndarray,
+    overlay: Cell,
     *,
     method: str,
     predicted: str,
@@ -30,23 +49,26 @@ def strip(
     target_probability: float | None,
     sigmoid: bool = False,
     signed: bool = False,
+    agnostic: bool = False,
 ) -> Figure:
     """Photo, raw map with a colour bar in raw values, and overlay, under a header with method and classes.
 
     Args:
         photo: uint8 [H, W, 3] at model resolution.
         raw_map: [h, w] or [H, W], raw relevance.
-        method: label of the method.
+        overlay: the map over the photo.
+        method: label of the method; its title is shown, with the reference.
         predicted, predicted_probability: name and probability, in [0, 1], of the predicted class; without a
             probability, for a model without a head, it is not shown.
         target, target_probability: name and probability, in [0, 1], of the explained class; an empty name is not shown.
         sigmoid: whether the probabilities are sigmoids, which is then said.
         signed: whether the map's signs are meaningful: colours from blue to red, centred at zero, instead of min-max
             scaling.
+        agnostic: whether the map is the same for every class, which then stands in place of the explained class.
 
     Returns:
-        Figure about 9.5 inches wide. Names that are too long are truncated with "…". A degenerate map or a map that is
-        not finite is stamped as such and not laid over the photo.
+        Figure of 183 mm. Names that are too long are truncated with "…". A degenerate map or a map that is not finite
+        is stamped as such.
 
     Raises:
         ValueError: a photo that is not uint8 [H, W, 3], or a map that is not [h, w].
@@ -54,46 +76,63 @@ def strip(
     photo, raw = as_photo(photo), np.asarray(raw_map, np.float32)
     if raw.ndim != 2:
         raise ValueError(f"expected one map [h, w], got {list(raw.shape)}")
-    side, gap, values = 2.7, 0.2, 0.62
+    total = TWO_COLUMNS * MM
+    gap, values = 3 * MM, 9 * MM
     ratio = photo.shape[1] / photo.shape[0]
-    width, height = snap(side * min(1.0, ratio)), snap(side / max(1.0, ratio))
-    head, caption = 0.86, 0.24
-    total = max(2 * MARGIN + 3 * width + 2 * gap + values, 6.0)
-    figure, axes = page(total, MARGIN + head + caption + height + MARGIN)
+    width = snap(min((total - 2 * MARGIN - 2 * gap - values) / 3, 70 * MM * ratio))
+    height = snap(width / ratio)
+    head, caption = 13.5 * MM, 4.5 * MM
+    figure, axes = page(total, MARGIN + head + caption + height + 2 * MARGIN)
 
     room = total - 2 * MARGIN
-    write(axes, MARGIN, MARGIN + 0.15, fit(method, room, 12, bold=True), size=12, bold=True)
+    (title,), size = fit_together([title_of(method, full=True)], room, TITLE + 1, bold=True)
+    write(axes, MARGIN, MARGIN + 3 * MM, title, size=size, bold=True)
     lines: list[tuple[str, str, float | None]] = []
-    lines += [("predicted", predicted, predicted_probability)] if predicted_probability is not None else []
-    lines += [("explained", target, target_probability)] if target else []
+    lines += [("Predicted", predicted, predicted_probability)] if predicted_probability is not None else []
+    if agnostic:
+        lines.append(("Explained", "class-agnostic: the map is the same for every class", None))
+    elif target:
+        lines.append(("Explained", target, target_probability))
     for row, (role, name, p) in enumerate(lines):
         name = f"{name} (sigmoid)" if sigmoid and p is not None else name
-        y = MARGIN + 0.47 + 0.22 * row
-        write(axes, MARGIN, y, role, size=9.5, color=MUTED)
-        write(axes, MARGIN + 1.48, y, "" if p is None else percent(p), size=9.5, color=MUTED, ha="right")
-        write(axes, MARGIN + 1.62, y, fit(name.replace("\n", " "), room - 1.62, 9.5), size=9.5)
+        y = MARGIN + (7 + 3.6 * row) * MM
+        write(axes, MARGIN, y, role, size=SIZE, color=MUTED)
+        write(axes, MARGIN + 22 * MM, y, "" if p is None else percent(p), size=SIZE, color=MUTED, ha="right")
+        at = MARGIN + 24 * MM
+        write(axes, at, y, fit(name.replace("\n", " "), MARGIN + room - at, SIZE), size=SIZE)
 
-    top = MARGIN + head + caption
-    first, second = MARGIN, MARGIN + width + gap
-    third = second + width + values + gap
+    top = snap(MARGIN + head + caption)
+    first, second = MARGIN, snap(MARGIN + width + gap)
+    third = snap(second + width + values + gap)
+    of_pixels = raw.shape == photo.shape[:2]
     cells = f"{raw.shape[0]} × {raw.shape[1]}"
+    cells += " (to the 99th percentile)" if of_pixels and not flaw(raw) else ""
     draw_image(axes, photo, (first, top, width, height))
     map_box = (second, top, width, height)
+    _draw_raw(axes, raw, map_box, signed, DISPLAY_PERCENTILE if of_pixels else 100)
+    draw_cell(axes, overlay, (third, top, width, height), size=TITLE)
+    for x, text in ((first, "Input"), (second, f"Raw relevance, {cells}"), (third, "Overlay")):
+        write(axes, x, top - 1.2 * MM, fit(text, width + values, SIZE), size=SIZE, color=MUTED)
+    return figure
+
+
+def _draw_raw(axes: Axes, raw: np.ndarray, box: Box, signed: bool, percentile: float) -> None:
+    """A map with a square for each value, and its colour bar, which ends at this percentile of the magnitude."""
+    x, y, width, height = box
     colormap = DIVERGING if signed else SEQUENTIAL
     reason = flaw(raw)
     finite = raw[np.isfinite(raw)]
+    if finite.size and not reason:
+        limit = float(np.percentile(np.abs(finite), percentile)) or float(np.abs(finite).max())
+        finite = np.clip(finite, -limit, limit)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if signed:
         high = max(-low, high) or 1.0
         low = -high
     elif reason == "degenerate":
         high = low
-    draw_image(axes, raw, map_box, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
+    draw_image(axes, raw, box, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
     if reason:
-        stamp(axes, map_box, reason, size=9)
+        stamp(axes, box, reason, size=TITLE)
     if reason != "not finite":
-        bar(axes, (second + width + 0.08, top, 0.12, height), colormap, low, high)
-    overlay_cell(axes, photo, raw, (third, top, width, height), signed=signed, size=9)
-    for x, text in ((first, "photo"), (second, f"raw relevance, {cells}"), (third, "overlay")):
-        write(axes, x, top - 0.07, fit(text, width, 8), size=8, color=MUTED)
-    return figure
+        bar(axes, (snap(x + width + 1.2 * MM), y, snap(2.2 * MM), height), colormap, low, high, size=SIZE)

@@ -28,6 +28,9 @@ class Table(Summary):
     def __str__(self) -> str:
         return text(self)
 
+    def __repr__(self) -> str:
+        return text(self)
+
 
 def csv_text(summary: Summary) -> str:
     """CSV in long form: one line per method and statistic, numbers at full precision and in the metric's own unit.

@@ -1,0 +1,276 @@
+"""`figure`: explanations of the same images side by side, as a matplotlib figure for print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from vitjax.errors import ConfigError
+from vitjax.explaining.figure_grid import Request, grid_of, labels_of, titles_of
+from vitjax.explaining.map_batch import MapBatch
+from vitjax.plots.cells import Colours
+from vitjax.plots.figures import ONE_COLUMN, TWO_COLUMNS
+from vitjax.plots.grid import Grid, draw_grid
+from vitjax.plots.overlay import scheme
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IMAGES_OF_ONE, IMAGES_OF_SEVERAL = 6, 3
+"""Maps of each method in a notebook."""
+IMAGES_OF_OVERVIEW = 60
+"""Maps of each method on the page of `overview`: thirty methods by so many take 300 MB to draw."""
+
+Colormaps = str | Any | tuple[Any, Any] | None
+
+
+def figure(
+    explanations: MapBatch | Mapping[str, MapBatch] | Sequence[MapBatch],
+    *,
+    rows: Literal["images", "methods"] = "images",
+    width_mm: float = 183,
+    dpi: float = 300,
+    cmap: Colormaps = None,
+    alpha: float | None = None,
+    percentile: float | None = None,
+    titles: Literal["short", "full", "id"] | Mapping[str, str] | Sequence[str] = "short",
+    row_labels: Literal["target", "image"] | Sequence[str] | None = "target",
+    notes: Mapping[str, Sequence[str]] | None = None,
+    masks: Any = None,
+    background: Literal["input", "original"] = "input",
+    columns: int | None = None,
+    font_size: float = 6.5,
+    colour_bars: bool = True,
+) -> Figure:
+    """A grid of overlays for print: columns of methods, and rows of images or of the classes of an image.
+
+    Where an image has several targets, maps of class-agnostic methods stand once for all of them, next to the image.
+    Everywhere such methods are marked with a dagger. A constant map, and one that is not finite, is stamped as such.
+
+    Args:
+        explanations: what `explain_many` returns, or a list of explanations of the same images, or one.
+        rows: "images"; or "methods", to have images from left to right and methods from top to bottom.
+        width_mm: width in print, 20 to 2000; 89 and 183 are one and two columns of a journal.
+        dpi: resolution of PNGs, 50 to 2400. PDFs keep the pixels of the model's input.
+        cmap: a colour map of matplotlib, or its name; or two of them, for maps without and with negative relevance.
+        alpha: opacity of the colour at full relevance, in [0, 1]; None: 0.85.
+        percentile: colours end at this percentile of a map's magnitude, in (0, 100]; None: at the 99th for maps of
+            pixels, at the largest value for others.
+        titles: "short" ("GMAR"), "full" ("GMAR (Jo et al., 2025)"), "id" ("gmar"), or texts by label, or one text for
+            each method.
+        row_labels: "target" (what is explained, with its probability), "image" (its id), one text for each map, or
+            None for none.
+        notes: label -> one short text for each map, written under it, such as a score.
+        masks: a mask for each image, [H, W] at the size of the model's input or of the picture, whose border is drawn;
+            None in the list for an image without.
+        background: "input", the image as the model sees it; or "original", the whole picture with the part that the
+            model sees outlined, for images from files.
+        columns: methods side by side before the grid goes on below; None: as many as are wide enough to be read.
+        font_size: of titles and labels in points, 3 to 20; smaller, down to 5, where a text would be cut.
+        colour_bars: whether the scales are drawn below.
+
+    Returns:
+        The figure, without pyplot: it shows itself in notebooks, and its `savefig` writes PNG, and PDF and SVG whose
+        text is text.
+
+    Raises:
+        ConfigError: explanations of different images, an argument that is out of range or of another length, pictures
+            that are not from files for `background="original"`, or a figure that is too tall to be drawn.
+        UnknownNameError: there is no such colour map.
+
+    Example:
+        >>> es = vitjax.explain_many(model, image, ["rollout", "transformer_mm", "gmar"], target=[["top3"]])
+        >>> figure = vitjax.figure(es, width_mm=89)
+        >>> [round(25.4 * side) for side in figure.get_size_inches()]
+        [89, 79]
+    """
+    by_label = _by_label(explanations)
+    first = next(iter(by_label.values()))
+    _check_choice("rows", rows, ("images", "methods"))
+    _check_choice("background", background, ("input", "original"))
+    _check_number("width_mm", width_mm, 20, 2000)
+    _check_number("dpi", dpi, 50, 2400)
+    _check_number("font_size", font_size, 3, 20)
+    if columns is not None:
+        _check_number("columns", columns, 1, 1000)
+    colours = colours_of(cmap, alpha)
+    check_percentile(percentile)
+    if background == "original":
+        _check_files(by_label)
+    agnostic = all(each.class_agnostic for each in by_label.values())
+    request = Request(
+        by_label,
+        colours,
+        percentile,
+        titles_of(by_label, titles),
+        _row_labels(first, row_labels, agnostic),
+        _notes(by_label, notes),
+        _masks(by_label, masks),
+        background == "original",
+        colour_bars,
+    )
+    grid = grid_of(request, transposed=rows == "methods")
+    return draw_grid(grid, width_mm=width_mm, dpi=dpi, columns=columns, size=font_size, colours=colours)
+
+
+def colours_of(cmap: Colormaps, alpha: float | None) -> Colours:
+    """The colours of overlays. Raises: ConfigError, UnknownNameError."""
+    pair: tuple[Any, Any] = tuple(cmap) if isinstance(cmap, tuple | list) and len(cmap) == 2 else (cmap, cmap)
+    for each in pair:
+        if each is not None:
+            if not isinstance(each, str) and not hasattr(each, "with_extremes"):
+                raise ConfigError(f"cmap={each!r} is no colour map of matplotlib, no name of one, and no pair of them")
+            scheme(each)
+    if alpha is not None:
+        _check_number("alpha", alpha, 0, 1)
+    return Colours(*pair, alpha)
+
+
+def check_percentile(percentile: float | None) -> None:
+    """Raises: ConfigError unless it is None or in (0, 100]."""
+    if percentile is not None:
+        _check_number("percentile", percentile, 0, 100)
+        if percentile == 0:
+            raise ConfigError("percentile=0 must be above 0")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"figure: {name}={value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and low <= value <= high):
+        raise ConfigError(f"figure: {name}={value!r} is not a number from {low:g} to {high:g}")
+
+
+def _by_label(explanations: Any) -> dict[str, MapBatch]:
+    """The explanations by label, all of the same images.
+
+    Raises:
+        ConfigError: there are none, or they are of other images.
+    """
+    if isinstance(explanations, MapBatch):
+        explanations = [explanations]
+    if not isinstance(explanations, Mapping):
+        explanations = list(explanations)
+        models = {each.model.name for each in explanations if isinstance(each, MapBatch)}
+        several = len(models) > 1
+        pairs = [(f"{each.model.name} {each.label}" if several else each.label, each) for each in explanations]
+        explanations = dict(pairs)
+        if len(explanations) < len(pairs):
+            raise ConfigError("figure: two explanations have the same label; pass a dict with a name for each")
+    found = dict(explanations)
+    if not found:
+        raise ConfigError("figure: no explanations")
+    for label, each in found.items():
+        if not isinstance(each, MapBatch):
+            raise ConfigError(f"figure: {label!r} is a {type(each).__name__}, not an explanation")
+    first = next(iter(found.values()))
+    if not len(first):
+        raise ConfigError("figure: explanations of no images")
+    for label, each in found.items():
+        if each.images.ids != first.images.ids:
+            raise ConfigError(f"figure: {label!r} explains other images than {next(iter(found))!r}")
+    return found
+
+
+def _row_labels(first: MapBatch, wanted: Any, agnostic: bool) -> list[str] | None:
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        _check_choice("row_labels", wanted, ("target", "image"))
+        return labels_of(first, wanted, agnostic=agnostic)
+    texts = [str(text) for text in wanted]
+    if len(texts) != len(first):
+        raise ConfigError(f"figure: {len(texts)} row_labels for {len(first)} maps of each method")
+    return texts
+
+
+def _notes(explanations: Mapping[str, MapBatch], notes: Any) -> dict[str, Sequence[str]]:
+    """Notes by label; maps of another model than the first one's have its prediction, if they have no other note."""
+    first = next(iter(explanations.values()))
+    found: dict[str, Sequence[str]] = {
+        label: [each.verdict(index) for index in range(len(each))]
+        for label, each in explanations.items()
+        if each.model.name != first.model.name
+    }
+    for label, texts in (notes or {}).items():
+        if label not in explanations:
+            raise ConfigError(f"figure: notes name {label!r}; the explanations are {', '.join(explanations)}")
+        if isinstance(texts, str) or len(texts) != len(first):
+            raise ConfigError(f"figure: notes of {label!r}: expected one text for each of {len(first)} maps")
+        found[label] = [str(text) for text in texts]
+    return found
+
+
+def _masks(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any] | None:
+    """One mask for each map, of the size of the model's input or of its picture."""
+    if masks is None:
+        return None
+    first, given = next(iter(explanations.values())), list(masks)
+    images = dict.fromkeys(first.image_index.tolist())
+    if len(given) == len(images):
+        numbers = {image: number for number, image in enumerate(images)}
+        given = [given[numbers[image]] for image in first.image_index.tolist()]
+    if len(given) != len(first):
+        raise ConfigError(f"figure: {len(given)} masks for {len(images)} images")
+    for index, mask in enumerate(given):
+        for each in explanations.values():
+            sizes = [list(each.size), list(each.images.sources[index]["size"])]
+            if mask is not None and list(np.shape(mask)) not in sizes:
+                raise ConfigError(
+                    f"figure: the mask of {first.images.ids[index]} is {list(np.shape(mask))}; the model's input is "
+                    f"{sizes[0]}, the picture {sizes[1]}"
+                )
+    return given
+
+
+def _check_files(explanations: Mapping[str, MapBatch]) -> None:
+    for each in explanations.values():
+        for image_id, source in zip(each.images.ids, each.images.sources, strict=True):
+            if not source.get("file"):
+                raise ConfigError(f"figure: background='original' needs images from files; {image_id} is an array")
+
+
+def overview(explanations: Mapping[str, MapBatch]) -> Figure:
+    """The first maps of all methods on one page, as `vitjax compare` and `vitjax demo` write it.
+
+    Up to a dozen maps of each method have the width of a journal's page. For more, the page is as wide as all methods
+    side by side.
+    """
+    by_label = _by_label(explanations)
+    count = len(next(iter(by_label.values())))
+    width = TWO_COLUMNS if count <= 12 else max(TWO_COLUMNS, 17.0 * (len(by_label) + 1) + 12)
+    return draw_grid(_beginning(by_label, IMAGES_OF_OVERVIEW), width_mm=width)
+
+
+def notebook_png(explanations: Any) -> tuple[bytes, dict[str, int]]:
+    """A figure of the first images for a notebook: PNG, and its size on the screen in pixels.
+
+    One method has its images from left to right; several methods have them from top to bottom.
+    """
+    by_label = _by_label(explanations)
+    count = len(next(iter(by_label.values())))
+    beside = len(by_label) == 1 and count > 1
+    most = IMAGES_OF_ONE if beside else IMAGES_OF_SEVERAL
+    wide = len(by_label) > 4 or (beside and min(count, most) > 3)
+    drawn: Any = draw_grid(_beginning(by_label, most, transposed=beside), width_mm=TWO_COLUMNS if wide else ONE_COLUMN)
+    return drawn._repr_png_()
+
+
+def _beginning(by_label: Mapping[str, MapBatch], most: int, *, transposed: bool = False) -> Grid:
+    """The grid of the first `most` maps of each method, with a footnote if there are more."""
+    count = len(next(iter(by_label.values())))
+    shown = {label: each[:most] for label, each in by_label.items()}
+    agnostic = all(each.class_agnostic for each in shown.values())
+    labels = _row_labels(next(iter(shown.values())), "target", agnostic)
+    titles, notes = titles_of(shown, "short"), _notes(shown, None)
+    grid = grid_of(
+        Request(shown, colours_of(None, None), None, titles, labels, notes, None, False, True), transposed=transposed
+    )
+    left_out = [f"The first {most} of {count} maps of each method."] if count > most else []
+    return grid._replace(footnotes=[*grid.footnotes, *left_out])
