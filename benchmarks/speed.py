@@ -56,7 +56,7 @@ from vitjax.explaining.programs import compiled, parallel_map_reduce
 from vitjax.explaining.requests import request
 from vitjax.layerwise.target import PREDICTED
 from vitjax.methods import METHODS
-from vitjax.metrics.perturbation import LEVELS as REMOVED
+from vitjax.metrics.levels import LEVELS as REMOVED
 from vitjax.metrics.perturbation import perturbation_auc
 from vitjax.models.model import Model
 

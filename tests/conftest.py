@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser  # noqa: F401 (a fixture of all tests)
+
 # Must be set before the first import of torch. More threads than this would only contend with XLA's.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 

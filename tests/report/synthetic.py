@@ -12,8 +12,10 @@ def pooled(intersection, union):
     return intersection.sum(axis=-1) / union.sum(axis=-1)
 
 
-def metric(figures, *, family="localisation", curves=None, needs=(), title="A metric", record=lambda case: {}):
-    return Metric(
+def metric(
+    figures, *, family="localisation", curves=None, needs=(), title="A metric", record=lambda case: {}, axes=None
+):
+    made = Metric(
         title=title,
         cite="Nobody 2026",
         family=family,
@@ -24,6 +26,7 @@ def metric(figures, *, family="localisation", curves=None, needs=(), title="A me
         curves=lambda options: curves or {},
         needs=frozenset(needs),
     )
+    return made._replace(axes=axes) if axes else made
 
 
 def _thresholded(case, *, threshold: float = 0.5):
@@ -41,6 +44,7 @@ METRICS = {
         },
         family="faithfulness",
         curves={"positive_curve": LEVELS, "negative_curve": None},
+        axes=lambda column, options: ("pixels removed (%)", "probability"),
         title="Removal",
     ),
     "entropy": metric({"": Statistic(("value",), better=None, percent=False)}, family="complexity", title="Entropy"),

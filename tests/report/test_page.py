@@ -12,11 +12,13 @@ from vitjax.errors import ImageError
 from vitjax.report import summarise
 from vitjax.report.extremes import best_and_worst, extremes, leader
 from vitjax.report.facts import run_facts
-from vitjax.report.page import NO_OVERLAYS, page
+from vitjax.report.page import page
+from vitjax.report.pictures import NO_OVERLAYS, Picture, thumbnail
 from vitjax.report.records import Records
 
 HOSTILE = ["random", "<script>alert(1)</script>", "a_b & 50%", '" onclick="x']
-VOID = {"meta", "img", "br", "line", "rect", "wbr"}
+VOID = {"meta", "img", "br", "line", "path", "rect", "wbr"}
+SQUARE = np.array([[10.0, 10.0], [20.0, 10.0], [20.0, 30.0]])
 
 
 class Checker(HTMLParser):
@@ -63,10 +65,10 @@ def test_is_well_formed_and_self_contained(partial):
 
 
 def test_names_are_escaped():
-    html = built(HOSTILE, pictures=lambda ids, label: {ids[0]: Image.new("RGB", (8, 8))})
+    html = built(HOSTILE, pictures=lambda ids, label: {ids[0]: Picture(Image.new("RGB", (8, 8)), caption="<i>&")})
     checked = Checker(html)
     assert checked.scripts == 1 and not [name for _, name, _ in checked.attributes if name.startswith("on")]
-    assert "&lt;script&gt;alert(1)" in html and "a_b &amp; 50%" in html
+    assert "&lt;script&gt;alert(1)" in html and "a_b &amp; 50%" in html and "&lt;i&gt;&amp;" in html
 
 
 def test_every_number_can_be_sorted_and_undefined_ones_are_empty():
@@ -100,11 +102,22 @@ class TestOverlays:
         def pictures(ids, label):
             requested.append(label)
             assert len(set(ids)) == len(ids)
-            return {name: Image.new("RGBA", (500, 250)) for name in ids}
+            return {name: Picture(Image.new("RGBA", (500, 250)), [SQUARE], "tabby (62.3 %)") for name in ids}
 
         html = built(pictures=pictures)
         assert len(requested) == len(set(requested))
-        assert html.count("data:image/jpeg") > 10 and NO_OVERLAYS not in html
+        pictures = html.count("data:image/jpeg")
+        assert pictures > 10 and NO_OVERLAYS not in html
+        assert (
+            html.count('class="line" d="M10,10 L20,10 L20,30 Z"')
+            == html.count("tabby (62.3\N{NO-BREAK SPACE}%)")
+            == pictures
+        )
+
+    def test_contours_keep_the_coordinates_of_the_whole_picture(self):
+        made = thumbnail(Picture(Image.new("RGB", (448, 448)), [SQUARE, SQUARE + 1]))
+        assert (made.width, made.height) == (448, 448)
+        assert made.path == "M10,10 L20,10 L20,30 Z M11,11 L21,11 L21,31 Z"
 
     def test_missing_overlays_are_omitted(self):
         html = built(pictures=lambda ids, label: {})
@@ -127,14 +140,29 @@ class TestExtremes:
         values = np.array([[9, 1], [9, 4], [9, 2], [9, 3], [9, 5]]) / 10
         (entry,) = self.of(values, ["random", "a"])
         assert entry.method == "a"  # not the baseline, although its values are higher
-        assert [image.image_id for image in entry.best] == ["image00004", "image00001"]
-        assert [image.image_id for image in entry.worst] == ["image00000", "image00002"]
-        assert [image.value for image in entry.worst] == ["10.0", "20.0"] and entry.ties == ""
+        assert entry.best == (("image00004", "50.0 %", 1), ("image00001", "40.0 %", 2))
+        assert entry.worst == (("image00000", "10.0 %", 5), ("image00002", "20.0 %", 4))
+        assert entry.images == 5 and entry.omitted == 0
 
-    def test_ties_are_mentioned(self):
+    def test_ties_share_a_rank(self):
         (entry,) = self.of([[1.0], [0.0], [1.0], [1.0], [0.0]])
-        assert [image.image_id for image in entry.best] == ["image00000", "image00002"]
-        assert entry.ties == "best: the first 2 of 3 images with this value"
+        assert [(image.image_id, image.rank) for image in entry.best] == [("image00000", 1), ("image00002", 1)]
+        assert [image.rank for image in entry.worst] == [4, 4]
+
+    def test_no_image_twice_and_what_is_left_out_is_counted(self):
+        config, table = whole_run(["random", "a"], 24)
+        records = Records(table, ["random", "a"])
+        made = extremes(summarise(config, records, metrics=METRICS, resamples=10), records, count=4)
+        ids = [image.image_id for entry in made for image in (*entry.best, *entry.worst)]
+        assert [entry.figure for entry in made] == ["IoU", "Removal, positive"] and len(ids) == len(set(ids)) == 16
+        first, second = made
+        column = records.scalar("removal.positive")[records.rows[second.method]]
+        lowest = [f"image{i:05d}" for i in np.argsort(column)[:4]]
+        above = {image.image_id for image in (*first.best, *first.worst)}
+        assert [image.image_id for image in second.best] == [
+            name for name in (f"image{i:05d}" for i in np.argsort(column)) if name not in above
+        ][:4]
+        assert second.omitted >= len(above & set(lowest))
 
     def test_best_and_worst_are_disjoint(self):
         rng = np.random.default_rng(0)
@@ -146,7 +174,7 @@ class TestExtremes:
 
     def test_single_image_and_all_undefined(self):
         (entry,) = self.of([[0.5]])
-        assert len(entry.best) == 1 and not entry.worst
+        assert [image.rank for image in entry.best] == [1] and not entry.worst
         assert self.of([[np.nan], [np.nan]]) == []
 
     def test_lower_is_better(self):

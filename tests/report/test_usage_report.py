@@ -29,7 +29,7 @@ def test_records_become_means_with_intervals_and_paired_differences(summary):
 
 def test_a_summary_is_a_table_for_people_and_one_for_programs(summary):
     low, high = (f"{100 * bound:.1f}" for bound in summary.rows["rollout", "iou"].estimate[1:3])
-    assert f"| `rollout` | **50.0** [{low}, {high}] |" in markdown(summary)
+    assert f"| Attention rollout | **50.0** [{low}, {high}] |" in markdown(summary)
     assert "rollout: excluded 1 undefined" in text(summary)
     rows = list(csv.DictReader(io.StringIO(csv_text(summary))))
     assert [(row["method"], float(row["value"]), int(row["n"])) for row in rows] == [

@@ -162,8 +162,11 @@ def report(
     ci: float = 0.95,
     partial: bool = False,
     pictures: bool = True,
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN")] = (),
+    digits: int | None = None,
+    no_ci: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html.
+    """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html. Prints the files' paths.
 
     Args:
         run: the run directory.
@@ -173,11 +176,15 @@ def report(
         ci: confidence level of the bootstrap intervals, 0 to 1.
         partial: report a run that is not finished; the report is marked as partial.
         pictures: recompute overlays of the images with the best and the worst scores, from the model and the data.
+        columns: statistics that tables and curves show, in this order: metrics (iou), statistics ("focus faf", as in
+            the column "figure" of summary.csv) or families (localisation); all of them if not given.
+        digits: decimals of the numbers in tables, 0 to 9; chosen by the widths of the intervals if not given.
+        no_ci: show no intervals in the tables; summary.csv has them.
     """
     from vitjax.evaluating.run import Run
 
-    paths = Run(run).report(out=out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures)
-    _print_report(paths)
+    style: dict[str, Any] = {"columns": columns, "digits": digits, "intervals": not no_ci}
+    _print_report(Run(run).report(out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures, **style))
 
 
 def status(run: RunDirectory) -> None:
@@ -239,12 +246,11 @@ def _fail_if_chunks_are_open(run: Run, process: tuple[int, int]) -> None:
 
 
 def _print_report(paths: list[Path]) -> None:
-    """Print the paths of the report's files to stderr and its text table to stdout."""
+    """Print the report's text table and the paths of its files."""
+    table = next(path for path in paths if path.name == "table.txt")
+    say(table.read_text(encoding="utf-8"))
     for path in paths:
-        say(path, error=True)
-    table = next((path for path in paths if path.name == "table.txt"), None)
-    if table is not None:
-        say(table.read_text(encoding="utf-8"))
+        say(path)
 
 
 def _duration(seconds: float) -> str:

@@ -1,9 +1,9 @@
-"""Overlays of selected images of a run. They are recomputed, so that a report needs no stored maps."""
+"""Pictures of selected images of a run. Maps are recomputed, so that a report needs no stored maps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +11,16 @@ from vitjax.data.loader import load_chunks
 from vitjax.data.source import OK, Samples, Source
 from vitjax.explaining.inputs import Images
 from vitjax.explaining.run import explain_many
+from vitjax.images.mask_values import OBJECT
 from vitjax.images.reading import normalise
 from vitjax.layerwise.target import NOT_A_CLASS
 from vitjax.models.model import Model
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
+from vitjax.plots.cells import outlines
+from vitjax.report.pictures import Picture
 
 
 class Overlays:
-    """A function of (image ids, method label) that returns overlays by image id.
+    """A function of (image ids, method label) that returns overlays with the contours of masks, by image id.
 
     Images that are no longer readable are left out.
 
@@ -36,7 +36,7 @@ class Overlays:
         self._index_of_id = {name: index for index, name in enumerate(source.ids[: config["count"]])}
         self._methods = {each["label"]: {"method": each["method"], **each["options"]} for each in config["methods"]}
 
-    def __call__(self, ids: Sequence[str], label: str) -> dict[str, PILImage]:
+    def __call__(self, ids: Sequence[str], label: str) -> dict[str, Picture]:
         indices = [self._index_of_id[name] for name in ids if name in self._index_of_id and name in self.targets]
         if not indices:
             return {}
@@ -47,7 +47,11 @@ class Overlays:
         targets = [self._target(name) for name in images.ids]
         explanations = explain_many(self.model, images, [self._methods[label]], targets, seed=self.config["seed"])
         (explanation,) = explanations.values()
-        return {name: explanation.overlay(i) for i, name in enumerate(images.ids)}
+        masks = dict(zip(samples.ids, samples.masks, strict=True))
+        return {
+            name: Picture(explanation.overlay(i), outlines(masks[name] == OBJECT), explanation.verdict(i))
+            for i, name in enumerate(images.ids)
+        }
 
     def _target(self, name: str) -> Any:
         """The output that the record of an image names; the run's target where it is a difference; None for none."""

@@ -133,7 +133,7 @@ class Run:
         Args:
             out: directory of the report; None: report/ in the run directory.
             with_pictures: recompute overlays of the best and worst images, if model and data are still available.
-            options: of `vitjax.report.write.write_report`: baseline, ci, partial.
+            options: of `vitjax.report.write.write_report`: baseline, ci, partial, columns, digits, intervals.
 
         Returns:
             The paths of the files.

@@ -66,5 +66,8 @@ COMPLEXITY = Metric(
     cost="0",
     function=complexity,
     record=_record,
-    figures=lambda options: {name: Statistic((name,), better=None, percent=False) for name in Complexity._fields},
+    figures=lambda options: {
+        "entropy": Statistic(("entropy",), better=None, percent=False, unit="nats", title="Entropy"),
+        "gini": Statistic(("gini",), better=None, percent=False, title="Gini index"),
+    },
 )

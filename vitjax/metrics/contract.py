@@ -85,7 +85,9 @@ class Statistic(NamedTuple):
         aggregate: maps the columns, each float64 [..., n images], to [...]. It reduces only the last axis, so that a
             bootstrap can pass [resamples, n].
         better: the direction that is better; None if neither is.
-        percent: whether tables multiply the number by 100. False for a column that is already in percent.
+        percent: whether tables multiply the number by 100 and show it in percent.
+        unit: of a number that is not multiplied: "%" for a column that is already in percent, "nats".
+        title: heading of its column in tables for people; the metric's title and the statistic's name if not given.
 
     Example:
         >>> float(vitjax.metrics.Statistic(("value",)).aggregate(np.array([0.25, 0.75])))
@@ -96,6 +98,8 @@ class Statistic(NamedTuple):
     aggregate: Callable[..., np.ndarray] = mean
     better: Better | None = "higher"
     percent: bool = True
+    unit: str = ""
+    title: str = ""
 
 
 class Metric(NamedTuple):
@@ -113,6 +117,8 @@ class Metric(NamedTuple):
         curves: (options) -> x values, by the name of each column that holds a curve [levels], for plots. None stands
             for 0, 1, 2 ..., for a vector whose length depends on the model or on the image size. Raises ConfigError as
             `record` does.
+        axes: (column, options) -> titles of the x and the y axis of a curve, with units. Curves with the same title of
+            y are drawn on the same scale. x values that are None run from 0 to 100 if their title ends with "(%)".
         ends: (options) -> names of the images whose logits `record` reads from `Case.ends`; see `removal.ends_of`.
         needs: "mask" or "label" if the data set must provide it; "head" if the metric reads probabilities of classes;
             "class" if it reads that of the explained class, which a difference of classes does not have; "explainer"
@@ -132,6 +138,7 @@ class Metric(NamedTuple):
     record: Callable[..., Columns]
     figures: Callable[[Mapping[str, Any]], Mapping[str, Statistic]]
     curves: Callable[[Mapping[str, Any]], Mapping[str, np.ndarray | None]] = lambda options: {}
+    axes: Callable[[str, Mapping[str, Any]], tuple[str, str]] = lambda column, options: ("level", "value")
     ends: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     needs: frozenset[str] = frozenset()
 

@@ -64,6 +64,9 @@ FOCUS = Metric(
     cost="0",
     function=focus,
     record=_record,
-    figures=lambda options: {"faf": Statistic(("faf",)), "baf": Statistic(("baf",), better="lower")},
+    figures=lambda options: {
+        "faf": Statistic(("faf",), title="FAF"),
+        "baf": Statistic(("baf",), better="lower", title="BAF"),
+    },
     needs=frozenset({"mask"}),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -181,17 +181,28 @@ _rise: Callable[..., Metric] = partial(
     curves=lambda options: {"curve": None},
 )
 
+
+def _axes(verb: str) -> Callable[[str, Mapping[str, Any]], tuple[str, str]]:
+    """Only a curve that ends with all pixels has steps of known percentages."""
+    return lambda column, options: (
+        f"pixels {verb} (%)" if options["steps"] is None else f"steps of {options['step']} pixels {verb}",
+        "probability of the explained class",
+    )
+
+
 DELETION = _rise(
     title="Deletion",
     function=deletion,
     record=_record_deletion,
-    figures=lambda options: {"": Statistic(("value",), better="lower")},
+    figures=lambda options: {"": Statistic(("value",), better="lower", title="Deletion AUC")},
+    axes=_axes("removed"),
     ends=lambda options: frozenset({options["fill"]} if options["steps"] is None else ()),
 )
 INSERTION = _rise(
     title="Insertion",
     function=insertion,
     record=_record_insertion,
-    figures=lambda options: {"": Statistic(("value",))},
+    figures=lambda options: {"": Statistic(("value",), title="Insertion AUC")},
+    axes=_axes("inserted"),
     ends=lambda options: frozenset({_start_image(options["start"], options["blur_padding"])}),
 )

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from vitjax.errors import ConfigError
 from vitjax.layerwise.probability import log_probabilities
-from vitjax.methods.options import Count, Range
+from vitjax.methods.options import Count
 from vitjax.metrics.checks import checks_options
-from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.removal import CurveOutputs, Fill, Order, Ties, case_of, check_black, curve, nan_if_degenerate
+from vitjax.metrics.contract import Better, Case, Columns, Metric, Statistic
+from vitjax.metrics.levels import LEVELS, Levels, checked_levels, levels_curve, trapezoid
+from vitjax.metrics.removal import Fill, Order, Ties, case_of, check_black, nan_if_degenerate
 from vitjax.shapes import Array, Float, Image, Scalar, at_least_float32
 
-LEVELS = tuple(range(0, 101, 5))
-"""Percentages of the pixels that are removed."""
-Levels = tuple[Annotated[float, Range(0, 100)], ...]
 Measure = Literal["accuracy", "probability"]
 Heatmap = Float[Array, "height width"]
 Forward = Callable[[Array], Array]
@@ -183,29 +179,6 @@ def log_odds(
     return _record_log_odds(case, levels=levels, fill=fill, ties=ties, chunk=chunk)["value"]
 
 
-def checked_levels(levels: Levels) -> Levels:
-    """`levels`, validated.
-
-    Raises:
-        ConfigError: not at least two strictly increasing percentages from 0 to 100.
-    """
-    in_range = len(levels) > 1 and levels[0] >= 0 and levels[-1] <= 100
-    if not in_range or any(low >= high for low, high in pairwise(levels)):
-        raise ConfigError(f"levels={levels}: must be at least two increasing percentages from 0 to 100")
-    return levels
-
-
-def trapezoid(values: Float[Array, " levels"], levels: Levels) -> Scalar:
-    """Area under a curve by the trapezoidal rule, divided by the span of its levels: the mean height."""
-    steps = np.diff(levels) / (levels[-1] - levels[0])
-    return ((values[:-1] + values[1:]) / 2 * jnp.asarray(steps, values.dtype)).sum()
-
-
-def _levels_curve(case: Case, levels: Levels, fill: Fill, order: Order, ties: Ties, chunk: int) -> CurveOutputs:
-    counts = [int(case.heatmap.size * level / 100) for level in checked_levels(levels)]
-    return curve(case, counts, end=fill, order=order, ties=ties, chunk=chunk)
-
-
 def _record_auc(
     case: Case,
     *,
@@ -218,7 +191,7 @@ def _record_auc(
     columns = {}
     orders: tuple[tuple[str, Order], ...] = (("positive", "highest"), ("negative", "lowest"))
     for name, order in orders:
-        outputs = _levels_curve(case, levels, fill, order, ties, chunk)
+        outputs = levels_curve(case, levels, fill, order, ties, chunk)
         by_class = {name: (outputs.predicted, jnp.argmax(case.logits)), f"{name}_label": (outputs.label, case.label)}
         for column, (log_p, reference_class) in by_class.items():
             correct = (outputs.top == reference_class).astype(log_p.dtype)
@@ -238,7 +211,7 @@ def _record_aopc(
     ties: Ties = "random",
     chunk: Count = 1,
 ) -> Columns:
-    outputs = _levels_curve(case, levels, fill, "highest", ties, chunk)
+    outputs = levels_curve(case, levels, fill, "highest", ties, chunk)
     drop = jnp.exp(_log_p_of_target(case)) - jnp.exp(outputs.target)
     drop = jnp.abs(drop) if absolute else drop
     return nan_if_degenerate(case, {"value": drop.mean(), "curve": drop})
@@ -247,7 +220,7 @@ def _record_aopc(
 def _record_log_odds(
     case: Case, *, levels: Levels = LEVELS, fill: Fill = "mean", ties: Ties = "random", chunk: Count = 1
 ) -> Columns:
-    change = _levels_curve(case, levels, fill, "highest", ties, chunk).target - _log_p_of_target(case)
+    change = levels_curve(case, levels, fill, "highest", ties, chunk).target - _log_p_of_target(case)
     return nan_if_degenerate(case, {"value": change.mean(), "curve": change})
 
 
@@ -266,17 +239,36 @@ def _levels_of(*columns: str) -> Callable[[Mapping[str, Any]], Mapping[str, np.n
 
 _faithfulness: Callable[..., Metric] = partial(Metric, family="faithfulness", ends=_ends, needs=frozenset({"head"}))
 
+_MOST_RELEVANT, _LEAST_RELEVANT = "most relevant pixels removed (%)", "least relevant pixels removed (%)"
+_AUC_TITLES = {
+    "positive": "Positive AUC, predicted class",
+    "negative": "Negative AUC, predicted class",
+    "positive_label": "Positive AUC, true class",
+    "negative_label": "Negative AUC, true class",
+}
+
+
+def _auc_statistic(name: str, title: str) -> Statistic:
+    better: Better = "lower" if name.startswith("positive") else "higher"
+    return Statistic((name,), better=better, percent=False, unit="%", title=title)
+
+
+def _auc_axes(column: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    removed = _MOST_RELEVANT if column.startswith("positive") else _LEAST_RELEVANT
+    if options["measure"] == "probability":
+        return removed, "probability of the class (%)"
+    return removed, "images classified correctly (%)" if "label" in column else "images that keep their class (%)"
+
+
 PERTURBATION_AUC = _faithfulness(
     title="Perturbation AUC",
     cite="Chefer, Gur & Wolf 2021, Transformer Interpretability Beyond Attention Visualization",
     cost="38F",
     function=perturbation_auc,
     record=_record_auc,
-    figures=lambda options: {
-        name: Statistic((name,), better="lower" if name.startswith("positive") else "higher", percent=False)
-        for name in PerturbationAuc._fields
-    },
+    figures=lambda options: {name: _auc_statistic(name, title) for name, title in _AUC_TITLES.items()},
     curves=_levels_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
+    axes=_auc_axes,
 )
 AOPC = _faithfulness(
     needs=frozenset({"head", "class"}),
@@ -287,6 +279,7 @@ AOPC = _faithfulness(
     record=_record_aopc,
     figures=lambda options: {"": Statistic(("value",))},
     curves=_levels_of("curve"),
+    axes=lambda column, options: (_MOST_RELEVANT, "drop in probability"),
 )
 LOG_ODDS = _faithfulness(
     needs=frozenset({"head", "class"}),
@@ -297,4 +290,5 @@ LOG_ODDS = _faithfulness(
     record=_record_log_odds,
     figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
     curves=_levels_of("curve"),
+    axes=lambda column, options: (_MOST_RELEVANT, "log-odds (nats)"),
 )

@@ -147,6 +147,10 @@ ENERGY_POINTING_GAME = Metric(
     cost="0",
     function=energy_pointing_game,
     record=_record_energy,
-    figures=lambda options: {"": Statistic(("value",)), "recall": Statistic(("recall",)), "f1": Statistic(("f1",))},
+    figures=lambda options: {
+        "": Statistic(("value",), title="Energy pointing game"),
+        "recall": Statistic(("recall",), title="Energy recall"),
+        "f1": Statistic(("f1",), title="Energy F1"),
+    },
     needs=frozenset({"mask"}),
 )

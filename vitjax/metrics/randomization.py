@@ -220,9 +220,10 @@ RANDOMIZATION = Metric(
     function=randomization,
     record=_record,
     figures=lambda options: {
-        "": Statistic(("value",), better="lower", percent=False),
-        "random_target": Statistic(("random_target",), better="lower", percent=False),
+        "": Statistic(("value",), better="lower", percent=False, title="Random weights"),
+        "random_target": Statistic(("random_target",), better="lower", percent=False, title="Random class"),
     },
     curves=lambda options: {"curve": None if options["cuts"] is None else np.asarray(options["cuts"], np.float64)},
+    axes=lambda column, options: ("randomised blocks below the head", "Spearman's correlation"),
     needs=frozenset({"explainer"}),
 )

@@ -256,14 +256,17 @@ PIXEL_ACCURACY = _localisation(
     cite=_CHEFER,
     function=pixel_accuracy,
     record=_record_accuracy,
-    figures=lambda options: {**_mean_value, "pooled": Statistic(("correct", "counted"), pooled_share)},
+    figures=lambda options: {
+        **_mean_value,
+        "pooled": Statistic(("correct", "counted"), pooled_share, title="Pixel accuracy, pooled"),
+    },
 )
 IOU = _localisation(
     title="IoU of the object",
     cite="Everingham et al. 2010, The Pascal Visual Object Classes Challenge",
     function=iou,
     record=_record_iou,
-    figures=lambda options: _mean_value,
+    figures=lambda options: {"": Statistic(("value",), title="Object IoU")},
 )
 MEAN_IOU = _localisation(
     title="Mean IoU",
@@ -272,8 +275,8 @@ MEAN_IOU = _localisation(
     record=_record_mean_iou,
     figures=lambda options: {
         "": Statistic((*_OBJECT, *_BACKGROUND), pooled_mean_iou),
-        "object": Statistic(_OBJECT, pooled_share),
-        "background": Statistic(_BACKGROUND, pooled_share),
+        "object": Statistic(_OBJECT, pooled_share, title="Object IoU, pooled"),
+        "background": Statistic(_BACKGROUND, pooled_share, title="Background IoU, pooled"),
     },
 )
 F1 = _localisation(

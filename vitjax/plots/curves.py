@@ -1,14 +1,16 @@
-"""Curves over levels: one panel per curve, one line per method, with bands for the highlighted methods."""
+"""Curves over levels: one panel for each curve, one legend for all, one scale for panels of the same quantity."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vitjax.plots.figures import INK, MARGIN, MUTED, fit, page, write
-from vitjax.plots.fonts import main_family
+from vitjax.plots.backend import import_matplotlib
+from vitjax.plots.figures import DPI, INK, MM, MUTED, ONE_COLUMN, TITLE, TWO_COLUMNS, fit, text_width
+from vitjax.plots.figures import SIZE as TICKS
+from vitjax.plots.fonts import drawable
 from vitjax.shapes import ceil_div
 
 if TYPE_CHECKING:
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 8
-"""Lines per panel that can be distinguished by colour and dashes."""
+"""Lines that can be distinguished by colour and dashes."""
 COLOURS = ("#1f5fbf", "#d1491b", "#178054", "#8a3fb0", "#a87400", "#0f93a8", "#c2347d", "#333333")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 PALE, GRID = "#c9ccd1", "#e9ebee"
-WIDTH, HEIGHT = 3.5, 2.5
-"""Size of a plot [inches]."""
-LEGEND, GAP, LEFT, HEAD, FOOT = 1.75, 0.15, 0.55, 0.42, 0.5
-"""Widths and heights around a plot [inches]: legend, gap before it, left axis, title, bottom axis."""
+HEIGHT, HEAD, LEGEND_LINE = 1.95, 0.3, 0.15
+"""Heights of a panel with its axes, of the note, and of a line of the legend [inches]."""
+SAMPLE = 0.52
+"""Width of a sample of a line in the legend, with the gaps around it [inches]."""
 
 
 class Line(NamedTuple):
@@ -40,127 +42,132 @@ class Panel(NamedTuple):
     Attributes:
         title: above the plot.
         x: [levels].
-        x_label: label of the x axis.
-        lines: highlighted methods by label, at most MOST.
-        others: mean curves of the other methods by label, drawn in pale grey without names.
+        axes: titles of the x and the y axis. Panels with the same title of y have the same scale.
+        lines: named methods by title, at most MOST in all panels of a figure, in the same order in each.
+        others: mean curves of the other methods, drawn in pale grey without names.
     """
 
     title: str
     x: np.ndarray
-    x_label: str
+    axes: tuple[str, str]
     lines: Mapping[str, Line]
-    others: Mapping[str, np.ndarray] = {}
+    others: Sequence[np.ndarray] = ()
 
 
-def prominent(means: Mapping[str, np.ndarray], always: Collection[str] = (), most: int = MOST) -> list[str]:
-    """Labels of the curves to highlight, in the order of `means`.
+def curves(panels: Sequence[Panel], *, note: str = "") -> Figure:
+    """All panels in a figure for print, 183 mm wide (89 mm for a single panel), with one legend below.
 
-    All curves if there are at most `most`; else those in `always`, then the highest and the lowest curves in turn, by
-    the mean over levels. Taking both ends makes the choice independent of which direction is better. Curves with NaN or
-    infinities are not chosen, except from `always`.
+    A method has the same colour and dashes in all panels. The legend lists methods in the order of the panels' lines.
 
     Args:
-        means: mean curves [levels] by label.
-        always: labels to highlight in any case.
-        most: largest number of labels returned.
-    """
-    if len(means) <= most:
-        return list(means)
-    chosen = [label for label in means if label in always][:most]
-    defined = [label for label in means if label not in chosen and np.isfinite(means[label]).all()]
-    ranked = sorted(defined, key=lambda label: float(np.mean(means[label])), reverse=True)
-    while len(chosen) < most and ranked:
-        chosen.append(ranked.pop(0))
-        if len(chosen) < most and ranked:
-            chosen.append(ranked.pop())
-    return [label for label in means if label in chosen]
-
-
-def curves(panels: Sequence[Panel], *, note: str = "", across: int = 2) -> Figure:
-    """All panels on one page, each with its own legend, sorted by the height of the lines.
-
-    A method has the same colour and dashes in all panels, unless another method of a panel already uses them.
-
-    Args:
-        panels: at least one, each with at most MOST lines.
+        panels: at least one.
         note: a line above all panels, for example that the run is partial.
-        across: panels per row.
 
     Raises:
-        ValueError: no panels, or more than MOST lines in a panel.
+        ValueError: no panels, or more than MOST named methods.
     """
-    if not panels or any(len(panel.lines) > MOST for panel in panels):
-        raise ValueError(f"expected at least one panel, each with at most {MOST} lines")
-    across = min(across, len(panels))
-    rows = ceil_div(len(panels), across)
-    cell = LEFT + WIDTH + GAP + LEGEND, HEAD + HEIGHT + FOOT
-    top = MARGIN + (0.3 if note else 0)
-    figure, sheet = page(2 * MARGIN + across * cell[0], top + rows * cell[1] + MARGIN)
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    if not panels or len(names) > MOST:
+        raise ValueError(f"expected at least one panel and at most {MOST} named methods")
+    import_matplotlib()
+    from matplotlib import rc_context
+
+    texts = [text for panel in panels for text in (panel.title, *panel.axes, *panel.lines)]
+    _, families = drawable(" ".join([*texts, note]))
+    styles = {name: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for i, name in enumerate(names)}
+    with rc_context({"text.parse_math": False, "font.family": families, "font.size": TITLE}):
+        return _figure(panels, styles, note)
+
+
+def _figure(panels: Sequence[Panel], styles: Mapping[str, dict[str, Any]], note: str) -> Figure:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    from vitjax.plots.print_figure import PrintFigure
+
+    across = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
+    rows, width = ceil_div(len(panels), across), MM * (ONE_COLUMN if across == 1 else TWO_COLUMNS)
+    others = max(len(panel.others) for panel in panels)
+    entries = _entries(styles, others, width)
+    per_line = max(1, int(width / (SAMPLE + max(text_width(name, TITLE) for name, _ in entries))))
+    per_line = ceil_div(len(entries), ceil_div(len(entries), per_line))  # lines of about equal length
+    legend = LEGEND_LINE * (ceil_div(len(entries), per_line) + 1)
+    head = HEAD if note else 0.05
+    height = head + rows * HEIGHT + legend
+    room = (0.0, legend / height, 1.0, 1 - (legend + head) / height)
+    layout = ConstrainedLayoutEngine(rect=room, w_pad=0.05, h_pad=0.05)
+    figure = PrintFigure((width, height), dpi=DPI, layout=layout, facecolor="white")
+    grid = figure.subplots(rows, across, squeeze=False).ravel()
+    scales = _scales(panels)
+    for axes, panel in zip(grid, panels, strict=False):
+        title, _ = drawable(fit(panel.title, 0.8 * width / across, TITLE, bold=True))
+        _draw(axes, panel._replace(title=title), styles, scales[panel.axes[1]])
+    for axes in grid[len(panels) :]:
+        axes.remove()
     if note:
-        write(sheet, MARGIN, MARGIN + 0.13, fit(note, across * cell[0], 9), size=9, color=MUTED)
-    for i, (panel, styles) in enumerate(zip(panels, _styles(panels), strict=True)):
-        x, y = MARGIN + (i % across) * cell[0], top + (i // across) * cell[1]
-        title = fit(panel.title, WIDTH + GAP + LEGEND - 0.1, 10, bold=True)
-        write(sheet, x + LEFT, y + HEAD - 0.14, title, size=10, bold=True)
-        axes = _axes(figure, x + LEFT, y + HEAD)
-        _draw(axes, panel, styles)
-        _legend(sheet, panel, styles, x + LEFT + WIDTH + GAP, y + HEAD)
+        figure.text(0.08 / width, 1 - 0.17 / height, fit(note, width - 0.16, TITLE), color=MUTED)
+    _legend(figure, entries, per_line)
     return figure
 
 
-def _styles(panels: Sequence[Panel]) -> list[dict[str, dict]]:
-    """Colour and dashes of each label of each panel.
-
-    All panels together may name more than MOST methods; within a panel, no two methods look alike.
-    """
-    known: dict[str, int] = {}
-    styles = []
-    for panel in panels:
-        own: dict[str, int] = {}
-        for label in sorted(panel.lines, key=lambda label: label not in known):
-            taken = set(own.values())
-            free = next(number for number in range(MOST) if number not in taken)
-            own[label] = known[label] if label in known and known[label] not in taken else free
-            known.setdefault(label, own[label])
-        styles.append({k: {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)]} for k, i in own.items()})
-    return styles
+def _scales(panels: Sequence[Panel]) -> dict[str, tuple[float, float]]:
+    """Limits of y by title of y, with a margin of 4 %."""
+    scales = {}
+    for title in {panel.axes[1] for panel in panels}:
+        drawn = [panel for panel in panels if panel.axes[1] == title]
+        values = np.concatenate(
+            [np.ravel(values) for panel in drawn for values in (*panel.others, *map(np.stack, panel.lines.values()))]
+        )
+        values = values[np.isfinite(values)]
+        low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+        margin = 0.04 * (high - low) or 0.5
+        scales[title] = float(low - margin), float(high + margin)
+    return scales
 
 
-def _axes(figure: Figure, x: float, y: float) -> Axes:
-    """Axes of one plot; x, y: its top left corner [inches from the top left of the page]."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((x / width, 1 - (y + HEIGHT) / height, WIDTH / width, HEIGHT / height))
+def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict[str, Any]], scale: tuple[float, float]) -> None:
+    x = np.asarray(panel.x, float)
+    for mean in panel.others:
+        axes.plot(x, mean, color=PALE, linewidth=0.6, zorder=1)
+    opacity = min(0.16, 0.5 / max(1, len(panel.lines)))  # many bands of full strength hide one another
+    for name, line in panel.lines.items():
+        if np.isfinite(line.low).all():
+            axes.fill_between(x, line.low, line.high, color=styles[name]["color"], alpha=opacity, linewidth=0, zorder=2)
+        axes.plot(x, line.mean, linewidth=1.1, zorder=3, **styles[name])
+    axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
+    axes.set_ylim(scale)
+    axes.set_title(panel.title, fontsize=TITLE, fontweight="bold", color=INK, loc="left", pad=4, wrap=True)
+    axes.set_xlabel(panel.axes[0], color=INK, labelpad=2)
+    axes.set_ylabel(panel.axes[1], color=INK, labelpad=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(labelsize=8, labelcolor=INK, color=MUTED, length=2.5, labelfontfamily=main_family())
-    axes.grid(color=GRID, linewidth=0.7)
+    axes.tick_params(labelsize=TICKS, labelcolor=INK, color=MUTED, length=2, width=0.6, pad=2)
+    axes.grid(color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
-    return axes
 
 
-def _draw(axes: Axes, panel: Panel, styles: Mapping[str, dict]) -> None:
-    x = np.asarray(panel.x, float)
-    for mean in panel.others.values():
-        axes.plot(x, mean, color=PALE, linewidth=0.8, zorder=1)
-    for label, line in panel.lines.items():
-        style = styles[label]
-        if np.isfinite(line.low).all():
-            axes.fill_between(x, line.low, line.high, color=style["color"], alpha=0.14, linewidth=0, zorder=2)
-        axes.plot(x, line.mean, linewidth=1.5, zorder=3, **style)
-    axes.set_xlim(x.min(), x.max() if x.max() > x.min() else x.min() + 1)
-    axes.set_xlabel(panel.x_label, fontsize=8.5, color=INK, family=main_family(), labelpad=3, parse_math=False)
+def _entries(styles: Mapping[str, dict[str, Any]], others: int, width: float) -> list[tuple[str, dict[str, Any]]]:
+    """Names and line styles of the legend. A name is at most as wide as half of the figure [inches]."""
+    entries = [(drawable(fit(name, width / 2 - SAMPLE, TITLE))[0], style) for name, style in styles.items()]
+    if others:
+        entries.append((f"{others} other methods" if others > 1 else "1 other method", {"color": PALE}))
+    return entries
 
 
-def _legend(sheet: Axes, panel: Panel, styles: Mapping[str, dict], x: float, y: float) -> None:
-    """Line samples and names to the right of the plot, the highest line first."""
-    ranked = sorted(panel.lines, key=lambda label: -np.nan_to_num(np.mean(panel.lines[label].mean), nan=-np.inf))
-    at = y + 0.1
-    for label in ranked:
-        text = fit(label, LEGEND - 0.45, 8, lines=2)
-        half = 0.07 * text.count("\n")
-        sheet.plot([x, x + 0.32], [at + half, at + half], linewidth=1.7, clip_on=False, **styles[label])
-        write(sheet, x + 0.4, at + half, text, size=8, at="middle")
-        at += 0.21 + 2 * half
-    if panel.others:
-        sheet.plot([x, x + 0.32], [at, at], linewidth=1, color=PALE)
-        write(sheet, x + 0.4, at, f"{len(panel.others)} others", size=8, color=MUTED, at="middle")
+def _legend(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], per_line: int) -> None:
+    """One legend below all panels, read from left to right and then down."""
+    from matplotlib.lines import Line2D
+
+    # matplotlib fills a legend column by column
+    order = [i for start in range(per_line) for i in range(start, len(entries), per_line)]
+    figure.legend(
+        [Line2D([], [], linewidth=1.3, **entries[i][1]) for i in order],
+        [entries[i][0] for i in order],
+        ncols=per_line,
+        loc="lower center",
+        frameon=False,
+        fontsize=TITLE,
+        labelcolor=INK,
+        handlelength=2.6,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )

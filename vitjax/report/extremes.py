@@ -1,7 +1,8 @@
-"""The images on which the best method scores best and worst, for each statistic."""
+"""The images on which the best method scores best and worst, for one statistic of each family."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,62 +10,87 @@ import numpy as np
 from vitjax.metrics.contract import mean
 from vitjax.report.layout import significant
 from vitjax.report.records import Records
-from vitjax.report.summary import BASELINES, Shown, Summary, usable
+from vitjax.report.shown import Shown, families
+from vitjax.report.summary import BASELINES, Summary, usable
 
 COUNT = 5
 
 
 class Extreme(NamedTuple):
-    """An image and its value as text."""
+    """An image, its value as text with its unit, and its rank: 1 is the best image of all."""
 
     image_id: str
     value: str
+    rank: int
 
 
 class Extremes(NamedTuple):
-    """Best and worst images of one statistic and one method.
+    """Best and worst images of one statistic and one method, without images of earlier ones.
 
     Attributes:
-        figure: name of the statistic.
+        figure: title of the statistic.
         method: label of the method.
         best, worst: the images, the most extreme first.
-        ties: a remark if more images share the extreme value than are listed, else "".
+        images: number of images that have a value.
+        omitted: how many images of the best and of the worst were left out because they are shown above.
     """
 
     figure: str
     method: str
     best: tuple[Extreme, ...]
     worst: tuple[Extreme, ...]
-    ties: str
+    images: int
+    omitted: int
 
 
-def extremes(summary: Summary, records: Records, count: int = COUNT) -> list[Extremes]:
-    """Up to `count` best and worst images of the best method, for each statistic that is a mean and has a direction.
+def extremes(
+    summary: Summary, records: Records, figures: Sequence[Shown] | None = None, count: int = COUNT
+) -> list[Extremes]:
+    """Up to `count` best and worst images of the best method, for the first suitable statistic of each family.
 
-    The best method is chosen by `leader`. Images of equal value appear in the order of the data set.
+    A statistic is suitable if it is a mean over images and has a better direction. The best method is chosen by
+    `leader`. No image appears twice: one that is shown for an earlier family makes room for the next in rank. Images of
+    equal value appear in the order of the data set.
+
+    Args:
+        figures: in the order of the tables; None takes all of the summary.
     """
-    ids, codes = records.coded("image_id")
+    shown_ids: set[int] = set()
     results = []
-    for shown in summary.figures.values():
-        if shown.better is None or shown.figure.aggregate is not mean:
+    for members in families(summary.figures.values() if figures is None else figures).values():
+        suitable = [shown for shown in members if shown.better is not None and shown.figure.aggregate is mean]
+        chosen = next(((shown, label) for shown in suitable if (label := leader(summary, shown)) is not None), None)
+        if chosen is None:
             continue
-        method = leader(summary, shown)
-        if method is None:
-            continue
-        rows = records.rows[method][usable(records, method, shown)]
-        values = records.scalar(shown.columns[0])[rows]
-        best_at, worst_at = best_and_worst(values if shown.better == "higher" else -values, count)
-        best, worst = (
-            tuple(Extreme(ids[codes[rows[i]]], significant(shown.factor * values[i])) for i in positions)
-            for positions in (best_at, worst_at)
-        )
-        ties = [
-            f"{side}: the first {len(positions)} of {same} images with this value"
-            for side, positions in (("best", best_at), ("worst", worst_at))
-            if len(positions) and (same := int((values == values[positions[0]]).sum())) > len(positions)
-        ]
-        results.append(Extremes(shown.name, method, best, worst, "; ".join(ties)))
+        entry, ids = _entry(summary, records, *chosen, count, shown_ids)
+        shown_ids |= ids
+        if entry.best or entry.worst:
+            results.append(entry)
     return results
+
+
+def _entry(
+    summary: Summary, records: Records, shown: Shown, method: str, count: int, taken: set[int]
+) -> tuple[Extremes, set[int]]:
+    """The entry of one statistic, and the codes of its images. `taken`: codes of images that are shown already."""
+    ids, codes = records.coded("image_id")
+    rows = records.rows[method][usable(records, method, shown)]
+    values = records.scalar(shown.columns[0])[rows]
+    goodness = values if shown.better == "higher" else -values
+    ranks = 1 + np.searchsorted(np.sort(-goodness), -goodness)
+    free = np.flatnonzero(~np.isin(codes[rows], list(taken)))
+    all_sides = [set(codes[rows[side]]) for side in best_and_worst(goodness, count)]
+    sides = [free[side] for side in best_and_worst(goodness[free], count)] if len(free) else [free, free]
+    best, worst = (
+        tuple(
+            Extreme(ids[codes[rows[i]]], " ".join(filter(None, (significant(shown.factor * values[i]), shown.unit))), r)
+            for i, r in zip(side, ranks[side].tolist(), strict=True)
+        )
+        for side in sides
+    )
+    omitted = len(set.union(*all_sides) & taken)
+    used = {int(code) for side in sides for code in codes[rows[side]]}
+    return Extremes(shown.title, method, best, worst, len(rows), omitted), used
 
 
 def best_and_worst(goodness: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vitjax.report.shown import Shown, families
 from vitjax.report.statistics import Estimate
-from vitjax.report.summary import Shown, Summary, families
+from vitjax.report.style import Selection, TableStyle, selection
+from vitjax.report.summary import Summary
 
 BEST, SECOND = 1, 2
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
@@ -21,22 +23,23 @@ class Heading(NamedTuple):
     """The heading of a column.
 
     Attributes:
-        name: of the statistic.
-        unit: "%" or "".
+        name: of the statistic, in files for programs.
+        title: in print.
+        unit: "%", another unit or "".
         arrow: the direction that is better, "↑", "↓" or "".
-        title: a longer description.
-        cost: whether the column holds throughput or memory instead of a statistic.
+        description: the metric with its reference.
     """
 
     name: str
+    title: str
     unit: str = ""
     arrow: str = ""
-    title: str = ""
-    cost: bool = False
+    description: str = ""
 
     @property
     def text(self) -> str:
-        return " ".join(part for part in (self.name, f"({self.unit})" if self.unit else "", self.arrow) if part)
+        """Title, unit and arrow."""
+        return " ".join(part for part in (self.title, f"({self.unit})" if self.unit else "", self.arrow) if part)
 
 
 class Cell(NamedTuple):
@@ -63,49 +66,80 @@ class Cell(NamedTuple):
         return f"{self.value} [{self.low}, {self.high}]" if self.low else self.value
 
 
+class TableRow(NamedTuple):
+    """One row of a table: the method's label, its title in print, and the cells."""
+
+    method: str
+    title: str
+    cells: tuple[Cell, ...]
+
+
 class Block(NamedTuple):
     """A table.
 
     Attributes:
         title: of the table.
-        kind: "scores" or "differences" (to the baseline).
+        kind: "scores", "differences" (to the baseline) or "costs" (throughput and memory).
+        family: of the metrics; "" for costs.
         headings: of the columns, without the column of methods.
-        rows: (method label, cells) for each method.
+        rows: one for each method.
+        note: a sentence below the table, "" for none.
     """
 
     title: str
     kind: str
+    family: str
     headings: tuple[Heading, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[TableRow, ...]
+    note: str = ""
 
 
-def blocks(summary: Summary, *, differences: bool = True) -> list[Block]:
-    """One block of scores for each family of metrics, with throughput and memory as last columns; then differences."""
-    tables = []
-    for family, figures in families(summary.figures).items():
-        columns = [_scores(summary, shown) for shown in figures] + [column for _, column in costs(summary)]
-        headings = [_heading(shown) for shown in figures] + [heading for heading, _ in costs(summary)]
-        tables.append(_block(family.capitalize(), "scores", headings, columns, summary.methods))
+def blocks(summary: Summary, style: TableStyle | None = None) -> list[Block]:
+    """One block of scores for each family of metrics, then differences to the baseline, then throughput and memory.
+
+    Raises:
+        UnknownNameError: a column of the style is not one of the run.
+    """
+    style = style or TableStyle()
+    return [*score_blocks(summary, style), *_difference_blocks(summary, style), *_cost_blocks(summary)]
+
+
+def score_blocks(summary: Summary, style: TableStyle) -> list[Block]:
+    """The blocks of scores; see `blocks`."""
+    selected = selection(summary, style.columns)
+    return [
+        _block(
+            summary, family.capitalize(), "scores", figures, selected, summary.methods, _scores(summary, figures, style)
+        )
+        for family, figures in families(selected.figures).items()
+    ]
+
+
+def _difference_blocks(summary: Summary, style: TableStyle) -> list[Block]:
     others = tuple(method for method in summary.methods if method != summary.baseline)
-    if differences and summary.baseline is not None and others:
-        for family, figures in families(summary.figures).items():
-            title = f"{family.capitalize()}: difference to {summary.baseline}, paired"
-            columns = [_differences(summary, shown, others) for shown in figures]
-            tables.append(_block(title, "differences", [_heading(shown) for shown in figures], columns, others))
+    if summary.baseline is None or not others:
+        return []
+    selected = selection(summary, style.columns)
+    tables = []
+    for family, figures in families(selected.figures).items():
+        title = f"{family.capitalize()}: difference to {summary.titles[summary.baseline]}, paired"
+        columns = [_differences(summary, shown, others, style) for shown in figures]
+        tables.append(_block(summary, title, "differences", figures, selected, others, columns))
     return tables
 
 
-def costs(summary: Summary) -> list[tuple[Heading, list[Cell]]]:
-    """Columns of throughput and memory of each method; a column without any measurement is omitted."""
-    columns = []
+def _cost_blocks(summary: Summary) -> list[Block]:
+    """The block of throughput and memory of each method, without columns that nothing was measured for."""
+    headings, columns = [], []
     for key, name in COSTS.items():
         values = [_number(summary.profile.get(method, {}).get(key)) for method in summary.methods]
         if not all(math.isnan(value) for value in values):
-            cells = [Cell(significant(value), number=value) for value in values]
-            columns.append(
-                (Heading(name, title=f"measured on {summary.device}" if summary.device else "", cost=True), cells)
-            )
-    return columns
+            columns.append([Cell(significant(value), number=value) for value in values])
+            headings.append(Heading(key, name))
+    if not headings:
+        return []
+    device = f", measured on {summary.device}" if summary.device else ""
+    return [Block(f"Speed and memory{device}", "costs", "", tuple(headings), _rows(summary, summary.methods, columns))]
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -159,27 +193,33 @@ def exclusions(excluded: dict[str, int]) -> str:
 
 
 def _heading(shown: Shown) -> Heading:
-    unit = "%" if shown.figure.percent else ""
-    return Heading(shown.name, unit, ARROWS[shown.better], f"{shown.metric.title}. {shown.metric.cite}")
+    description = f"{shown.name}: {shown.metric.title}. {shown.metric.cite}"
+    return Heading(shown.name, shown.title, shown.unit, ARROWS[shown.better], description)
 
 
-def _scores(summary: Summary, shown: Shown) -> list[Cell]:
-    rows = [summary.rows[method, shown.name] for method in summary.methods]
-    cells = _cells([row.estimate for row in rows], shown.factor)
-    cell_ranks = ranks([cell.value for cell in cells], [cell.number for cell in cells], shown.better)
-    notes = [f"n = {row.estimate.n}" + (f"; {exclusions(row.excluded)}" if row.excluded else "") for row in rows]
-    return [cell._replace(rank=rank, note=note) for cell, rank, note in zip(cells, cell_ranks, notes, strict=True)]
+def _scores(summary: Summary, figures: Sequence[Shown], style: TableStyle) -> list[list[Cell]]:
+    columns = []
+    for shown in figures:
+        rows = [summary.rows[method, shown.name] for method in summary.methods]
+        cells = _cells([row.estimate for row in rows], shown.factor, style)
+        cell_ranks = ranks([cell.value for cell in cells], [cell.number for cell in cells], shown.better)
+        notes = [f"n = {row.estimate.n}" + (f"; {exclusions(row.excluded)}" if row.excluded else "") for row in rows]
+        columns.append(
+            [cell._replace(rank=rank, note=note) for cell, rank, note in zip(cells, cell_ranks, notes, strict=True)]
+        )
+    return columns
 
 
-def _differences(summary: Summary, shown: Shown, methods: Sequence[str]) -> list[Cell]:
+def _differences(summary: Summary, shown: Shown, methods: Sequence[str], style: TableStyle) -> list[Cell]:
     differences = [summary.rows[method, shown.name].difference for method in methods]
     estimates = [difference or Estimate(math.nan, math.nan, math.nan, 0) for difference in differences]
-    cells = _cells(estimates, shown.factor, signed=True)
+    cells = _cells(estimates, shown.factor, style, signed=True)
     return [cell._replace(note=f"n = {estimate.n}") for cell, estimate in zip(cells, estimates, strict=True)]
 
 
-def _cells(estimates: Sequence[Estimate], factor: float, *, signed: bool = False) -> list[Cell]:
-    decimals, plus = decimals_of(estimates, factor), "+" if signed else ""
+def _cells(estimates: Sequence[Estimate], factor: float, style: TableStyle, *, signed: bool = False) -> list[Cell]:
+    decimals = decimals_of(estimates, factor) if style.digits is None else style.digits
+    plus = "+" if signed else ""
 
     def show(value: float) -> str:
         return minus(f"{value:{plus}.{decimals}f}")
@@ -193,14 +233,27 @@ def _cells(estimates: Sequence[Estimate], factor: float, *, signed: bool = False
             cells.append(Cell(show(value), number=value))
         else:
             cells.append(Cell(show(value), show(low), show(high), number=value, limits=(low, high)))
-    return cells
+    return cells if style.intervals else [cell._replace(low="", high="") for cell in cells]
 
 
 def _block(
-    title: str, kind: str, headings: Sequence[Heading], columns: Sequence[Sequence[Cell]], methods: Sequence[str]
+    summary: Summary,
+    title: str,
+    kind: str,
+    figures: Sequence[Shown],
+    selected: Selection,
+    methods: Sequence[str],
+    columns: Sequence[Sequence[Cell]],
 ) -> Block:
-    rows = tuple((method, tuple(column[i] for column in columns)) for i, method in enumerate(methods))
-    return Block(title, kind, tuple(headings), rows)
+    family = figures[0].metric.family
+    headings = tuple(_heading(shown) for shown in figures)
+    return Block(title, kind, family, headings, _rows(summary, methods, columns), selected.note(family))
+
+
+def _rows(summary: Summary, methods: Sequence[str], columns: Sequence[Sequence[Cell]]) -> tuple[TableRow, ...]:
+    titles = summary.titles
+    cells = [tuple(column[i] for column in columns) for i in range(len(methods))]
+    return tuple(TableRow(method, titles[method], own) for method, own in zip(methods, cells, strict=True))
 
 
 def _number(value: Any) -> float:

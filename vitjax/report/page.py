@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vitjax.errors import VitjaxError
+from vitjax.plots.curves import MOST
 from vitjax.report.extremes import Extremes
 from vitjax.report.facts import flat
 from vitjax.report.layout import BEST, SECOND, Block, blocks, exclusions
+from vitjax.report.pictures import MakePictures, data_uri, thumbnails
+from vitjax.report.style import TableStyle
 from vitjax.report.summary import Summary
 from vitjax.report.tables import caption
 
 if TYPE_CHECKING:
     import jinja2
-    from PIL.Image import Image as PILImage
 
-MakeOverlays = Callable[[Sequence[str], str], Mapping[str, "PILImage"]]
-"""(image ids, method label) -> overlays by image id; ids without an overlay may be missing."""
-THUMBNAIL = 224
-"""Largest side of an embedded overlay [pixels]."""
 RANKS = {BEST: "best", SECOND: "second", 0: ""}
-NO_OVERLAYS = "No overlays: the model or the data of the run was not available when this page was generated."
 
 
 def page(
@@ -39,7 +31,8 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     extremes: Sequence[Extremes] = (),
     curves: bytes | None = None,
-    pictures: MakeOverlays | None = None,
+    pictures: MakePictures | None = None,
+    style: TableStyle | None = None,
 ) -> str:
     """The page as HTML.
 
@@ -51,26 +44,32 @@ def page(
         curves: PNG file of the curves.
         pictures: makes the overlays of the best and worst images, called once per method. If it is None or raises a
             VitjaxError, the page shows ids and values without overlays, and the reason.
+        style: what the tables show.
     """
-    thumbnails, remark = _thumbnails(extremes, pictures)
+    style = style or TableStyle()
+    made, remark = thumbnails(extremes, pictures)
     data = config.get("data", "")
     data = data.get("source", data.get("name", "")) if isinstance(data, Mapping) else str(data)
     model = config.get("model", {})
     model = str(model.get("name", "")) if isinstance(model, Mapping) else str(model)
-    tables = blocks(summary)
+    tables = blocks(summary, style)
     return _template().render(
         title=" on ".join(part for part in (model, data) if part) or "evaluation",
         mark=summary.mark,
-        caption=caption(summary),
+        caption=caption(summary, intervals=style.intervals),
         facts=facts,
         scores=[_view(block) for block in tables if block.kind == "scores"],
         differences=[_view(block) for block in tables if block.kind == "differences"],
-        baseline=summary.baseline,
+        costs=[_view(block) for block in tables if block.kind == "costs"],
+        baseline=summary.baseline and summary.titles[summary.baseline],
+        titles=summary.titles,
+        intervals=style.intervals,
+        most_named=MOST,
         statuses=_statuses(summary),
         excluded=_excluded(summary),
-        curves=_uri("image/png", curves) if curves else None,
+        curves=data_uri("image/png", curves) if curves else None,
         extremes=extremes,
-        thumbnails=thumbnails,
+        thumbnails=made,
         remark=remark,
         methods=_methods(config),
         metrics=_metrics(summary, config),
@@ -82,22 +81,26 @@ def page(
 
 def _view(block: Block) -> dict[str, Any]:
     """A block as the template draws it; the interval bars of each column share a scale."""
-    scales = [_scale([cells[i].limits for _, cells in block.rows], block.kind) for i in range(len(block.headings))]
+    columns = [[row.cells[i] for row in block.rows] for i in range(len(block.headings))]
+    scales = [_scale([cell.limits for cell in column], block.kind) for column in columns]
     rows = []
-    for method, cells in block.rows:
+    for row in block.rows:
         row_cells = []
-        for cell, scale in zip(cells, scales, strict=True):
+        for cell, scale in zip(row.cells, scales, strict=True):
             bar = None
-            if scale and not math.isnan(cell.limits[0]):
+            if scale and cell.low:
                 low, at, high = (_position(number, scale) for number in (cell.limits[0], cell.number, cell.limits[1]))
                 bar = {"low": low, "at": at, "width": max(round(high - low, 2), 0.8), "zero": _zero(block, scale)}
             sort = "" if math.isnan(cell.number) else repr(cell.number)
             faint = block.kind == "differences" and cell.limits[0] <= 0 <= cell.limits[1]
             row_cells.append({"cell": cell, "rank": RANKS[cell.rank], "bar": bar, "sort": sort, "faint": faint})
-        rows.append({"method": method, "cells": row_cells})
-    arrow_space = re.compile(r" (?=[↑↓])")  # a line break here would put the arrow on a line of its own
-    headings = [{"text": arrow_space.sub("\N{NO-BREAK SPACE}", h.text), "title": h.title} for h in block.headings]
-    return {"title": block.title, "headings": headings, "rows": rows}
+        rows.append({"method": row.method, "title": row.title, "cells": row_cells})
+    arrow_space = re.compile(r" (?=[↑↓(])")  # a line break here would put arrow or unit on a line of its own
+    headings = [
+        {"text": arrow_space.sub("\N{NO-BREAK SPACE}", heading.text), "description": heading.description}
+        for heading in block.headings
+    ]
+    return {"title": block.title, "headings": headings, "rows": rows, "note": block.note}
 
 
 def _scale(limits: Sequence[tuple[float, float]], kind: str) -> tuple[float, float] | None:
@@ -124,7 +127,11 @@ def _statuses(summary: Summary) -> dict[str, Any]:
     names = dict.fromkeys(name for counts in summary.coverage.statuses.values() for name in counts)
     names = {"ok": None, **names}
     rows = [
-        {"method": method, "counts": [counts.get(name, 0) for name in names], "sum": sum(counts.values())}
+        {
+            "method": method,
+            "counts": [counts.get(name, 0) for name in names],
+            "sum": sum(counts.values()),
+        }
         for method, counts in summary.coverage.statuses.items()
     ]
     headings = [("evaluated" if name == "ok" else name.replace("_", " "), STATUSES.get(name, "")) for name in names]
@@ -138,7 +145,7 @@ def _excluded(summary: Summary) -> list[dict[str, Any]]:
         statuses = summary.coverage.statuses[method]
         own = {reason: count for reason, count in row.excluded.items() if reason not in statuses}
         if own:
-            methods_of.setdefault((name, exclusions(own)), []).append(method)
+            methods_of.setdefault((summary.figures[name].title, exclusions(own)), []).append(summary.titles[method])
     every = len(summary.methods)
     return [
         {"figure": name, "why": why, "methods": "all methods" if len(methods) == every > 1 else ", ".join(methods)}
@@ -168,39 +175,6 @@ def _metrics(summary: Summary, config: Mapping[str, Any]) -> list[dict[str, str]
 
 def _options(request: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} = {value}" for name, value in flat(request.get("options", {})))
-
-
-def _thumbnails(extremes: Sequence[Extremes], pictures: MakeOverlays | None) -> tuple[dict[tuple[str, str], str], str]:
-    """Data URIs by (method, image id), and the reason why overlays are missing, "" if none is."""
-    if pictures is None:
-        return {}, NO_OVERLAYS
-    wanted: dict[str, dict[str, None]] = {}
-    for entry in extremes:
-        ids = wanted.setdefault(entry.method, {})
-        ids.update(dict.fromkeys(image.image_id for image in (*entry.best, *entry.worst)))
-    thumbnails = {}
-    try:
-        for method, ids in wanted.items():
-            for image_id, overlay in pictures(list(ids), method).items():
-                thumbnails[method, image_id] = _thumbnail(overlay)
-    except VitjaxError as error:
-        return thumbnails, f"Some overlays are missing: {error}"
-    return thumbnails, ""
-
-
-def _thumbnail(overlay: PILImage | np.ndarray) -> str:
-    """The overlay as a data URI of a JPEG of at most THUMBNAIL x THUMBNAIL pixels."""
-    from PIL import Image
-
-    image = (overlay if isinstance(overlay, Image.Image) else Image.fromarray(np.asarray(overlay))).convert("RGB")
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return _uri("image/jpeg", buffer.getvalue())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64," + base64.b64encode(data).decode()
 
 
 @cache

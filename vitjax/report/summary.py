@@ -11,43 +11,17 @@ import numpy as np
 from vitjax.errors import unknown_name
 from vitjax.report.invariant import Coverage, check
 from vitjax.report.records import Records
+from vitjax.report.shown import Shown, method_titles, shown_figures
 from vitjax.report.statistics import RESAMPLES, SEED, Estimate, Sample, estimate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vitjax.metrics.contract import Better, Metric, Statistic
+    from vitjax.metrics.contract import Metric
 
 BASELINES = ("random", "centre")
 """Methods that are baselines by default, in order of preference."""
 UNDEFINED, INFINITE = "undefined", "infinite"
-
-
-class Shown(NamedTuple):
-    """A statistic of a run.
-
-    Attributes:
-        name: its name in tables, the metric's label followed by the statistic's own name.
-        label: the metric's label.
-        figure: the statistic.
-        metric: the metric.
-        columns: the record columns that it reads.
-    """
-
-    name: str
-    label: str
-    figure: Statistic
-    metric: Metric
-    columns: tuple[str, ...]
-
-    @property
-    def better(self) -> Better | None:
-        return self.figure.better
-
-    @property
-    def factor(self) -> float:
-        """Factor that tables multiply the value by: 100 for percentages, else 1."""
-        return 100.0 if self.figure.percent else 1.0
 
 
 class Row(NamedTuple):
@@ -98,6 +72,11 @@ class Summary:
     def mark(self) -> str:
         """The mark of a partial run, for example "partial: 320 of 1000 images", which every table shows; else ""."""
         return self.coverage.mark
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the methods in print, by label."""
+        return method_titles(self.methods)
 
 
 def summarise(
@@ -178,43 +157,6 @@ def choose_baseline(config: Mapping[str, Any], baseline: str | None) -> str | No
     return None
 
 
-def shown_figures(config: Mapping[str, Any], metrics: Mapping[str, Metric] | None = None) -> dict[str, Shown]:
-    """Statistics of the run by name.
-
-    Raises:
-        UnknownNameError: a metric is not registered.
-    """
-    figures = {}
-    for label, metric, options in run_metrics(config, metrics):
-        for name, figure in metric.figures(options).items():
-            shown = f"{label} {name}" if name else label
-            columns = tuple(f"{label}.{column}" for column in figure.columns)
-            figures[shown] = Shown(shown, label, figure, metric, columns)
-    return figures
-
-
-def run_metrics(
-    config: Mapping[str, Any], metrics: Mapping[str, Metric] | None = None
-) -> list[tuple[str, Metric, dict[str, Any]]]:
-    """(label, metric, options with defaults filled in) of each metric of a run.
-
-    Raises:
-        UnknownNameError: a metric is not registered.
-    """
-    if metrics is None:
-        from vitjax.metrics import METRICS
-
-        metrics = METRICS
-    result = []
-    for request in config["metrics"]:
-        name = request.get("metric", request["label"])
-        if name not in metrics:
-            raise unknown_name("metric", name, metrics)
-        options = metrics[name].check_options(name, request.get("options", {}))
-        result.append((request["label"], metrics[name], options))
-    return result
-
-
 def usable(records: Records, method: str, shown: Shown) -> np.ndarray:
     """bool [records of the method]: evaluated, and finite in every column of the statistic."""
     rows = records.rows[method]
@@ -274,11 +216,3 @@ def _paired(
     own, other = records.rows[method][used[method]], records.rows[baseline][used[baseline]]
     _, left, right = np.intersect1d(records.index[own], records.index[other], assume_unique=True, return_indices=True)
     return Sample(shown.figure.aggregate, _values(records, shown, own[left]), _values(records, shown, other[right]))
-
-
-def families(figures: Mapping[str, Shown]) -> dict[str, list[Shown]]:
-    """Statistics by the family of their metric, families in the order of the run."""
-    by_family: dict[str, list[Shown]] = {}
-    for shown in figures.values():
-        by_family.setdefault(shown.metric.family, []).append(shown)
-    return by_family

@@ -10,6 +10,7 @@ from vitjax.output import files
 from vitjax.report.latex_table import latex
 from vitjax.report.layout import BEST, SECOND, Cell, blocks, exclusions
 from vitjax.report.statistics import Estimate
+from vitjax.report.style import TableStyle, selection
 from vitjax.report.summary import Summary
 
 CSV_COLUMNS = (
@@ -17,6 +18,8 @@ CSV_COLUMNS = (
     *("excluded", "excluded_by_reason", "baseline", "difference", "difference_low", "difference_high", "difference_n"),
     *("images_per_second", "peak_memory_mib", "listed", "partial"),
 )
+
+EVERYTHING = TableStyle()
 
 __all__ = ["CSV_COLUMNS", "Table", "caption", "csv_text", "latex", "markdown", "text"]
 
@@ -69,69 +72,72 @@ def csv_text(summary: Summary) -> str:
     return files.csv_text(CSV_COLUMNS, lines)
 
 
-def caption(summary: Summary) -> str:
+def caption(summary: Summary, *, intervals: bool = True) -> str:
     """One or two sentences that explain the numbers; the mark of a partial run comes first."""
     parts = [f"{summary.mark[0].upper()}{summary.mark[1:]}."] if summary.mark else []
-    parts.append(
-        f"{summary.coverage.listed} images listed; {100 * summary.ci:g} % percentile-bootstrap intervals over images "
-        f"({summary.resamples} resamples) in brackets."
+    about = (
+        f"{100 * summary.ci:g} % percentile-bootstrap intervals over images ({summary.resamples} resamples) in brackets"
     )
+    parts.append(f"{summary.coverage.listed} images listed" + (f"; {about}." if intervals else "."))
     return " ".join(parts)
 
 
-def remarks(summary: Summary) -> list[str]:
-    """Excluded images: one line per method, with statistics of equal exclusions grouped."""
+def remarks(summary: Summary, style: TableStyle = EVERYTHING, *, titles: bool = False) -> list[str]:
+    """Excluded images: one line per method, with the shown statistics of equal exclusions grouped.
+
+    Args:
+        titles: call methods and statistics as in print instead of by their names.
+    """
     lines = []
+    figures = selection(summary, style.columns).figures
     for method in summary.methods:
         grouped: dict[str, list[str]] = {}
-        for name in summary.figures:
-            row = summary.rows[method, name]
+        for shown in figures:
+            row = summary.rows[method, shown.name]
             if row.excluded:
-                grouped.setdefault(exclusions(row.excluded), []).append(name)
-        every = len(summary.figures)
+                grouped.setdefault(exclusions(row.excluded), []).append(shown.title if titles else shown.name)
         parts = [
-            f"{why} (all statistics)" if len(names) == every else f"{why} ({', '.join(names)})"
+            f"{why} (all statistics)" if len(names) == len(figures) else f"{why} ({'; '.join(names)})"
             for why, names in grouped.items()
         ]
         if parts:
-            lines.append(f"{method}: excluded " + "; ".join(parts))
+            lines.append(f"{summary.titles[method] if titles else method}: excluded " + "; ".join(parts))
     return lines
 
 
-def markdown(summary: Summary) -> str:
+def markdown(summary: Summary, style: TableStyle = EVERYTHING) -> str:
     """A Markdown document of tables; best in bold, second underlined (as HTML: Markdown has no underline)."""
-    lines = ["# Results", "", _md(caption(summary)) + " Best in **bold**, second <u>underlined</u>.", ""]
-    for block in blocks(summary):
+    about = _md(caption(summary, intervals=style.intervals)) + " Best in **bold**, second <u>underlined</u>."
+    lines = ["# Results", "", about, ""]
+    for block in blocks(summary, style):
         lines += [f"## {_md(block.title)}", ""]
         if summary.mark:
             lines += [f"*{_md(summary.mark)}*", ""]
         lines.append("| method | " + " | ".join(_md(heading.text) for heading in block.headings) + " |")
         lines.append("|---|" + "---:|" * len(block.headings))
-        lines += [
-            f"| {_code(method)} | " + " | ".join(_md_cell(cell) for cell in cells) + " |"
-            for method, cells in block.rows
-        ]
-        lines.append("")
-    excluded = remarks(summary)
+        lines += [f"| {_md(row.title)} | " + " | ".join(map(_md_cell, row.cells)) + " |" for row in block.rows]
+        lines += ["", _md(block.note), ""] if block.note else [""]
+    excluded = remarks(summary, style, titles=True)
     if excluded:
         lines += ["## Excluded images", "", *(f"- {_md(line)}" for line in excluded), ""]
     return "\n".join(lines)
 
 
-def text(summary: Summary, width: int = 140) -> str:
-    """Plain-text tables for a terminal; * marks the best, ' the second.
+def text(summary: Summary, style: TableStyle = EVERYTHING, *, width: int = 140) -> str:
+    """Plain-text tables for a terminal, with names as on the command line; * marks the best, ' the second.
 
     Args:
+        style: what is shown.
         width: characters per line. Wider tables are split by columns; a single column may exceed the width.
     """
-    lines = [caption(summary) + " * best, ' second."]
-    for block in blocks(summary):
-        names = ["method", *(method for method, _ in block.rows)]
+    lines = [caption(summary, intervals=style.intervals) + " * best, ' second."]
+    for block in blocks(summary, style):
+        names = ["method", *(row.method for row in block.rows)]
         left = max(map(len, names))
         columns = [
             [
-                heading.text,
-                *(cells[i].text + {BEST: "*", SECOND: "'"}.get(cells[i].rank, " ") for _, cells in block.rows),
+                heading._replace(title=heading.name).text,
+                *(row.cells[i].text + {BEST: "*", SECOND: "'"}.get(row.cells[i].rank, " ") for row in block.rows),
             ]
             for i, heading in enumerate(block.headings)
         ]
@@ -140,7 +146,9 @@ def text(summary: Summary, width: int = 140) -> str:
             for row, name in enumerate(names):
                 cells = [f"{column[row].rstrip() if row == 0 else column[row]:>{_width(column)}}" for column in part]
                 lines.append((name.ljust(left) + "  " + "  ".join(cells)).rstrip())
-    excluded = remarks(summary)
+        if block.note:
+            lines.append(block.note)
+    excluded = remarks(summary, style)
     return "\n".join([*lines, *(["", *excluded] if excluded else [])])
 
 
@@ -171,8 +179,3 @@ def _md(plain: str) -> str:
     """`plain` with Markdown's and HTML's special characters escaped."""
     safe = "".join("\\" + c if c in "\\`*_[]|#~" else c for c in " ".join(plain.split()))
     return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _code(name: str) -> str:
-    """A name as a code span, with backticks replaced, because one would end the span."""
-    return "`" + " ".join(name.split()).replace("`", "'").replace("|", "\\|") + "`"

@@ -11,9 +11,11 @@ from vitjax.output.files import write_text
 from vitjax.report.curves import panels
 from vitjax.report.extremes import extremes
 from vitjax.report.facts import run_facts
-from vitjax.report.page import MakeOverlays, page
+from vitjax.report.page import page
+from vitjax.report.pictures import MakePictures
 from vitjax.report.records import Records
 from vitjax.report.statistics import RESAMPLES
+from vitjax.report.style import TableStyle, check_style, selection
 from vitjax.report.summary import Summary, method_labels, summarise
 from vitjax.report.tables import csv_text, latex, markdown, text
 from vitjax.rundir.sealed import read_profile
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
     from vitjax.metrics.contract import Metric
 
-TABLES: dict[str, Callable[[Summary], str]] = {
-    "summary.csv": csv_text,
+TABLES: dict[str, Callable[[Summary, TableStyle], str]] = {
+    "summary.csv": lambda summary, style: csv_text(summary),
     "table.md": markdown,
     "table.tex": latex,
-    "table.txt": lambda summary: text(summary) + "\n",
+    "table.txt": lambda summary, style: text(summary, style) + "\n",
 }
 
 
@@ -39,7 +41,10 @@ def write_report(
     baseline: str | None = None,
     ci: float = 0.95,
     partial: bool = False,
-    pictures: MakeOverlays | None = None,
+    columns: Sequence[str] = (),
+    digits: int | None = None,
+    intervals: bool = True,
+    pictures: MakePictures | None = None,
     records: pa.Table | None = None,
     config: Mapping[str, Any] | None = None,
     profile: Mapping[str, Any] | None = None,
@@ -54,7 +59,11 @@ def write_report(
         baseline: label of the method that differences refer to; by default "random", else "centre", else none.
         ci: confidence level of the bootstrap intervals, in (0, 1).
         partial: accept an unfinished run, and mark every file.
-        pictures: (image ids, method label) -> overlays by image id, for the best and worst images.
+        columns: statistics that the tables show, in this order: names as in the column "figure" of summary.csv, labels
+            of metrics, or families; by default all, without those that equal another one. summary.csv has all of them.
+        digits: decimals of the tables, 0 to 9; by default chosen for each column by the widths of its intervals.
+        intervals: whether the tables show intervals.
+        pictures: (image ids, method label) -> pictures by image id, for the best and worst images.
         records, config, profile: used instead of the files of the run.
         metrics: metrics by name; by default `vitjax.metrics.METRICS`.
         resamples: of the bootstrap.
@@ -64,30 +73,34 @@ def write_report(
 
     Raises:
         RunError: run_dir is not a run directory, or records are missing or do not match the settings.
-        UnknownNameError: baseline is not a method of the run, or a metric is not registered.
-        ConfigError: ci is not between 0 and 1, or a metric's option is invalid.
+        UnknownNameError: baseline is not a method of the run, a column is not one of it, or a metric is not registered.
+        ConfigError: ci or digits is out of range, or a metric's option is invalid.
         OutputError: a file cannot be written; no file is left incomplete.
     """
-    run_dir = Path(run_dir)
+    run_dir, style = Path(run_dir), TableStyle(tuple(columns), digits, intervals)
+    check_style(style)
     config, table, log = _opened(run_dir, config, records)
     profile = read_profile(run_dir, config) if profile is None else profile
     indexed = Records(table, method_labels(config))
     summary = summarise(
         config, indexed, profile, metrics=metrics, baseline=baseline, ci=ci, resamples=resamples, partial=partial
     )
+    figures = selection(summary, style.columns).figures
     target = run_dir / "report" if out is None else Path(out)
     check_local(target, "report directory")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        written = [write_text(target / name, make(summary)) for name, make in TABLES.items()]
-        drawn = _draw(panels(config, indexed, summary, metrics), summary, target)
+        written = [write_text(target / name, make(summary, style)) for name, make in TABLES.items()]
+        names = [shown.name for shown in figures]
+        drawn = _draw(panels(config, indexed, summary, metrics, names), summary, target)
         html = page(
             summary,
             config,
             facts=run_facts(config, summary, table, log),
-            extremes=extremes(summary, indexed),
+            extremes=extremes(summary, indexed, figures),
             curves=drawn[0].read_bytes() if drawn else None,
             pictures=pictures,
+            style=style,
         )
         return [*written, *drawn, write_text(target / "report.html", html)]
     except OSError as error:
