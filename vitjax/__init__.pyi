@@ -10,6 +10,7 @@ from vitjax import metrics as metrics
 from vitjax.data.source import Source
 from vitjax.evaluating.run import Engine
 from vitjax.evaluating.run import Run as Run
+from vitjax.execution.progress import OnProgress
 from vitjax.execution.progress import Progress
 from vitjax.explaining.explanation import Explanation as Explanation
 from vitjax.explaining.explanations import Explanations
