@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test quick lint test-newest docs clean
+.PHONY: demo test quick lint test-newest docs pictures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/vitjax demo -o out --overwrite
@@ -29,11 +29,21 @@ test-newest:
 	.venv-newest/bin/python -m pip install --quiet --upgrade --editable ".[test-core]"
 	.venv-newest/bin/python -m pytest
 
-# The pictures of the README, all of them of bundled scenes.
-docs: $(VENV)/.demo
-	$(BIN)/vitjax demo -o out --scenes 1 --overwrite
-	cp out/grid.png docs/demo.png
-	cp out/strips/scene0_dotted_disc_transformer_mm.png docs/strip.png
+# The documentation site, offline: notebooks are executed, and a warning, such as a broken link, is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo docs/_build/html/index.html
+
+# The pictures of the README and of pages that are read without the site; all of bundled scenes.
+pictures: $(VENV)/.demo
+	$(BIN)/vitjax demo -o out/pictures --scenes 1 --overwrite
+	cp out/pictures/grid.png docs/demo.png
+	$(BIN)/vitjax compare examples/two_objects.png --model vitjax_scenes --methods rollout legrad transformer_mm \
+		--target "plain triangle" "striped disc" -o out/pictures/readme --overwrite
+	cp out/pictures/readme/grid.png docs/readme.png
+	$(BIN)/vitjax explain examples/two_objects.png --model vitjax_scenes --methods transformer_mm --target top2 \
+		-o out/pictures/first --overwrite
+	cp out/pictures/first/two_objects_transformer_mm.png docs/strip.png
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,7 +54,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@ $(VENV)/.demo $(VENV)/.docs
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info
+	rm -rf $(VENV) out docs/_build build dist *.egg-info

@@ -11,7 +11,6 @@ Speed and memory
     python -m benchmarks.relevance       transformer_attribution and its implementations in PyTorch
 
 Results of the methods
-    python -m benchmarks.papers          tables of four papers
     python -m benchmarks.two_objects     do class-specific methods follow the class?
     python -m benchmarks.variants        how far variants of a method are from its default
     python -m benchmarks.half_precision  what bfloat16 changes in the maps

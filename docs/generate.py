@@ -1,4 +1,5 @@
-"""Writes docs/methods.md, docs/metrics.md and docs/models.md: `python -m docs.generate`."""
+"""Writes docs/methods.md, docs/metrics.md, docs/models.md and a table of docs/choosing-a-method.md: `python -m
+docs.generate`."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from docs.docstrings import NOTATION, arguments, entries, parts
 from docs.models_page import models_page
+from docs.tradeoffs import with_table
 from vitjax import methods, metrics
+from vitjax.cli.docstrings import NOTATION, arguments, entries, parts
 from vitjax.methods.contract import Method
 from vitjax.metrics.contract import Metric, Statistic
 from vitjax.metrics.masks import map_and_mask
@@ -187,7 +189,8 @@ def _method_section(name: str, method: Method) -> str:
     ]
     options = option_list(method.options, get_type_hints(method.definition), arguments(method.definition))
     body = body_of(inspect.getdoc(method.definition) or "", [options])
-    return "\n\n".join([f"### {name}", f"{prose(method.title)}; {'; '.join(facts)}.", prose(method.cite) + ".", *body])
+    head = [f"### {name}", f"{prose(method.title)}; {'; '.join(facts)}.", prose(method.cite) + "."]
+    return "\n\n".join([*head, f"**Use when** {prose(method.use_when)}.", *body])
 
 
 def metrics_page() -> str:
@@ -240,7 +243,8 @@ def _metric_section(name: str, metric: Metric) -> str:
         option_list(metric.options, get_type_hints(metric.record), described),
     ]
     body = body_of(inspect.getdoc(function) or "", lists)
-    return "\n\n".join([f"### {name}", f"{prose(metric.title)}; {'; '.join(facts)}.", prose(metric.cite) + ".", *body])
+    head = [f"### {name}", f"{prose(metric.title)}; {'; '.join(facts)}.", prose(metric.cite) + "."]
+    return "\n\n".join([*head, f"**Use when** {prose(metric.use_when)}.", *body])
 
 
 def _of_evaluations() -> dict[str, str]:
@@ -252,7 +256,11 @@ def _of_evaluations() -> dict[str, str]:
 def pages() -> dict[str, str]:
     """The content of every generated page, by file name."""
     content = {"methods.md": methods_page(), "metrics.md": metrics_page(), "models.md": models_page(prose, table)}
-    return {name: page + "\n" for name, page in content.items()}
+    choosing = "choosing-a-method.md"
+    return {
+        **{name: page + "\n" for name, page in content.items()},
+        choosing: with_table((DOCS / choosing).read_text(encoding="utf-8"), table),
+    }
 
 
 if __name__ == "__main__":

@@ -60,3 +60,15 @@ def four_threads(monkeypatch):
     worker_threads._threads.cache_clear()
     yield
     worker_threads._threads.cache_clear()
+
+
+@pytest.fixture
+def registries():
+    """METHODS and METRICS as they were, after examples that register something."""
+    import vitjax
+
+    kept = [(registry, dict(registry)) for registry in (vitjax.METHODS, vitjax.METRICS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)

@@ -25,6 +25,8 @@ MOVED = {
     "vitjax.zoo": "vitjax.models.load",
 }
 """Modules that the scripts import by the names they had when the scripts were written."""
+WITH_A_MODEL = {"attack_04": ('"-o"', '"--model", "vitjax_scenes", "-o"')}
+"""Scripts that explain a photograph without --model, which docs/failures.md (row 67) refuses: what is replaced."""
 STILL_FAILING = {
     name: issue
     for issue, names in {
@@ -60,6 +62,7 @@ def test_the_input_gets_what_it_should(path, tmp_path):
             pytest.importorskip(package)
     for before, now in MOVED.items():
         text = re.sub(rf"\b{re.escape(before)}\b", now, text)
+    text = text.replace(*WITH_A_MODEL.get(path.stem, ("", "")))
     script = tmp_path / path.name
     script.write_text(text)
     environment = {

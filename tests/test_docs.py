@@ -1,6 +1,7 @@
 """Documentation is current: generated pages equal the docstrings, links lead to files and headings, tests exist."""
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,11 @@ import numpy as np
 import pytest
 
 from docs.generate import DOCS, pages
+from docs.rst import as_rst
+from tests.docs_blocks import blocks
+from vitjax.methods import METHODS
+from vitjax.metrics import METRICS
+from vitjax.models import families
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -45,7 +51,7 @@ def names_of_tests(path: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["methods.md", "metrics.md", "models.md"])
+@pytest.mark.parametrize("name", ["methods.md", "metrics.md", "models.md", "choosing-a-method.md"])
 def test_generated_page_is_current(name):
     assert (DOCS / name).read_text(encoding="utf-8") == generated()[name], "run python -m docs.generate"
 
@@ -81,11 +87,11 @@ def test_links_lead_to_files_and_headings(page):
 
 def executed(page):
     """The names that the examples of a page define, and the number of examples."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
+    found = [block.text for block in blocks(DOCS / page) if block.language == "python"]
     names: dict = {"__name__": page.partition(".")[0].replace("-", "_")}
-    for block in blocks:
-        exec(compile(block, page, "exec"), names)
-    return names, len(blocks)
+    for text in found:
+        exec(compile(text, page, "exec"), names)
+    return names, len(found)
 
 
 def test_examples_of_targets_run():
@@ -100,3 +106,43 @@ def test_examples_of_own_models_run(capsys):
     names, count = executed("own-models.md")
     assert count == 7 and names["run"].finished
     assert "methods 'all' of 'my_mlp' leave out " in capsys.readouterr().err
+
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_have_no_outputs_and_are_on_the_site(path):
+    """The build of the site runs them; stored outputs would be those of an earlier version."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 3 and not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert f"../examples/{path.stem}\n" in (DOCS / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_on_the_site():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in DOCS.glob("*.md") if page.stem != "index" and f"\n{page.stem}\n" not in index] == []
+
+
+def test_the_gallery_shows_every_method():
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f'"{name}"' not in gallery or f"methods.md#{name})" not in gallery] == []
+
+
+def test_the_readme_counts_what_there_is():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    baselines = {"centre", "random"}
+    assert f"{len(METHODS) - len(baselines)} explanation methods" in readme and f"{len(METRICS)} metrics" in readme
+    assert f"{len(families.names()) - len(families.CNNS)} architecture names" in readme
+
+
+def test_docstrings_become_restructured_text():
+    lines = ["Sum of |a_| * b, see `x` and `explain`.", "", "Cost: 1F of", "    every image.", "", "Example:"]
+    lines += ["    >>> 2 * 3", "    6"]
+    as_rst(None, "function", "name", None, None, lines)
+    assert lines[0] == "Sum of \\|a\\_\\| \\* b, see ``x`` and :py:obj:`explain`."
+    assert lines[2:5] == ["Cost:", "    1F of", "    every image."] and "    >>> 2 * 3" in lines
+    fields = ["A thing.", "", "size: how many.", "kind: what,", "    in words."]
+    as_rst(None, "class", "name", None, None, fields)
+    assert fields[2] == "Attributes:" and fields[4] == "    kind: what,"

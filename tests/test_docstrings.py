@@ -61,16 +61,6 @@ def names_in(module):
     return names
 
 
-@pytest.fixture
-def registries():
-    """METHODS and METRICS as they were, after examples that register something."""
-    kept = [(registry, dict(registry)) for registry in (vitjax.METHODS, vitjax.METRICS)]
-    yield
-    for registry, entries in kept:
-        registry.clear()
-        registry.update(entries)
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(SLOW)) for name in EXAMPLES]
 )

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     *("errors", "storage", "output", "shapes", "maps", "images", "nn", "rules", "execution", "weights_convert"),
     *("models", "layerwise", "methods", "metrics", "data", "plots", "explaining", "verifying"),
-    *("rundir", "report", "evaluating", "train", "cli"),
+    *("rundir", "report", "evaluating", "explore", "train", "papers", "cli"),
 )
 """A module may import from its own package and from what stands before it."""
 ENTRY_POINTS = {"vitjax": "cli", "vitjax.__main__": "cli", "weights_convert.__main__": "cli"}

@@ -68,8 +68,35 @@ class UnknownNameError(VitjaxError):
     """A name is not registered."""
 
 
-MANY = 80
-"""More names than this are not listed in an error message."""
+MANY, SHOWN = 80, 8
+"""More names than these are not listed in an error message: of all names, and of those that contain a text."""
+
+
+def similar(text: str, names: Iterable[str], cutoff: float = 0.5, shown: int = SHOWN) -> str:
+    """The names that contain a text, or else up to three that are spelt like it, as a question; "" if there are none.
+
+    Args:
+        text: what was asked for.
+        names: those there are.
+        cutoff: how alike the spelling must be, as for `difflib.get_close_matches`.
+        shown: how many of the names that contain the text are listed.
+
+    Example:
+        >>> from vitjax.errors import similar
+        >>> similar("ring", ["plain ring", "striped ring", "star"])
+        "did you mean 'plain ring' or 'striped ring'?"
+    """
+    names, folded = list(names), text.strip().casefold()
+    found = [name for name in names if folded in name.casefold()] if len(folded) > 2 else []
+    found.sort(key=lambda name: not re.search(rf"\b{re.escape(folded)}\b", name.casefold()))  # whole words first
+    if not found:
+        found = difflib.get_close_matches(text, names, n=3, cutoff=cutoff)
+    if not found:
+        return ""
+    if len(found) > shown:
+        return f"did you mean one of {', '.join(map(repr, found[:shown]))} and {len(found) - shown} more?"
+    *first, last = map(repr, found)
+    return f"did you mean {', '.join(first)} or {last}?" if first else f"did you mean {last}?"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
@@ -81,20 +108,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
         known: the registered names.
 
     Returns:
-        The error, for the caller to raise. Its message lists up to three close matches. If none is close, it lists all
-        registered names, or three of them if there are many.
+        The error, for the caller to raise. Its message lists names that contain the unknown one, or up to three close
+        matches; without any, it lists all registered names, or three of them if there are many.
 
     Example: `unknown_name("method", "rolout", METHODS)` says "unknown method 'rolout'; did you mean 'rollout'?".
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if not close and len(name) > 2:
-        close = [known_name for known_name in names if name in known_name][:3]
-    if close:
-        hint = "did you mean " + " or ".join(map(repr, close)) + "?"
-    elif len(names) > MANY:
+    hint = similar(name, names)
+    if not hint and len(names) > MANY:
         hint = f"there are {len(names)}, such as " + ", ".join(names[:: len(names) // 3][:3])
-    else:
+    elif not hint:
         hint = "known: " + ", ".join(names) if names else "known: none"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
 

@@ -16,6 +16,7 @@ from vitjax.cli.arguments import parse_target, parse_targets
 from vitjax.cli.main import main
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError
+from vitjax.explaining.requests import request
 from vitjax.methods import METHODS
 from vitjax.methods.options import parse
 from vitjax.models import families
@@ -138,7 +139,7 @@ def test_methods_and_models_list_every_entry(capsys):
         assert f"{name}\n" in printed and method.cite in printed
     main(["models"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:-3]] == model_names()
+    assert [line.split()[0] for line in lines[1 : 1 + len(model_names())]] == model_names()
     line = next(line for line in lines if line.startswith("deit_tiny_patch16_224 "))
     assert line.split() == ["deit_tiny_patch16_224", "224x224", "5.72", "M", "197", "imagenet", "-", "fb_in1k"]
 
@@ -159,6 +160,10 @@ def test_models_are_filtered_and_refused_ones_say_why(capsys, monkeypatch):
     assert "swim_dinov2: refused: it swims" in lines and len(lines) == len(families.refused())
     main(["models", "scenes"])
     assert len(capsys.readouterr().out.splitlines()) == 2
+    for name, text in (("siglip_224.webli", "SigLIP"), ("clip_quickgelu_224.openai", "CLIP"), ("ft_in12k_in1k", "-")):
+        main(["models", name])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split()[6] == text and ("text:WORDS" in lines[-1]) == (text != "-")
     assert "no model's name contains 'xyz'" in error_of(capsys, "models", "xyz")
 
 
@@ -170,8 +175,11 @@ def test_method_options_are_parsed_from_text():
         "discard_ratio": 0.9,
         "per_head": True,
     }
-    with pytest.raises(ConfigError, match="name=value"):
-        parse("rollout:max", "method")
+    assert parse("aopc:levels=[10,50],fill=black", "metric") == {"metric": "aopc", "levels": [10, 50], "fill": "black"}
+    assert parse("my.file:OWN:power=2", "method") == {"method": "my.file:OWN", "power": 2}
+    for text in ("rollout:max", "rollout:head_fusion=max,0.9"):
+        with pytest.raises(ConfigError, match="name=value"):
+            request(text)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,8 @@ def test_a_target_is_a_class_number_only_if_it_is_written_in_plain_digits(text, 
 
 
 def test_several_targets_give_one_map_each_and_are_named_everywhere(image_files, tmp_path, capsys):
-    assert parse_targets(()) is None and parse_targets(("281",)) == 281 and parse_targets(("1", "x")) == [1, "x"]
+    assert parse_targets(()) is None and parse_targets((("281",),)) == 281
+    assert parse_targets((("1", "x"), ("top2",))) == [1, "x", "top2"]
     out = tmp_path / "out"
     targets = ["plain ring", "striped star - plain ring"]
     main(["explain", image_files[0], "--methods", "rollout", "saliency", "--target", *targets, "-o", str(out)])

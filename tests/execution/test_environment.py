@@ -88,6 +88,21 @@ def test_a_platform_that_jax_lacks_is_an_error_of_one_line(picture, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_variable_that_jax_cannot_read_is_an_error_of_one_line():
+    code, output = run("-m", "vitjax", "methods", JAX_ENABLE_X64="banana")
+    assert code == 1 and output.startswith("vitjax: error: JAX cannot start: ") and output.count("\n") == 1, output
+    code, output = run("-m", "vitjax", "status", "nowhere", JAX_PLATFORM_NAME="banana")
+    assert code == 1 and "nowhere: not a run directory" in output
+
+
+def test_settings_that_search_faults_in_other_programs_are_no_problem(picture, tmp_path):
+    settings = {"JAX_NUMPY_RANK_PROMOTION": "raise", "JAX_TRANSFER_GUARD": "disallow", "JAX_DEBUG_NANS": "1"}
+    settings |= {"MPLBACKEND": "module://absent", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    methods = ("--methods", "rollout", "transformer_mm", "occlusion")
+    code, output = run("-m", "vitjax", "explain", picture, *methods, "-o", tmp_path / "out", **settings)
+    assert code == 0 and "Traceback" not in output, output[-1500:]
+
+
 @pytest.mark.parametrize("backend", ["module://absent.backend", "nonsense"])
 def test_pictures_need_no_display_backend(backend):
     code = (

@@ -80,6 +80,17 @@ def test_the_evaluations_of_one_image_use_all_worker_threads(four_threads):
     assert ParallelMapReduce(explain, PLAN)(None, [(np.float32(3),)], 0).tolist() == [12.0]
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_the_progress_within_an_image_adds_up_to_it(images, four_threads):
+    def explain(params, image, seed):
+        return MapReduce(300, lambda number: image * number, lambda total: total, together=4)
+
+    ticks: list[float] = []
+    found = ParallelMapReduce(explain, PLAN)(None, [(np.float32(1),)] * images, 0, ticks.append)
+    assert found.tolist() == [44850.0] * images
+    assert len(ticks) == 16 * images + 1 and abs(sum(ticks) - images) < 1e-9 and max(ticks) < 0.1
+
+
 def test_a_method_without_a_map_reduce_is_computed_once_per_image(four_threads):
     calls = []
 

@@ -17,6 +17,7 @@ from vitjax.metrics import METRICS
 INVALID = [
     ("rollout", {"discard_ratio": "high"}, "discard_ratio='high' is not a finite number"),
     ("rollout", {"discard_ratio": 1.0}, r"discard_ratio=1.0: must be in \[0, 1\)"),
+    ("rollout", {"alpha": 0}, r"alpha=0: must be in \(0, 1\]"),
     ("rollout", {"start_layer": 99}, "start_layer=99: the model has blocks 0 to 2"),
     ("rollout", {"head_fusion": "median"}, "head_fusion='median' is not one of 'mean', 'max', 'min'"),
     ("rollout", {"per_head": 1}, "per_head=1 is not true or false"),

@@ -1,5 +1,7 @@
 """Class names: the labels of ImageNet, and the class index of a text."""
 
+import re
+
 import pytest
 
 from tests.conftest import SHARED, needs_shared
@@ -61,6 +63,14 @@ def test_error_for_an_ambiguous_label_lists_the_candidates(text, candidates):
 def test_ambiguous_synonym_is_refused():
     with pytest.raises(LabelError, match=r"286 .*290 "):
         imagenet_labels().index("panther")
+
+
+def test_a_text_in_the_names_of_classes_lists_them():
+    with pytest.raises(LabelError) as caught:
+        imagenet_labels().index("Dog")
+    listed = re.findall("'([^']+)'", str(caught.value))[1:]
+    assert len(listed) == 16 and all("dog" in name.lower() for name in listed)
+    assert {"Eskimo dog", "African hunting dog", "dogsled"} < set(listed) and listed.index("dogsled") > 10
 
 
 def test_error_for_an_unknown_label_lists_close_matches():

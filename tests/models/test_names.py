@@ -132,6 +132,10 @@ def test_a_refused_name_says_why(monkeypatch):
     monkeypatch.setitem(TABLE["models"], "swim", {"refused": "it swims", "tags": ["in1k"]})
     with pytest.raises(UnknownNameError, match="timm's swim is not supported: it swims"):
         find("swim.in1k")
+    for name in families.refused():
+        with pytest.raises(UnknownNameError) as caught:
+            find(name)
+        assert str(caught.value).count("supported") == 1
     assert families.refused()["swim"] == "it swims" and "swim" not in families.names()
     assert families.tags("swim") == ["in1k"]
 

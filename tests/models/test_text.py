@@ -139,6 +139,26 @@ def test_class_names_are_put_into_templates_and_averaged(clip):
     assert found.weights["classes"] == ["cat", "dog"] and found.weights["templates"] == list(templates)  # for manifests
 
 
+def test_templates_of_the_command_line_hold_for_class_names_and_for_text_targets(clip, tmp_path, capsys):
+    _, folder, model = clip
+    templates = ["a photo of a {}.", "the {}"]
+    mean = model.text.embed(["a photo of a cat.", "the cat"]).mean(axis=0)
+    photo, names = tmp_path / "photo.png", tmp_path / "names.txt"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(photo)
+    names.write_text("cat\ndog\n")
+    expected = explain(model, photo, "rollout", mean).logits[:, -1]
+    command = ["explain", str(photo), "--model", str(folder), "--templates", *templates]
+    main([*command, "--target", "text:cat", "-o", str(tmp_path / "text")])
+    np.testing.assert_allclose(np.load(tmp_path / "text" / "rollout.npz")["logits"][:, -1], expected, rtol=1e-5)
+    main([*command, "--class-names", str(names), "-o", str(tmp_path / "names")])
+    np.testing.assert_allclose(np.load(tmp_path / "names" / "rollout.npz")["logits"][:, 0], expected, rtol=1e-5)
+    with pytest.raises(SystemExit, match="1"):
+        main([*command[:-1], "no braces", "--target", "text:cat", "-o", str(tmp_path / "none")])
+    assert "must be a list of texts that contain {}" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="has no text tower"):
+        load("vitjax_scenes", templates=templates)
+
+
 def test_an_embedding_as_target_is_its_scaled_cosine(clip):
     _, _, model = clip
     images = images_of(model)

@@ -16,9 +16,11 @@ from vitjax.images.reading import Preprocessing
 from vitjax.models.load import BUNDLED, BUNDLED_FILE
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
+from vitjax.train import commands
 from vitjax.train.folder import finetune, with_new_head
+from vitjax.train.recipe import TrainConfig, augment, make_optimizer
 from vitjax.train.scenes import CONFIG, evaluate_scenes, save, scene_batch
-from vitjax.train.trainer import Batch, TrainConfig, augment, initial_params, make_optimizer, train
+from vitjax.train.trainer import Batch, initial_params, train
 
 TINY = ViTConfig(width=8, depth=2, heads=2, mlp_dim=16, patch_size=8, image_size=(16, 16), num_classes=3)
 RUN = TrainConfig(steps=6, batch_size=4, checkpoint_every=2)
@@ -154,6 +156,17 @@ def test_finetune_with_a_new_head(folder, tmp_path):
     logits = np.asarray(tuned.logits(tuned.preprocess(images)))
     assert (logits.argmax(-1) == [0] * 6 + [1] * 6).mean() > 0.9
     assert_equal_trees(start.params, initial_params(TINY, 0))  # training does not change the given model
+
+
+def test_the_command_writes_a_model_that_loads_by_its_folder(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "load", lambda name: Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16))))
+    for _ in range(2):  # the second call finds the run finished
+        commands.finetune("tiny", folder, tmp_path / "run", steps=2, batch_size=4)
+    assert f"{tmp_path / 'run' / 'model'}  2 classes" in capsys.readouterr().out
+    model = vitjax.load(str(tmp_path / "run" / "model"))
+    assert model.labels.names == ("blue", "red") and model.preprocessing == Preprocessing((16, 16))
+    with pytest.raises(ConfigError, match="steps"):
+        commands.finetune("tiny", folder, tmp_path / "run", steps=0)
 
 
 def test_new_head_is_zero_and_the_other_parameters_are_kept():

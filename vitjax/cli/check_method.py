@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vitjax import methods
-from vitjax.errors import ConfigError
 from vitjax.explaining.inputs import prepare
 from vitjax.explaining.programs import image_key
 from vitjax.explaining.run import explain
 from vitjax.images.reading import Preprocessing
 from vitjax.methods import Method
+from vitjax.methods.own import load_own
 from vitjax.models.model import Model
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
@@ -50,7 +46,7 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
 
     Example: `check_method("vitjax.methods.rollout:METHOD")`
     """
-    method = _import_method(reference) if isinstance(reference, str) else reference
+    method = load_own(reference, Method) if isinstance(reference, str) else reference
     model = _tiny_model()
     images = prepare(model, np.random.default_rng(0).normal(size=(4, 24, 32, 3)).astype(np.float32), normalised=True)
     level = method.level_of(method.options)
@@ -92,23 +88,6 @@ def check_method(reference: str | Method) -> list[tuple[str, bool, str]]:
 def _check_equal(name: str, maps: np.ndarray, expected: np.ndarray) -> tuple[str, bool, str]:
     difference = float(np.abs(maps - expected).max() / max(np.abs(expected).max(), 1e-30))
     return name, difference <= 1e-4, f"largest relative difference {difference:.1e}"
-
-
-def _import_method(reference: str) -> Method:
-    module, colon, name = reference.partition(":")
-    if not colon:
-        raise ConfigError(f"{reference!r} is not of the form module:name")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        method = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise ConfigError(f"{reference}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(method, Method):
-        cause = f"{module} has no {name}" if method is None else "is not a vitjax.Method"
-        raise ConfigError(f"{reference}: {cause}")
-    return method
 
 
 def _tiny_model() -> Model:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vitjax.cli.arguments import (
+    Columns,
+    Count,
+    Dtype,
     ExifOption,
     Methods,
     Metrics,
+    OptionalCount,
+    OptionalDirectory,
     Out,
     ProgressBar,
     RunDirectory,
+    Seed,
+    flat,
     method_requests,
+    option,
     parse_target,
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelOption
@@ -27,28 +36,28 @@ if TYPE_CHECKING:
 
 def evaluate(
     out: Out,
-    data: str,
+    data: Annotated[str, option(metavar="DATA", help_behavior_hint="(required)")],
     model: ModelOption = DEFAULT,
-    methods: Methods = ("all",),
-    metrics: Metrics = ("localisation",),
-    target: str | None = None,
-    masks: Path | None = None,
-    mask_ignore: int | None = None,
+    methods: Methods = (),
+    metrics: Metrics = (),
+    target: Annotated[str | None, option(metavar="TARGET")] = None,
+    masks: OptionalDirectory = None,
+    mask_ignore: OptionalCount = None,
     exif: ExifOption = "ignore",
-    limit: int | None = None,
+    limit: OptionalCount = None,
     only_correct: bool = False,
-    min_confidence: float = 0.0,
-    dtype: str = "float32",
-    precision: str = "highest",
-    seed: int = 0,
-    batch_size: int = 16,
-    chunk_size: int = 128,
-    workers: int | None = None,
-    cache: Path | None = None,
-    save_maps: Annotated[str | None, tyro.conf.arg(metavar="float16|float32")] = None,
-    process: Annotated[str | None, tyro.conf.arg(metavar="i/n")] = None,
+    min_confidence: Annotated[float, option(metavar="P")] = 0.0,
+    dtype: Dtype = "float32",
+    precision: Annotated[str, option(metavar="highest|default")] = "highest",
+    seed: Seed = 0,
+    batch_size: Count = 16,
+    chunk_size: Count = 128,
+    workers: OptionalCount = None,
+    cache: OptionalDirectory = None,
+    save_maps: Annotated[str | None, option(metavar="float16|float32")] = None,
+    process: Annotated[str | None, option(metavar="I/N")] = None,
     distributed: bool = False,
-    engine: Annotated[str, tyro.conf.arg(metavar="local|ray")] = "local",
+    engine: Annotated[str, option(metavar="local|ray")] = "local",
     dry_run: bool = False,
     profile: bool = True,
     report: bool = True,
@@ -64,12 +73,13 @@ def evaluate(
     Args:
         out: the run directory, shared by all processes of the run.
         data: folder:DIR, voc:DIR, imagenet-seg:FILE, tfds:NAME:SPLIT or scenes:N.
-        methods: names, with options as in rollout:head_fusion=max; "all" is every method that is not slow
-            and that the model can have, "everything" includes the slow ones.
-        metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; the name of a family, such as
-            "localisation" or "faithfulness", is every metric of it.
-        target: the class to explain: "label", "top2", a class number, a class name, or "A - B" (the difference of two
-            classes); the predicted class if not given.
+        methods: names, with options as in rollout:head_fusion=max; module:name for one of your own; "all" for every
+            method that is not slow and that the model can have, "everything" for slow ones, too. "all" if not given.
+        metrics: names, with options as in iou:threshold=0.5, see `vitjax metrics`; module:name for one of your own; the
+            name of a family, such as "faithfulness", for every metric of it. "localisation" if not given.
+        target: the class to explain, of every image: "label" (its true class), "top2" (the second most probable), a
+            class number, a class name, "A - B" (the difference of two classes), or "text:WORDS" of CLIP or SigLIP; the
+            predicted class if not given.
         masks: directory of masks <image name>.png that replace the masks of the data set.
         mask_ignore: value of ignored mask pixels, such as 255 in masks of VOC; -1 if none is ignored. If not given, the
             data set says it, and masks of uncertain meaning get a status.
@@ -78,16 +88,17 @@ def evaluate(
         limit: use only the first LIMIT images.
         only_correct: leave out images whose predicted class differs from their label.
         min_confidence: leave out images whose predicted class has a lower probability, 0 to below 1.
-        dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
+        dtype: of the model's numbers; float64 needs JAX_ENABLE_X64=1 in the environment.
         precision: of float32 matrix products: "highest", or "default" for the accelerator's fastest (TF32, bfloat16
             passes).
         seed: seed of methods and metrics that draw random numbers; an image's draws depend on (seed, image id) only.
         batch_size: images in one call on each device.
         chunk_size: images in one record file; a crash loses at most one chunk.
-        workers: number of processes that decode images; 0 decodes in threads.
+        workers: number of processes that decode images, 0 for threads; chosen by the number of cores if not given.
         cache: directory for decoded images; later runs read them from there instead of decoding.
         save_maps: also save the raw maps, in half or single precision.
-        process: this is process i of n, which computes every n-th chunk; detected under Slurm and jax.distributed.
+        process: this is process I of N, counted from 0, which computes every N-th chunk; detected under Slurm and
+            jax.distributed if not given.
         distributed: call jax.distributed.initialize() first (TPU pods, GKE).
         engine: local, or ray for a cluster whose nodes come and go.
         dry_run: estimate the duration from one batch and write nothing.
@@ -107,13 +118,14 @@ def evaluate(
     from vitjax.rundir.manifest import write_manifest
 
     execution_options(batch_size, workers, cache)
+    requested = method_requests(methods, ["all"])
     if distributed:
         jax.distributed.initialize()
         keep_handlers()
-    loaded = replace(model.load(dtype), precision=precision)
+    loaded = replace(model.load(dtype, quiet=data.startswith("scenes:")), precision=precision)
     settings: dict[str, Any] = {
-        "methods": expanded(loaded, method_requests(methods), parse_target(target)),
-        "metrics": metric_requests(metrics),
+        "methods": expanded(loaded, requested, parse_target(target)),
+        "metrics": metric_requests(flat(metrics) or ["localisation"]),
         "target": parse_target(target),
         "limit": limit,
         "only_correct": only_correct,
@@ -157,13 +169,13 @@ def evaluate(
 
 def report(
     run: RunDirectory,
-    out: Annotated[Path | None, tyro.conf.arg(name="out", aliases=["-o"], metavar="DIR")] = None,
-    baseline: str | None = None,
-    ci: float = 0.95,
+    out: Annotated[Path | None, option(name="out", aliases=["-o"], metavar="DIR")] = None,
+    baseline: Annotated[str | None, option(metavar="METHOD")] = None,
+    ci: Annotated[float, option(metavar="P")] = 0.95,
     partial: bool = False,
     pictures: bool = True,
-    columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN")] = (),
-    digits: int | None = None,
+    columns: Columns = (),
+    digits: OptionalCount = None,
     no_ci: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Write the report of a run: tables (CSV, Markdown, LaTeX), curves and report.html. Prints the files' paths.
@@ -183,7 +195,7 @@ def report(
     """
     from vitjax.evaluating.run import Run
 
-    style: dict[str, Any] = {"columns": columns, "digits": digits, "intervals": not no_ci}
+    style: dict[str, Any] = {"columns": flat(columns), "digits": digits, "intervals": not no_ci}
     _print_report(Run(run).report(out, baseline=baseline, ci=ci, partial=partial, with_pictures=pictures, **style))
 
 
@@ -198,20 +210,19 @@ def status(run: RunDirectory) -> None:
     say(Run(run).status())
 
 
-def metrics() -> None:
-    """List every metric: name, family, cost per map, options, citation."""
-    from vitjax.metrics import METRICS
+def metrics(name: Annotated[str, tyro.conf.Positional, option(metavar="[NAME]")] = "") -> None:
+    """List every metric with its cost, options and citation; or describe one: formula, options, when to use it.
 
-    for name, metric in METRICS.items():
-        options = ", ".join(f"{option}={value}" for option, value in metric.options.items())
-        needs = f", needs {' and '.join(sorted(metric.needs))}" if metric.needs else ""
-        say(f"{name}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}")
-        say(f"  options: {options or 'none'}\n  {metric.cite}")
-    families = dict.fromkeys(metric.family for metric in METRICS.values())
-    say(f"\nfamilies, as in --metrics localisation: {', '.join(families)}")
+    Args:
+        name: the metric to describe, as in `vitjax metrics iou`; module:name for one of your own.
+    """
+    from vitjax.cli.describe import metric_lines
+
+    for line in metric_lines(name):
+        say(line)
 
 
-def metric_requests(texts: Metrics) -> list[dict[str, Any]]:
+def metric_requests(texts: Sequence[str]) -> list[dict[str, Any]]:
     """Parse metric arguments and expand the names of families.
 
     Raises:

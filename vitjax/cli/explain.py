@@ -23,6 +23,7 @@ from vitjax.explaining.run import explain_many, trace
 from vitjax.explaining.targets import resolve_targets
 from vitjax.explaining.text_targets import with_target_classes
 from vitjax.images.picture import Exif, check_exif
+from vitjax.images.reading import check_images
 from vitjax.methods import METHODS
 from vitjax.models.families import CNNS
 from vitjax.models.load import load
@@ -108,7 +109,8 @@ class CommandResult:
         )
         for label, count in degenerate.items():
             if count:
-                say(f"{label}: {count} of {len(rows)} maps are degenerate (constant or not finite)", error=True)
+                cause = f"degenerate (constant or not finite){_advice(self.explanations[label])}"
+                say(f"{label}: {count} of {len(rows)} maps are {cause}", error=True)
         self._print_summary(rows)
 
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
@@ -167,18 +169,19 @@ def explain_images(
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
-    files = _with_images_of_folders(files)
+    files = images_of(files)
+    check_images(files)
+    model.check_images(files)
     check_methods(methods)
     check_exif(exif)
     with output_directory(out, overwrite=overwrite):
         if cnn is not None and cnn not in CNNS:
             raise unknown_name("CNN", cnn, CNNS)
-        loaded = model.load(dtype)
+        loaded = model.load(dtype, quiet=True)
         loaded_cnn = load(cnn, cnn_weights, dtype=dtype) if cnn is not None else None
         loaded, target_classes = with_target_classes(loaded, target)
         methods = expanded(loaded, methods, target_classes)
         requests = requests_for(loaded, methods, target_classes)
-        _say_slow(requests)
         images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
         for line in images.remarks():
             say(line, error=True)
@@ -189,6 +192,8 @@ def explain_images(
         total = maps * (passes(requests) + (loaded_cnn is not None))
         if loaded_cnn is not None:
             resolve_targets(loaded_cnn, targets, len(images))
+        model.announce()
+        _say_slow(requests)
         with progress(total, "images") as on_progress:
             explain = partial(explain_many, target=targets, batch_size=batch_size, seed=seed, progress=on_progress)
             explanations: dict[str, Explanation] = explain(loaded, images, methods)
@@ -202,14 +207,24 @@ def explain_images(
     return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
 
 
+def _advice(explanation: Explanation) -> str:
+    """What to try in place of a method whose maps are degenerate."""
+    if explanation.options.get("relu") is True:
+        return f"; {explanation.method}:relu=false shows the negative values"
+    others = [name for name in ("transformer_mm", "gradient_x_input") if name != explanation.method]
+    return f"; try --methods {others[0] if isinstance(explanation.model.config, ViTConfig) else others[-1]}"
+
+
 def _say_slow(requests: Sequence[Request]) -> None:
     slow = [f"{wanted.label} ({wanted.method.cost} per image)" for wanted in requests if wanted.method.slow]
     if slow:
         say(f"slow: {', '.join(slow)}", error=True)
 
 
-def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
+def images_of(paths: Sequence[Path]) -> list[Path]:
     """The paths, each folder replaced by the images in it; what else it contains is said on stderr."""
+    if not paths:
+        raise ImageError("no images given")
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -221,8 +236,6 @@ def _with_images_of_folders(paths: Sequence[Path]) -> list[Path]:
             raise ImageError(f"{path}: the folder contains no images{rest}")
         say(f"{path}: {len(listing.files)} images{rest}", error=True)
         files += listing.files
-    if not files:
-        raise ImageError("no images given")
     return files
 
 

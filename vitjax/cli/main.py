@@ -5,100 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from vitjax.cli import evaluate as cli_evaluation
-from vitjax.cli.arguments import ExifOption, ImageFiles, Methods, Out, ProgressBar, Targets, method_requests
-from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
+from vitjax.cli import explain_commands, explore
+from vitjax.cli.arguments import (
+    Count,
+    Methods,
+    Out,
+    Seed,
+    method_requests,
+    one_line_help,
+    option,
+)
+from vitjax.cli.model_arguments import ModelArguments, ModelOption
+from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
+from vitjax.execution.jax_settings import allow_what_debugging_forbids
 from vitjax.execution.stopping import SignalsEndThis
 from vitjax.output.terminal import accept_all_characters, say
 
-if TYPE_CHECKING:
-    from vitjax.cli.explain import CommandResult
 
-
-def explain(
-    images: ImageFiles,
-    out: Out,
-    model: ModelOption = DEFAULT,
-    methods: Methods = ("rollout",),
-    target: Targets = (),
-    dtype: str = "float32",
-    batch_size: int = 16,
-    seed: int = 0,
-    exif: ExifOption = "apply",
-    pdf: bool = False,
-    sheets: bool = False,
-    overwrite: bool = False,
-) -> None:
-    """Explain images: one strip (photo | map | overlay) per image and method, and the raw maps as .npz.
-
-    Args:
-        images: image files to explain; of a folder, all images in it.
-        out: directory to write, new or empty.
-        methods: names, with options as in rollout:head_fusion=max,discard_ratio=0.9; "all" is every method that is not
-            slow and that the model can have, "everything" includes the slow ones.
-        target: class number, class name, "top2" (the second most probable class), "topK" (each of the K most probable
-            ones), "A - B" (a difference), or "text:WORDS" of CLIP or SigLIP; several give one map each. The predicted
-            class if not given. For a model without a head, the number of a feature.
-        dtype: float32, bfloat16, or float64 (with JAX_ENABLE_X64=1).
-        batch_size: images in one device call.
-        seed: seed of methods that draw random numbers.
-        exif: "apply" turns photos upright by their EXIF orientation; "ignore" takes them as stored, as evaluations do.
-        pdf: also write vector PDFs.
-        sheets: also write one figure per image with the attention of every layer and head, or with the feature maps of
-            a ResNet.
-        overwrite: write into a directory that is not empty; files of the same name are replaced.
-    """
-    run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif)
-    with ProgressBar(sum(map(len, run.explanations.values())), "strips") as on_progress:
-        for explanation in run.explanations.values():
-            run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
-    if sheets:
-        run.save_sheets(pdf=pdf)
-    run.finish("explain")
-
-
-def compare(
-    images: ImageFiles,
-    out: Out,
-    model: ModelOption = DEFAULT,
-    methods: Methods = ("all",),
-    target: Targets = (),
-    dtype: str = "float32",
-    batch_size: int = 16,
-    seed: int = 0,
-    exif: ExifOption = "apply",
-    pdf: bool = False,
-    overwrite: bool = False,
-    cnn: str | None = None,
-    cnn_weights: str | None = None,
-) -> None:
-    """Compare methods side by side: grid.png and a self-contained index.html. Other arguments are those of `explain`.
-
-    Args:
-        cnn: name of a ResNet (resnet50) whose Grad-CAM of layer4 and prediction are shown in the last column.
-        cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
-    """
-    from vitjax import plots
-    from vitjax.explaining.figure import overview
-    from vitjax.report.compare_page import write_page
-
-    run = _explain_all(images, out, model, methods, target, dtype, batch_size, seed, overwrite, exif, cnn, cnn_weights)
-    say("drawing", error=True)
-    plots.save(overview(run.explanations), out / "grid.png", pdf=pdf)
-    title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
-    write_page(out / "index.html", title, run.explanations)
-    for explanation in run.explanations.values():
-        run.files[explanation.label] = [explanation.save_arrays(out, names=run.names)]
-    run.finish("compare")
-
-
-def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite: bool = False) -> None:
+def demo(out: Out, scenes: Count = 4, scored: Count = 200, seed: Seed = 0, overwrite: bool = False) -> None:
     """Explain bundled scenes with the bundled model, and score every quick method against the true masks. Offline.
 
     Args:
@@ -113,25 +43,22 @@ def demo(out: Out, scenes: int = 4, scored: int = 200, seed: int = 0, overwrite:
     say(run_demo(out, scenes=scenes, scored=scored, seed=seed, overwrite=overwrite))
 
 
-def methods() -> None:
-    """List every method: name, level, cost in forwards (F) and backwards (B), options, citation."""
-    from vitjax.methods import METHODS
+def methods(name: Annotated[str, tyro.conf.Positional, option(metavar="[NAME]")] = "") -> None:
+    """List every method with its cost, options and citation; or describe one: formula, options, when to use it.
 
-    for name, method in METHODS.items():
-        options = ", ".join(f"{option}={value}" for option, value in method.options.items())
-        slow = ", slow" if method.slow else ""
-        kind = "class-specific" if method.class_specific else "class-agnostic"
-        kind += ", also on a ResNet and on a function" if method.cnn is not None else ""
-        say(f"{name}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}")
-        say(f"  options: {options or 'none'}\n  {method.cite}")
-    say(
-        "\n--methods all: every method that is not slow; --methods everything: slow methods, too; what the model "
-        "cannot have is left out"
-    )
+    Args:
+        name: the method to describe, as in `vitjax methods rollout`; module:name for one of your own.
+    """
+    from vitjax.cli.describe import method_lines
+
+    for line in method_lines(name):
+        say(line)
 
 
-def models(pattern: Annotated[str, tyro.conf.Positional] = "", refused: bool = False) -> None:
-    """List models by name: image size, parameters, tokens, normalisation, whether there is a text tower, tags.
+def models(
+    pattern: Annotated[str, tyro.conf.Positional, option(metavar="[PATTERN]")] = "", refused: bool = False
+) -> None:
+    """List models by name: image size, parameters, tokens, normalisation, whether trained with texts, tags.
 
     Args:
         pattern: only names and tags that contain this text, as in `vitjax models dinov2`; each tag has its own line.
@@ -149,9 +76,9 @@ VERIFIED = ModelArguments(model="deit_tiny_patch16_224")
 def verify(
     model: ModelOption = VERIFIED,
     methods: Methods = (),
-    images: int = 2,
-    seed: int = 0,
-    tolerance: float = 1e-3,
+    images: Count = 2,
+    seed: Seed = 0,
+    tolerance: Annotated[float, option(metavar="X")] = 1e-3,
 ) -> None:
     """Compare logits, every block and methods with PyTorch on the same weights. Exit code 1 if beyond the tolerance.
 
@@ -170,11 +97,14 @@ def verify(
         raise SystemExit(1)
 
 
-def check_method(method: Annotated[str, tyro.conf.Positional]) -> None:
+def check_method(
+    method: Annotated[str, tyro.conf.Positional, option(metavar="MODULE:NAME", help_behavior_hint="(required)")],
+) -> None:
     """Check a user-defined method: shape, finiteness, batch invariance, jit = eager, dependence on the target.
 
     Args:
-        method: module:name of a vitjax.Method, for example my_methods:my_method
+        method: module and name of a vitjax.Method, for example my_methods:METHOD in my_methods.py of the working
+            directory. `--methods my_methods:METHOD` then uses it in every command.
     """
     from vitjax.cli.check_method import check_method as check
 
@@ -187,17 +117,22 @@ def check_method(method: Annotated[str, tyro.conf.Positional]) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
-    "explain": explain,
-    "compare": compare,
-    "methods": methods,
-    "models": models,
-    "verify": verify,
-    "check-method": check_method,
+    "explain": explain_commands.explain,
+    "compare": explain_commands.compare,
+    "explore": explore.explore,
     "evaluate": cli_evaluation.evaluate,
     "report": cli_evaluation.report,
     "status": cli_evaluation.status,
+    "methods": methods,
     "metrics": cli_evaluation.metrics,
+    "paper": paper,
+    "models": models,
+    "verify": verify,
+    "check-method": check_method,
 }
+DESCRIPTION = (
+    "Explain Vision Transformers. `vitjax COMMAND --help` describes a command, `vitjax --version` prints the versions."
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -213,9 +148,10 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    allow_what_debugging_forbids()
     with SignalsEndThis() as signals:
         try:
-            _run(arguments)
+            _run(sys.argv[1:])
         except BaseException:  # a library may have made another exception of the signal's
             if signals.received is None:
                 raise
@@ -227,10 +163,15 @@ def main(arguments: list[str] | None = None) -> None:
             signals.end()
 
 
-def _run(arguments: list[str] | None) -> None:
+def _run(arguments: list[str]) -> None:
+    if arguments[:1] == ["--version"]:
+        say(_versions())
+        return
+    brief = arguments[:1] not in [[name] for name in COMMANDS]
+    commands = {name: one_line_help(command, brief=brief) for name, command in COMMANDS.items()}
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="vitjax", description="Explain Vision Transformers.", args=arguments
+            commands, prog="vitjax", description=DESCRIPTION, args=arguments or ["--help"]
         )
     except VitjaxError as error:
         raise SystemExit(_failed(str(error))) from None
@@ -248,43 +189,18 @@ def _run(arguments: list[str] | None) -> None:
         raise SystemExit(130) from None
 
 
+def _versions() -> str:
+    """Versions of vitjax and of what its numbers depend on, in one line."""
+    from vitjax.rundir.manifest import versions
+
+    found = versions()
+    others = ", ".join(f"{name} {found[name]}" for name in ("jax", "flax", "numpy", "python") if found.get(name))
+    return f"vitjax {found['vitjax']} ({others})"
+
+
 def _failed(message: str) -> int:
     say(f"vitjax: error: {message}", error=True)
     return 1
-
-
-def _explain_all(
-    images: tuple[Path, ...],
-    out: Path,
-    model: ModelArguments,
-    methods: tuple[str, ...],
-    target: tuple[str, ...],
-    dtype: str,
-    batch_size: int,
-    seed: int,
-    overwrite: bool,
-    exif: str,
-    cnn: str | None = None,
-    cnn_weights: str | None = None,
-) -> CommandResult:
-    from vitjax.cli.arguments import parse_targets
-    from vitjax.cli.explain import explain_images
-
-    return explain_images(
-        images,
-        out,
-        model=model,
-        methods=method_requests(methods),
-        target=parse_targets(target),
-        dtype=dtype,
-        batch_size=batch_size,
-        seed=seed,
-        overwrite=overwrite,
-        exif=exif,  # type: ignore[arg-type]
-        progress=ProgressBar,
-        cnn=cnn,
-        cnn_weights=cnn_weights,
-    )
 
 
 if __name__ == "__main__":

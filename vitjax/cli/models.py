@@ -19,6 +19,11 @@ NORMALISATIONS = {
 """(mean, standard deviation) -> what the listing calls it."""
 HEAD = ("name", "image", "parameters", "tokens", "normalised", "text")
 
+TEXT_TOWERS = (
+    "text: CLIP, SigLIP: the image tower of such a model, trained with texts; the named weights hold no text tower.",
+    "For --target text:WORDS give the whole model by folder or hub id, as in --model openai/clip-vit-base-patch16.",
+)
+
 
 def listing(pattern: str = "", refused: bool = False) -> list[str]:
     """Lines about the named models.
@@ -39,6 +44,8 @@ def listing(pattern: str = "", refused: bool = False) -> list[str]:
     rows = [row for name in loads for row in _rows(name, pattern)]
     lines = _aligned([(*HEAD, "outputs, crop" if pattern else "tags, the default first"), *rows]) if loads else []
     lines += [f"{name}: refused: {reason}" for name, reason in reasons.items()]
+    if any(row[HEAD.index("text")] != "-" for row in rows):
+        lines += ["", *TEXT_TOWERS]
     if not pattern and not refused:
         count = sum(len(_tags(name)) for name in loads)
         lines += [
@@ -77,9 +84,16 @@ def _row(name: str, entry: Entry[ModuleConfig], last: str) -> tuple[str, ...]:
         f"{count / 1e6:.2f} M",
         str(config.tokens) if isinstance(config, ViTConfig) else "ResNet",
         NORMALISATIONS.get((preprocessing.mean, preprocessing.std), "own"),
-        "-",  # no named model has a text tower
+        _trained_with_texts(name, entry),
         last,
     )
+
+
+def _trained_with_texts(name: str, entry: Entry[ModuleConfig]) -> str:
+    """The kind of model with a text tower that a tag is the image tower of; "-" if it is none, or was fine-tuned."""
+    if entry.outputs == "embedding":
+        return "CLIP"
+    return "SigLIP" if "siglip" in name and entry.outputs == "features" else "-"
 
 
 def _outputs(entry: Entry[ModuleConfig]) -> str:

@@ -13,6 +13,7 @@ from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.requests import expanded, request
 from vitjax.models.families import CNNS, of_the_same_kind
+from vitjax.models.load import BUNDLED
 from vitjax.models.model import Model
 from vitjax.nn.network import transformer
 
@@ -51,7 +52,7 @@ def verify_against_timm(
 
     check_whole_number("images", images, 1)
     check_seed(seed)
-    if model.model.partition(".")[0] in CNNS:
+    if (model.model or "").partition(".")[0] in CNNS:
         raise ConfigError(f"verify needs a transformer, whose blocks it compares; {model.model!r} is a ResNet")
     loaded = model.load()
     config = transformer(loaded.config, "verify", loaded.name)
@@ -73,7 +74,7 @@ def _own_path(model: ModelArguments) -> Path | None:
     """The file or folder of another library that a command names; None for other sources."""
     from weights_convert.source import locate
 
-    named = model.weights or model.model
+    named = model.weights or model.model or BUNDLED
     if not Path(named).exists() or locate(named)[1] == "orbax":
         return None
     return Path(named)

@@ -17,6 +17,7 @@ from vitjax.explaining.requests import Methods, Request, check_probability, chec
 from vitjax.explaining.targets import resolve_targets
 from vitjax.explaining.text_targets import with_target_classes
 from vitjax.methods.options import label_of, name_and_options
+from vitjax.methods.own import is_reference, source_digest
 from vitjax.metrics import find_metric
 from vitjax.metrics.contract import Metric
 from vitjax.models.function import tree_digest
@@ -196,8 +197,8 @@ class Job:
                 "weights": {key: str(value) for key, value in self.model.weights.items() if key in IDENTITY},
                 **({"probability": "sigmoid"} if self.model.probability == "sigmoid" else {}),
             },
-            "methods": [{"label": r.label, "method": r.name, "options": dict(r.options)} for r in self.requests],
-            "metrics": [{"label": m.label, "metric": m.name, "options": dict(m.options)} for m in self.metrics],
+            "methods": [{"label": r.label, "method": r.name, **_settings(r)} for r in self.requests],
+            "metrics": [{"label": m.label, "metric": m.name, **_settings(m)} for m in self.metrics],
             "target": self.target,
             "seed": self.seed,
             "only_correct": self.only_correct,
@@ -265,3 +266,9 @@ class Job:
                             f"metric {metric.label!r} explains perturbed images inside the compiled program, but "
                             f"method {method.label!r} runs on the host; remove one of them"
                         )
+
+
+def _settings(wanted: Request | MetricRequest) -> dict[str, Any]:
+    """The options of a method or metric, and a digest of the file of one that is the user's own."""
+    own = {"source": source_digest(wanted.name)} if is_reference(wanted.name) else {}
+    return {"options": dict(wanted.options), **own}

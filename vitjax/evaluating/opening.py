@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vitjax.data.open import open_data
 from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
+from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_whole_number
 from vitjax.images.picture import Exif
+from vitjax.methods import find_method
+from vitjax.methods.own import is_reference
+from vitjax.metrics import find_metric
 from vitjax.models.load import load
 from vitjax.models.model import Model
+from vitjax.output.terminal import say
 from vitjax.storage import check_local
 
 
@@ -85,3 +91,20 @@ def execution_options(batch_size: int, workers: int | None, cache: str | Path | 
         "workers": None if workers is None else check_whole_number("workers", workers, 0),
         "cache": None if cache is None else Path(cache),
     }
+
+
+def import_own(config: Mapping[str, Any]) -> None:
+    """Import the metrics "module:name" of a run, which tables need, and such methods, which have titles.
+
+    Raises:
+        ConfigError: a metric cannot be imported. What is wrong with a method is said on stderr.
+    """
+    for metric in config["metrics"]:
+        if is_reference(name := metric.get("metric", "")):
+            find_metric(name)
+    for method in config["methods"]:
+        try:
+            if is_reference(name := method.get("method", "")):
+                find_method(name)
+        except ConfigError as error:
+            say(f"the report has no title for a method: {error}", error=True)

@@ -14,7 +14,7 @@ from vitjax.evaluating import describe
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.identity import changed_files, check_files
 from vitjax.evaluating.job import Job
-from vitjax.evaluating.opening import execution_options, how_to_reopen, reopened, source_of
+from vitjax.evaluating.opening import execution_options, how_to_reopen, import_own, reopened, source_of
 from vitjax.evaluating.pictures import Overlays
 from vitjax.evaluating.programs import check_metrics
 from vitjax.evaluating.topology import topology
@@ -125,6 +125,7 @@ class Run:
         from vitjax.report.summary import summarise
         from vitjax.report.tables import Table
 
+        import_own(self.config)
         return Table(**vars(summarise(self.config, self.records(), ci=ci, baseline=baseline, partial=partial)))
 
     def report(self, out: Path | None = None, *, with_pictures: bool = True, **options: Any) -> list[Path]:
@@ -144,6 +145,7 @@ class Run:
         """
         from vitjax.report.write import write_report
 
+        import_own(self.config)
         pictures = self._overlays() if with_pictures else None
         return write_report(self.directory, out, pictures=pictures, profile=self.profile(), **options)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-OnProgress = Callable[[int], Any]
-"""Called with the number of items that were just finished."""
+OnProgress = Callable[[float], Any]
+"""Called with the number of items that were just finished, or with a fraction of one that takes long."""
 
 
 class Progress(Protocol):

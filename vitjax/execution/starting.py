@@ -1,7 +1,8 @@
-"""Imported first by the package: signals end the command `vitjax` with one line also while its modules are imported.
+"""Imported first by the package: the command `vitjax` ends with one line also while its modules are imported.
 
-That takes seconds, in which Ctrl-C would print a traceback from the depths of a library, or be lost in it. In any other
-program that imports vitjax, nothing is installed. `vitjax.execution.stopping` replaces the handlers when it begins.
+That takes seconds, in which Ctrl-C would print a traceback from the depths of a library, or be lost in it; and JAX
+refuses environment variables that it cannot read when it is imported. In any other program that imports vitjax, nothing
+is installed. `vitjax.execution.stopping` replaces the handlers when it begins.
 """
 
 from __future__ import annotations
@@ -34,3 +35,7 @@ if is_the_command() and threading.current_thread() is threading.main_thread():
         _number = getattr(signal, _name, None)  # Windows has no SIGHUP
         if _number is not None and signal.getsignal(_number) is not signal.SIG_IGN:
             signal.signal(_number, _end)
+    try:
+        import jax  # noqa: F401
+    except ValueError as error:
+        raise SystemExit(f"vitjax: error: JAX cannot start: {error}") from None

@@ -80,18 +80,17 @@ class BatchRunner:
             x: model input [b, H, W, 3] of any number of images, in host memory.
             targets, seeds: [b], the targets with their classes, and the seeds of the images.
             batch_size: images in one call.
-            on_progress: called after each call with its number of images.
-            divide_images: where there are fewer images than worker threads, divide the evaluations of each image among
-                several threads.
+            on_progress: called after each call with its number of images, or with the fraction of an image.
+            divide_images: on a CPU, where there is one image, or fewer than worker threads, divide the evaluations of
+                each image among the threads, and report fractions of it as progress.
         """
         if wanted.method.explain_on_host is not None:
             return self._host_maps(wanted, x, targets, seeds, on_progress)
-        if divide_images and len(x) < worker_count() and wanted.method.explain is not None:
+        few = jax.default_backend() == "cpu" and len(x) < max(2, worker_count())
+        if divide_images and few and wanted.method.explain is not None:
             program = parallel_map_reduce(self.model.config, wanted, self.plan)
             images = [take((x, targets, seeds), index) for index in range(len(x))]
-            maps = program(self._params, images, self._seed)
-            on_progress(len(x))
-            return maps
+            return program(self._params, images, self._seed, on_progress)
         parts = []
         for indices in batches(np.arange(len(x)), batch_size):
             arrays = self._place(tuple(take_padded(array, indices, batch_size) for array in (x, targets, seeds)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ def explain(
     seed: int = 0,
     exif: Exif = "apply",
     normalised: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
     **options: Any,
 ) -> Explanation:
     """Explain images by one method.
@@ -67,7 +67,7 @@ def explain(
         normalised: floats are normalised whatever their range. Without it, those that look like pixels of 0..1 or
             0..255 are an error.
         progress: called after each batch with the number of its images: once for all quick methods together, and once
-            for each slow method.
+            for each slow method, which also reports fractions of a single image.
 
     Returns: an Explanation whose `maps` are raw relevance: [b, h, w] on the patch grid (for a ResNet, the positions of
         a stage), or [b, H, W] for methods at pixels. Where images have several targets, b is the number of all targets:
@@ -114,7 +114,7 @@ def explain_many(
     seed: int = 0,
     exif: Exif = "apply",
     normalised: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Explanations:
     """Explain images by several methods. All methods that are recurrences over layers share one pass.
 

@@ -19,10 +19,11 @@ from vitjax.nn.vit_config import ViTConfig
 def with_target_classes(model: Model, target: Any) -> tuple[Model, Any]:
     """The model with the texts and embeddings of a target as classes, and the target that names them.
 
-    "text:WORDS" becomes the class WORDS: its logit is the similarity of the image and the text as it stands, without a
-    template. "text:A - text:B" is the difference of two. A vector of the width of the model's embedding becomes a class
-    "embedding", for a model without classes or with similarities to classes; for any other model, and where its length
-    is the number of classes, a vector is weights over the outputs. The classes of a similarity model stay.
+    "text:WORDS" becomes the class WORDS: its logit is the similarity of the image and the text as it stands, or, if the
+    model was loaded with `templates`, of the text in each of them. "text:A - text:B" is the difference of two. A vector
+    of the width of the model's embedding becomes a class "embedding", for a model without classes or with similarities
+    to classes; for any other model, and where its length is the number of classes, a vector is weights over the
+    outputs. The classes of a similarity model stay.
 
     Raises:
         ConfigError: a text for a model without a text tower; a vector that may be both weights and an embedding.
@@ -34,7 +35,7 @@ def with_target_classes(model: Model, target: Any) -> tuple[Model, Any]:
     names = ["embedding" if len(vectors) == 1 else f"embedding {number}" for number in range(1, 1 + len(vectors))]
     extended = model
     if new := [text for text in texts if model.labels is None or text not in model.labels.names]:
-        extended = with_classes(extended, new, text_tower(model, f"target {TEXT}{new[0]}").embed(new))
+        extended = with_classes(extended, new, text_tower(model, f"target {TEXT}{new[0]}").classes(new))
     if vectors:
         extended = with_classes(extended, names, np.stack(vectors))
         numbers = itertools.count(extended.config.num_classes - len(vectors))

@@ -51,6 +51,7 @@ from vitjax.methods import (
     vtranm,
 )
 from vitjax.methods.contract import Method
+from vitjax.methods.own import load_own
 
 METHODS: dict[str, Method] = {
     "raw_attention": raw_attention.METHOD,
@@ -112,17 +113,25 @@ def register(name: str, method: Method) -> None:
 
 
 def find_method(name: str) -> Method:
-    """The registered method with this name.
+    """The registered method with this name. One of the form "module:name" is imported, and registered by that name.
 
     Raises:
         UnknownNameError: no method has this name; the message lists close matches.
+        ConfigError: an option has no value, or the module of "module:name" cannot be imported or has no such method.
 
     Example:
         >>> vitjax.methods.find_method("rollout").title
         'Attention rollout'
+        >>> vitjax.methods.find_method("vitjax.methods.rollout:METHOD").title
+        'Attention rollout'
     """
     if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
+        known, colon, option = name.partition(":")
+        if known in METHODS:
+            raise ConfigError(f"method {name!r}: option {option!r} is not of the form name=value")
+        if not colon:
+            raise unknown_name("method", name, METHODS)
+        register(name, load_own(name, Method))
     return METHODS[name]
 
 

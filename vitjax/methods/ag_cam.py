@@ -45,4 +45,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=ag_cam,
     needs=frozenset({"head"}),
+    use_when="a quick map by class is wanted, from scores that a sigmoid gates, which favours peaks less than softmax",
 )

@@ -58,4 +58,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=attcat,
     needs=frozenset({"head"}),
+    use_when="positive and negative evidence at each token is wanted, from features and gradients of all blocks",
 )

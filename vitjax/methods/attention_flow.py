@@ -86,4 +86,5 @@ METHOD = Method(
     explain_on_host=attention_flow,
     class_specific=False,
     slow=True,
+    use_when="the bottlenecks of attention are to be studied; flows are nearly saturated, and contrast is low",
 )

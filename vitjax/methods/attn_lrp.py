@@ -42,4 +42,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=attn_lrp,
     needs=frozenset({"head"}),
+    use_when="relevance with signs, at patches or pixels, is wanted with rules derived for attention",
 )

@@ -219,16 +219,20 @@ def discard_smallest(square: Square, ratio: float, *, keep_first: bool) -> Squar
 
 
 def row_normalise(square: Square) -> Square:
-    """Divides each row by its sum, so that every row sums to 1."""
-    return square / square.sum(axis=-1, keepdims=True)
+    """Divides each row by its sum, so that every row sums to 1; a row whose sum is 0 is not changed."""
+    return square / _or_one(square.sum(axis=-1, keepdims=True))
 
 
 def divide_columns_by_row_sums(square: Square) -> Square:
-    """Divides column j by the sum of row j.
+    """Divides column j by the sum of row j, or by 1 if that sum is 0.
 
     The published vit-explain code computes this in place of `row_normalise`, because its sum lacks `keepdim`.
     """
-    return square / square.sum(axis=-1)
+    return square / _or_one(square.sum(axis=-1))
+
+
+def _or_one(sums: Array) -> Array:
+    return jnp.where(sums == 0, 1, sums)
 
 
 def checked_layer(config: ViTConfig, layer: int | str, option: str) -> int:

@@ -51,4 +51,5 @@ METHOD = Method(
     fold=centre,
     cnn=on_cnn,
     class_specific=False,
+    use_when="a baseline is needed: what a method must beat on data sets whose objects are in the middle",
 )

@@ -49,4 +49,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=conservative_lrp,
     needs=frozenset({"head"}),
+    use_when="relevance that is conserved through attention and LayerNorm is wanted, with signs",
 )

@@ -27,12 +27,13 @@ class Method(NamedTuple):
         key that depends only on the seed and the image's id. A method that evaluates the model many times returns a
         MapReduce instead of the map.
     explain_on_host: (config, params, images [b, H, W, 3], targets [b], *, keys [b], on_progress, **options) -> maps,
-        for methods that cannot be compiled as a whole; calls on_progress(1) after each image.
+        for methods that cannot be compiled as a whole; calls on_progress(1) after each image, or with fractions.
     cnn: as `explain`, for a ResNet or a function (`vitjax.from_function`), with the same options; None if the method is
         defined for transformers only.
     level: "token": maps are [h, w] on the patch grid (or the positions of a ResNet's stage); "pixel": maps are [H, W].
         An option `at` overrides it.
     class_specific: whether the map depends on the target.
+    use_when: what the method is a good choice for, in one sentence; "" if nothing is known.
     needs: parts that the model must have: "class_token"; "head" for a method that explains one output, which for a
         model without a head is a feature that the user names; "probability" for one that explains the probability
         of a class, whatever its options; "feature_map", which of all models only a function that
@@ -58,6 +59,7 @@ class Method(NamedTuple):
     level: Literal["token", "pixel"] = "token"
     class_specific: bool = True
     needs: frozenset[str] = frozenset()
+    use_when: str = ""
     slow: bool = False
     complete: bool = False
     ill_conditioned: bool = False

@@ -77,4 +77,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=full_grad,
     needs=frozenset({"head"}),
+    use_when="sensitivity of the class to input and biases of all layers is to be seen in one map",
 )

@@ -88,4 +88,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=gmar,
     needs=frozenset({"head"}),
+    use_when="rollout is wanted with heads weighted by their importance for the class",
 )

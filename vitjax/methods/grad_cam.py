@@ -122,4 +122,5 @@ METHOD = Method(
     fold=grad_cam,
     cnn=on_cnn,
     needs=frozenset({"head", "feature_map"}),
+    use_when="a ViT is compared with a CNN by the same method; on ViTs a good part of the maps is 0 everywhere",
 )

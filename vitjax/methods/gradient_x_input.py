@@ -69,4 +69,5 @@ METHOD = Method(
     cnn=on_cnn,
     level="pixel",
     needs=frozenset({"head"}),
+    use_when="signed contributions to first order are wanted, on any differentiable model; maps are noisy",
 )

@@ -103,4 +103,5 @@ METHOD = Method(
     complete=True,
     needs=frozenset({"head"}),
     slow=True,
+    use_when="the map must sum to the difference of the scores of image and baseline (completeness)",
 )

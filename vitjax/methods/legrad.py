@@ -81,4 +81,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=legrad,
     needs=frozenset({"head"}),
+    use_when="a quick map by class is wanted, also of models with an attention pooling head or of CLIP",
 )

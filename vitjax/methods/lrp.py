@@ -43,4 +43,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head"}),
     ill_conditioned=True,
+    use_when="relevance is wanted at pixels, by the rules of Chefer et al. 2021",
 )

@@ -49,4 +49,5 @@ METHOD = Method(
     fold=lrp_rollout,
     needs=frozenset({"head"}),
     ill_conditioned=True,
+    use_when="the ablation of Transformer attribution without gradients is to be reproduced",
 )

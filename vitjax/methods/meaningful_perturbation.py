@@ -119,4 +119,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head"}),
     slow=True,
+    use_when="the smallest region is wanted whose blurring removes the class; it has weights to tune",
 )

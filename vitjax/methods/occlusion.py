@@ -97,4 +97,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head"}),
     slow=True,
+    use_when="a causal answer is wanted that anyone understands: how far the score falls without a window",
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -17,6 +18,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.execution.arguments import MAX_SEED
+from vitjax.methods.own import is_reference
 
 INT32, FLOAT32 = 2**31 - 1, float(np.finfo(np.float32).max)
 """The largest numbers that a program computes with."""
@@ -51,9 +53,13 @@ NonNegative = Annotated[float, Range(0, FLOAT32)]
 Positive = Annotated[float, Range(0, FLOAT32, open_low=True)]
 Fraction = Annotated[float, Range(0, 1, open_high=True)]
 """What is cut off or left out, or a threshold of a map in [0, 1]: never everything."""
+Share = Annotated[float, Range(0, 1, open_low=True)]
+"""What is kept, or a weight beside its complement: never nothing."""
 RANGES = {int: Range(-INT32, INT32), float: Range(-FLOAT32, FLOAT32)}
 """Of numbers whose annotation states none."""
 
+_COMMA = re.compile(r",(?![^\[(]*[\])])")
+"""A comma between options, not one inside of a list."""
 WORDS = {"true": True, "false": False, "none": None}
 """What a text means where a boolean or None is asked for, in any case, as JSON, YAML and shells write them."""
 
@@ -62,7 +68,8 @@ def parse(text: str, kind: str) -> dict[str, Any]:
     """A name with options as text -> the dict that stands for it.
 
     Args:
-        text: `NAME` or `NAME:OPTION=VALUE,...`. Values are Python literals, or else strings.
+        text: `NAME` or `NAME:OPTION=VALUE,...`, where the name may be `MODULE:NAME`. Values are Python literals, also
+            lists such as [10, 50], or else strings.
         kind: "method" or "metric", the key of the name in the dict.
 
     Raises:
@@ -72,9 +79,12 @@ def parse(text: str, kind: str) -> dict[str, Any]:
         >>> vitjax.methods.options.parse("rollout:head_fusion=max,discard_ratio=0.9", "method")
         {'method': 'rollout', 'head_fusion': 'max', 'discard_ratio': 0.9}
     """
-    name, _, option_text = text.partition(":")
+    name, colon, option_text = text.partition(":")
+    own, _, rest = option_text.partition(":")
+    if is_reference(f"{name}{colon}{own}"):
+        name, option_text = f"{name}:{own}", rest
     parsed: dict[str, Any] = {kind: name}
-    for option in filter(None, option_text.split(",")):
+    for option in filter(None, _COMMA.split(option_text)):
         key, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(f"{kind} {text!r}: option {option!r} is not of the form name=value")

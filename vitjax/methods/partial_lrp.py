@@ -62,4 +62,5 @@ METHOD = Method(
     fold=partial_lrp,
     needs=frozenset({"head"}),
     ill_conditioned=True,
+    use_when="the relevance of one block's attention is wanted, without gradients",
 )

@@ -34,4 +34,5 @@ METHOD = Method(
     explain=random,
     cnn=random,
     class_specific=False,
+    use_when="a baseline is needed: what every method must beat",
 )

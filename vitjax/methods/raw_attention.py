@@ -51,4 +51,5 @@ METHOD = Method(
     cost="1F",
     fold=raw_attention,
     class_specific=False,
+    use_when="a baseline is wanted, or a look at one block: a single block's attention, without a class",
 )

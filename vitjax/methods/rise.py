@@ -94,4 +94,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head"}),
     slow=True,
+    use_when="the model is a black box, without gradients or attention, and 1000 forwards are affordable",
 )

@@ -16,7 +16,7 @@ from vitjax.methods.building_blocks import (
     start_at_readout,
 )
 from vitjax.methods.contract import Method
-from vitjax.methods.options import Fraction
+from vitjax.methods.options import Fraction, Share
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Float, Square
 
@@ -28,6 +28,7 @@ def rollout(
     config: ViTConfig,
     *,
     head_fusion: HeadFusion = "mean",
+    alpha: Share = 0.5,
     discard_ratio: Fraction = 0.0,
     start_layer: int = 0,
     per_head: bool = False,
@@ -35,7 +36,9 @@ def rollout(
 ) -> Fold:
     """Product over all blocks of attention with its residual connection (Abnar & Zuidema 2020, eq. 1).
 
-    F_l = fuse_h(A_l); Ã_l = rownorm(F_l + I); map = (Ã_{L-1} ... Ã_1 Ã_0)[class, patches].
+    F_l = fuse_h(A_l); Ã_l = rownorm(αF_l + (1 - α)I); map = (Ã_{L-1} ... Ã_1 Ã_0)[class, patches].
+
+    With the default α = 1/2, Ã_l = rownorm(F_l + I).
 
     Only the class token's row is carried: r <- r Ã_l from the last block down, O(n²) per block. The method is
     class-agnostic.
@@ -44,25 +47,28 @@ def rollout(
 
     Args:
         head_fusion: mean, maximum or minimum over heads.
+        alpha: α in (0, 1], the weight of attention; 1 - α is that of the residual connection. Das & Huddar 2025 print
+            this form with α = 1: no residual connection. A row that discarding then empties stays 0.
         discard_ratio: share in [0, 1) of the smallest entries of each F_l that are set to 0, except entry [0, 0], as
             in vit-explain.
         start_layer: number of the lowest block in the product; blocks below it count as the identity.
         per_head: compute the rollout of each head by itself and average the results (the "rollout" of the TAM
             repository); `head_fusion` is then ignored.
-        variant: "vit_explain" divides column j of (F_l + I)/2 by the sum of ROW j, as in the published code; the result
-            is the same for mean fusion without discarding and differs otherwise. "first_left" multiplies in the
+        variant: "vit_explain" divides column j of αF_l + (1 - α)I by the sum of ROW j, as in the published code; the
+            result is the same for mean fusion without discarding and differs otherwise. "first_left" multiplies in the
             opposite order, Ã_0 Ã_1 ... Ã_{L-1}, as in the code and equation of Joita 2025.
 
     Spearman correlation with the default on 54 photographs, DeiT-Tiny (median, minimum; benchmarks/variants.py):
-    first_left 0.45, -0.03; per_head 1.00, 0.98; head_fusion="max" 0.93, 0.78; "min" 0.84, 0.51. vit_explain with
-    head_fusion="max" and discard_ratio=0.9 against "canonical" with the same options: 1.00, 0.98.
+    first_left 0.45, -0.03; per_head 1.00, 0.98; head_fusion="max" 0.93, 0.78; "min" 0.84, 0.51; alpha=1 0.63, 0.27.
+    vit_explain with head_fusion="max" and discard_ratio=0.9 against "canonical" with the same options: 1.00, 0.98.
 
     Returns:
         A `Fold` whose result is a map [h, w] over the patches; values >= 0, which sum to 1 over all tokens, prefix
         included ("canonical").
 
     Raises:
-        ConfigError: the model has no block `start_layer`, or `discard_ratio` is outside [0, 1).
+        ConfigError: the model has no block `start_layer`, `alpha` is outside (0, 1], or `discard_ratio` is outside
+            [0, 1).
 
     Cost: one forward (1F); l·n² numbers of memory for the fused matrices. With discard_ratio > 0, sorting costs more
     than everything else.
@@ -78,7 +84,8 @@ def rollout(
 
     def transition_matrix(square: Square) -> Array:
         identity = jnp.eye(config.tokens, dtype=square.dtype)
-        return normalise((discard_smallest(square, discard_ratio, keep_first=True) + identity) / 2)
+        kept = discard_smallest(square, discard_ratio, keep_first=True)
+        return normalise(alpha * kept + (1 - alpha) * identity)
 
     def summarise(trace: LayerTrace) -> Array:
         if not per_head:
@@ -118,4 +125,5 @@ METHOD = Method(
     cost="1F",
     fold=rollout,
     class_specific=False,
+    use_when="one map for all classes is enough: every block's attention at the price of one forward",
 )

@@ -56,4 +56,5 @@ METHOD = Method(
     cnn=on_cnn,
     level="pixel",
     needs=frozenset({"head"}),
+    use_when="the size of the gradient at each pixel is wanted, on any differentiable model; maps are noisy",
 )

@@ -82,4 +82,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head"}),
     slow=True,
+    use_when="maps of the gradient are too noisy, on any differentiable model",
 )

@@ -100,4 +100,5 @@ METHOD = Method(
     cost="21F + 20 last-block B",
     explain=tam,
     needs=frozenset({"head"}),
+    use_when="a map by class from attention and integrated gradients is wanted, and 20 forwards are affordable",
 )

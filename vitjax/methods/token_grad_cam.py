@@ -48,4 +48,5 @@ METHOD = Method(
     cost="1F + 1 block",
     fold=token_grad_cam,
     needs=frozenset({"head"}),
+    use_when="results of pytorch-grad-cam on ViTs are to be reproduced: one block, by class",
 )

@@ -51,4 +51,5 @@ METHOD = Method(
     fold=transformer_attribution,
     needs=frozenset({"head"}),
     ill_conditioned=True,
+    use_when="the relevance and gradients of Chefer et al. 2021 are wanted; to compare numbers, use float64",
 )

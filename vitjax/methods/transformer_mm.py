@@ -54,4 +54,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=transformer_mm,
     needs=frozenset({"head"}),
+    use_when="a first map by class is wanted: quick, nothing to tune, and a usual baseline of later papers",
 )

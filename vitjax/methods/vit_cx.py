@@ -50,7 +50,7 @@ def vit_cx(
         images: normalised images [b, H, W, 3].
         targets: class indices [b].
         keys: PRNG keys [b], which depend only on the seed and the images' ids.
-        on_progress: called with 1 after each image.
+        on_progress: called with fractions of an image, which add up to 1 for each.
         noise: standard deviation of the noise, >= 0, in units of the normalised image.
         distance: cosine distance above which clusters are not merged, > 0.
 
@@ -79,23 +79,16 @@ def vit_cx(
         count = len(masks)
         microbatch_size = MASKS_PER_WORKER * worker_count()
         padded = np.concatenate([masks, np.zeros((-count % microbatch_size, *masks.shape[1:]), masks.dtype)])
-        microbatches = [
-            effects(
-                params,
-                image,
-                target,
-                key,
-                image_probability,
-                padded[start : start + microbatch_size],
-                start + np.arange(microbatch_size),
-            )
-            for start in range(0, len(padded), microbatch_size)
-        ]
+        starts = range(0, len(padded), microbatch_size)
+        microbatches = []
+        for start in starts:
+            part, numbers = padded[start : start + microbatch_size], start + np.arange(microbatch_size)
+            microbatches.append(effects(params, image, target, key, image_probability, part, numbers))
+            on_progress(1 / len(starts))
         p = np.concatenate(jax.device_get(microbatches))[:count]
         total = masks.sum(axis=0)
         weighted = np.einsum("n,nhw->hw", p, masks) / count
         maps.append(np.divide(weighted, total, out=np.zeros_like(weighted), where=total > 0))
-        on_progress(1)
     return np.stack(maps)
 
 
@@ -183,4 +176,5 @@ METHOD = Method(
     level="pixel",
     needs=frozenset({"head", "probability"}),
     slow=True,
+    use_when="a causal map is wanted with masks that follow the model's own features; contrast is low",
 )

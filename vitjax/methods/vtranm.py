@@ -123,4 +123,5 @@ METHOD = Method(
     cost="2F + 1B",
     fold=vtranm,
     needs=frozenset({"head"}),
+    use_when="the change of tokens in the MLP and the residual connections is to be counted, not attention alone",
 )

@@ -7,6 +7,7 @@ The examples use the names that `vitjax.methods` explains: vitjax, np, jnp, jax,
 
 from vitjax.errors import ConfigError, unknown_name
 from vitjax.images.mask_values import IGNORE
+from vitjax.methods.own import load_own
 from vitjax.metrics.average_precision import AVERAGE_PRECISION, average_precision
 from vitjax.metrics.complexity import COMPLEXITY, complexity
 from vitjax.metrics.contract import Case, Metric, Statistic
@@ -76,17 +77,23 @@ def register(name: str, metric: Metric) -> None:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric registered under `name`.
+    """The metric registered under `name`. One of the form "module:name" is imported, and registered by that name.
 
     Raises:
         UnknownNameError: no such metric; the message suggests similar names.
+        ConfigError: an option has no value, or the module of "module:name" cannot be imported or has no such metric.
 
     Example:
         >>> vitjax.metrics.find_metric("iou").title
         'IoU of the object'
     """
     if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
+        known, colon, option = name.partition(":")
+        if known in METRICS:
+            raise ConfigError(f"metric {name!r}: option {option!r} is not of the form name=value")
+        if not colon:
+            raise unknown_name("metric", name, METRICS)
+        register(name, load_own(name, Metric))
     return METRICS[name]
 
 

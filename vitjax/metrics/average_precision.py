@@ -78,4 +78,5 @@ AVERAGE_PRECISION = Metric(
     record=_record,
     figures=lambda options: {"": Statistic(("value",))},
     needs=frozenset({"mask"}),
+    use_when="the order of pixels matters, without a threshold",
 )

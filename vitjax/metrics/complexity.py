@@ -70,4 +70,5 @@ COMPLEXITY = Metric(
         "entropy": Statistic(("entropy",), better=None, percent=False, unit="nats", title="Entropy"),
         "gini": Statistic(("gini",), better=None, percent=False, title="Gini index"),
     },
+    use_when="maps that spread out are to be told from maps on few pixels; neither is better by itself",
 )

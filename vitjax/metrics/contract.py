@@ -123,6 +123,7 @@ class Metric(NamedTuple):
         needs: "mask" or "label" if the data set must provide it; "head" if the metric reads probabilities of classes;
             "class" if it reads that of the explained class, which a difference of classes does not have; "explainer"
             if the metric computes further explanations, which is slow.
+        use_when: what the metric is a good choice for, in one sentence; "" if nothing is known.
 
     Example:
         >>> metric = vitjax.METRICS["iou"]
@@ -141,6 +142,7 @@ class Metric(NamedTuple):
     axes: Callable[[str, Mapping[str, Any]], tuple[str, str]] = lambda column, options: ("level", "value")
     ends: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     needs: frozenset[str] = frozenset()
+    use_when: str = ""
 
     @property
     def options(self) -> dict[str, Any]:

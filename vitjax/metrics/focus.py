@@ -69,4 +69,5 @@ FOCUS = Metric(
         "baf": Statistic(("baf",), better="lower", title="BAF"),
     },
     needs=frozenset({"mask"}),
+    use_when="results of Das & Huddar 2025 (FAF, BAF) are to be compared with, on the raw map",
 )

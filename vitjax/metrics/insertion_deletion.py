@@ -197,6 +197,7 @@ DELETION = _rise(
     figures=lambda options: {"": Statistic(("value",), better="lower", title="Deletion AUC")},
     axes=_axes("removed"),
     ends=lambda options: frozenset({options["fill"]} if options["steps"] is None else ()),
+    use_when="results of RISE are to be compared with; removed pixels make images the model has not seen",
 )
 INSERTION = _rise(
     title="Insertion",
@@ -205,4 +206,5 @@ INSERTION = _rise(
     figures=lambda options: {"": Statistic(("value",), title="Insertion AUC")},
     axes=_axes("inserted"),
     ends=lambda options: frozenset({_start_image(options["start"], options["blur_padding"])}),
+    use_when="deletion is to be complemented: how early the class returns on an empty or blurred image",
 )

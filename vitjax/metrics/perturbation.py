@@ -269,26 +269,26 @@ PERTURBATION_AUC = _faithfulness(
     figures=lambda options: {name: _auc_statistic(name, title) for name, title in _AUC_TITLES.items()},
     curves=_levels_of(*(f"{name}_curve" for name in PerturbationAuc._fields)),
     axes=_auc_axes,
+    use_when="faithfulness on ImageNet is to be compared with Chefer et al. 2021, in both orders of removal",
 )
-AOPC = _faithfulness(
-    needs=frozenset({"head", "class"}),
+_curve: Any = partial(_faithfulness, needs=frozenset({"head", "class"}), cost="19F, shared with the perturbation AUC")
+AOPC = _curve(
+    curves=_levels_of("curve"),
     title="AOPC",
     cite="Samek et al. 2017, Evaluating the Visualization of What a Deep Neural Network Has Learned",
-    cost="19F, shared with the perturbation AUC",
     function=aopc,
     record=_record_aopc,
     figures=lambda options: {"": Statistic(("value",))},
-    curves=_levels_of("curve"),
     axes=lambda column, options: (_MOST_RELEVANT, "drop in probability"),
+    use_when="the mean fall of the class's probability is wanted; it shares its forwards with perturbation_auc",
 )
-LOG_ODDS = _faithfulness(
-    needs=frozenset({"head", "class"}),
+LOG_ODDS = _curve(
+    curves=_levels_of("curve"),
     title="Log-odds",
     cite="Shrikumar et al. 2017, Learning Important Features Through Propagating Activation Differences",
-    cost="19F, shared with the perturbation AUC",
     function=log_odds,
     record=_record_log_odds,
     figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
-    curves=_levels_of("curve"),
     axes=lambda column, options: (_MOST_RELEVANT, "log-odds (nats)"),
+    use_when="falls of probability near 0 and 1 are to count as they do on the logarithmic scale",
 )

@@ -139,6 +139,7 @@ POINTING_GAME = Metric(
     record=_record_peak,
     figures=lambda options: {"": Statistic(("value",))},
     needs=frozenset({"mask"}),
+    use_when="only the maximum matters: whether the map points at the object at all",
 )
 ENERGY_POINTING_GAME = Metric(
     title="Energy-based pointing game",
@@ -153,4 +154,5 @@ ENERGY_POINTING_GAME = Metric(
         "f1": Statistic(("f1",), title="Energy F1"),
     },
     needs=frozenset({"mask"}),
+    use_when="the share of relevance on the object is wanted, without a threshold",
 )

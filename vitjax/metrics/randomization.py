@@ -226,4 +226,5 @@ RANDOMIZATION = Metric(
     curves=lambda options: {"curve": None if options["cuts"] is None else np.asarray(options["cuts"], np.float64)},
     axes=lambda column, options: ("randomised blocks below the head", "Spearman's correlation"),
     needs=frozenset({"explainer"}),
+    use_when="it is to be checked that maps depend on the model's weights and on the class at all",
 )

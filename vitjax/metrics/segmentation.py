@@ -260,6 +260,7 @@ PIXEL_ACCURACY = _localisation(
         **_mean_value,
         "pooled": Statistic(("correct", "counted"), pooled_share, title="Pixel accuracy, pooled"),
     },
+    use_when="results of Chefer et al. 2021 are to be compared with; large backgrounds dominate it",
 )
 IOU = _localisation(
     title="IoU of the object",
@@ -267,6 +268,7 @@ IOU = _localisation(
     function=iou,
     record=_record_iou,
     figures=lambda options: {"": Statistic(("value",), title="Object IoU")},
+    use_when="the overlap of the thresholded map and the object is wanted as one number for each image",
 )
 MEAN_IOU = _localisation(
     title="Mean IoU",
@@ -278,6 +280,7 @@ MEAN_IOU = _localisation(
         "object": Statistic(_OBJECT, pooled_share, title="Object IoU, pooled"),
         "background": Statistic(_BACKGROUND, pooled_share, title="Background IoU, pooled"),
     },
+    use_when="results of Chefer et al. 2021 are to be compared with: object and background count alike",
 )
 F1 = _localisation(
     title="F1",
@@ -285,6 +288,7 @@ F1 = _localisation(
     function=f1,
     record=_record_f1,
     figures=lambda options: _mean_value,
+    use_when="precision and recall of the thresholded map are to be balanced for each image",
 )
 JACCARD = _localisation(
     title="Jaccard index",
@@ -292,4 +296,5 @@ JACCARD = _localisation(
     function=jaccard,
     record=_record_iou,
     figures=lambda options: _mean_value,
+    use_when="results that call IoU the Jaccard index are to be compared with",
 )

@@ -78,4 +78,5 @@ SENSITIVITY = Metric(
     record=_record,
     figures=lambda options: {"": Statistic(("value",), better="lower", percent=False)},
     needs=frozenset({"explainer"}),
+    use_when="it matters whether a map stays the same when the image changes by a little noise",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +10,10 @@ from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
-from vitjax.errors import LabelError
+from vitjax.errors import LabelError, similar
+
+SHOWN_CLASSES = 40
+"""More classes than these are not listed where a text stands in the names of many."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,16 @@ class Labels:
                 return indices[0]
             if indices:
                 raise LabelError(f"label {text!r} is ambiguous: {', '.join(map(self._describe, indices))}")
-        spellings = list(dict.fromkeys(key for table in self._tables[2:] for key in table))
-        close_matches = difflib.get_close_matches(folded, spellings, n=3)
-        if close_matches:
-            hint = f"did you mean {' or '.join(map(repr, close_matches))}?"
-        else:
-            hint = f"there are {len(self)} classes, from {self.names[0]!r} to {self.names[-1]!r}"
+        hint = self._similar(text) or f"there are {len(self)} classes, from {self.names[0]!r} to {self.names[-1]!r}"
         raise LabelError(f"unknown label {text!r}; {hint}")
+
+    def _similar(self, text: str) -> str:
+        """A name of each class that contains the text, or names that are spelt like it, as a question."""
+        folded = text.strip().casefold()
+        every = self.synonyms if self.synonyms is not None else [(name,) for name in self.names]
+        containing = [next((name for name in words if folded in name.casefold()), None) for words in every]
+        names = [name for name in containing if name is not None] or (name for words in every for name in words)
+        return similar(text, names, cutoff=0.6, shown=SHOWN_CLASSES)
 
     @cached_property
     def _tables(self) -> tuple[dict[str, list[int]], ...]:

@@ -20,6 +20,7 @@ from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import Entry, find
 from vitjax.models.model import Model
 from vitjax.models.sources import Options, from_name, from_source
+from vitjax.models.text import checked_templates
 from vitjax.nn.vit_config import ViTConfig
 
 BUNDLED = "vitjax_scenes"
@@ -48,6 +49,7 @@ def load(
     dtype: str = "float32",
     preprocess: Mapping[str, Any] | None = None,
     ema: bool = True,
+    templates: Sequence[str] | None = None,
 ) -> Model:
     """Loads a model by name, or from a file, a folder or a hub id, which say what the model is.
 
@@ -73,6 +75,8 @@ def load(
         preprocess: entries of `Preprocessing` that replace those of the source: mean, std, crop_pct, crop_mode,
             interpolation, size.
         ema: whether averaged weights are read where a file has raw ones, too, as timm does.
+        templates: of a CLIP or SigLIP with both towers, prompts with "{}" in place of a class name or of a text target;
+            None takes "a photo of a {}." for class names, and text targets as they stand.
 
     Returns:
         The model. `model.weights` records source, format and a sha256 that is the same for the same weights.
@@ -93,7 +97,9 @@ def load(
     """
     check_backend()
     _check_dtype(dtype)
-    options = Options.of(class_names, image_size, preprocess, arch=arch, num_classes=num_classes, ema=ema, dtype=dtype)
+    prompts = None if templates is None else checked_templates(templates)
+    others = {"arch": arch, "num_classes": num_classes, "ema": ema, "dtype": dtype, "templates": prompts}
+    options = Options.of(class_names, image_size, preprocess, **others)
     if arch is not None:
         find(arch)
     name = str(source)

@@ -16,7 +16,7 @@ from vitjax.images.geometry import Preprocessing
 from vitjax.models.class_names import Labels, imagenet_labels
 from vitjax.models.families import Entry, find, known_configs
 from vitjax.models.model import Model
-from vitjax.models.text import TextTower, with_text, zero_shot
+from vitjax.models.text import TEMPLATES, TextTower, text_tower, with_text, zero_shot
 from vitjax.nn.network import ModuleConfig
 from vitjax.output.terminal import say
 
@@ -32,6 +32,7 @@ class Options:
     preprocess: Mapping[str, Any] | None = None
     ema: bool = True
     dtype: str = "float32"
+    templates: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -184,8 +185,13 @@ def _assembled(
     if text is not None:
         dtype = "float64" if options.dtype == "float64" else "float32"
         own = jax.tree.map(lambda array: jnp.asarray(array, dtype), text.params)
-        model = with_text(model, TextTower(**{**text._asdict(), "params": own}))
-        model = model if options.class_names is None else zero_shot(model, options.class_names)
+        tower = TextTower(**{**text._asdict(), "params": own})
+        templates = options.templates
+        model = with_text(model, tower if templates is None else replace(tower, templates=templates))
+        if options.class_names is not None:
+            model = zero_shot(model, options.class_names, TEMPLATES if templates is None else templates)
+    elif options.templates is not None:
+        text_tower(model, "templates")
     return model if options.image_size is None else model.at_size(options.image_size)
 
 

@@ -34,6 +34,7 @@ class TextTower:
     clean: what is done to texts before the tokenizer: "none" for CLIP, whose tokenizer does it; "canonical" lowercases,
         removes punctuation and joins white space, as for SigLIP; "lower" lowercases, as transformers does for SigLIP 2.
     pad: id of the token that texts are padded with.
+    templates: prompts with "{}" in place of a text, for texts that become classes; the text as it stands by default.
     """
 
     config: TextConfig
@@ -43,6 +44,7 @@ class TextTower:
     tokenizer: Path | None = None
     clean: Clean = "none"
     pad: int = 0
+    templates: tuple[str, ...] = ("{}",)
 
     def ids(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids int32 [t, length], padded; longer texts are cut, as in the models' own tokenizers.
@@ -76,6 +78,11 @@ class TextTower:
         ids = self.ids(texts)
         with jax.default_matmul_precision("highest"):
             return np.asarray(text_embeddings(self.config, self.params, ids))
+
+    def classes(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings [t, e] of texts as classes: the mean over `templates` of the unit embeddings of their prompts."""
+        prompts = [template.replace("{}", text) for text in texts for template in self.templates]
+        return self.embed(prompts).reshape(len(texts), len(self.templates), -1).mean(axis=1)
 
     def _tidied(self, text: str) -> str:
         if self.clean == "none":
@@ -140,21 +147,27 @@ def zero_shot(
     names = tuple(class_names)
     if isinstance(class_names, str) or not names or len(set(names)) < len(names):
         raise ConfigError("class_names must be a list of different names, at least one")
-    if isinstance(templates, str) or not templates or not all("{}" in template for template in templates):
-        raise ConfigError("templates must be a list of texts that contain {} in place of the class name")
+    templates = checked_templates(templates)
     if embeddings is not None:
         return with_classes(model, names, embeddings, keep=False)
-    prompts = [template.replace("{}", name) for name in names for template in templates]
-    vectors = text_tower(model, "zero-shot classes").embed(prompts)
-    classifier = with_classes(model, names, vectors.reshape(len(names), len(templates), -1).mean(axis=1), keep=False)
+    tower = replace(text_tower(model, "zero-shot classes"), templates=templates)
+    classifier = with_classes(model, names, tower.classes(names), keep=False)
     return replace(classifier, weights={**classifier.weights, "templates": list(templates)})
+
+
+def checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """The templates. Raises ConfigError if there are none, or one does not contain {} in place of the text."""
+    if isinstance(templates, str) or not templates or not all("{}" in template for template in templates):
+        raise ConfigError("templates must be a list of texts that contain {} in place of the class name")
+    return tuple(templates)
 
 
 def text_tower(model: Model, what: str) -> TextTower:
     """The model's text tower. Raises ConfigError if it has none; `what` needs it."""
     if model.text is None:
         raise ConfigError(
-            f"{what}: model {model.name!r} has no text tower (CLIP and SigLIP models with both towers do)"
+            f"{what}: model {model.name!r} has no text tower; a CLIP or SigLIP with both towers has one: give its "
+            "folder or hub id, such as openai/clip-vit-base-patch16"
         )
     return model.text
 

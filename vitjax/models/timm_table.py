@@ -82,7 +82,7 @@ def _model(timm: Any, name: str, preprocessings: list[dict[str, Any]]) -> dict[s
                 **_weights(name, tag, cfg),
             }
     except VitjaxError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).removeprefix("this VisionTransformer is not supported: ")
         return {"refused": reason, "tags": [tag for tag in cfgs if tag != UNTRAINED]}
     config = {name: value for name, value in of_default.items() if name not in DEFAULTS or DEFAULTS[name] != value}
     return {"config": config, "parameters": parameters_of_default, "tags": tags}

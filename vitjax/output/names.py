@@ -42,8 +42,11 @@ def unique(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def file_stem(label: str) -> str:
-    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max"."""
-    return label.replace(", ", "_").translate(str.maketrans("( =/", "__--", ")"))
+    """The label of a method as a file name: "rollout(head_fusion=max)" becomes "rollout_head_fusion-max".
+
+    A colon, as in "my_methods:METHOD", becomes a point: some systems have no colons in names.
+    """
+    return label.replace(", ", "_").translate(str.maketrans("( =/:", "__--.", ")"))
 
 
 class FileNames:

@@ -20,7 +20,8 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.terminal import say
 from vitjax.shapes import Params
-from vitjax.train.trainer import Batch, TrainConfig, train
+from vitjax.train.recipe import TrainConfig
+from vitjax.train.trainer import Batch, train
 
 
 def finetune(model: Model, folder: str | Path, train_config: TrainConfig, out: str | Path) -> Model:

@@ -23,7 +23,8 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.terminal import say
 from vitjax.shapes import Params
-from vitjax.train.trainer import Batch, TrainConfig, train
+from vitjax.train.recipe import TrainConfig
+from vitjax.train.trainer import Batch, train
 from weights_convert.keys import to_state
 
 log = logging.getLogger(__name__)
@@ -167,10 +168,3 @@ def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
         n: number of scenes.
     """
     say(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
-
-
-def main() -> None:
-    """Run `python -m vitjax.train`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    tyro.extras.subcommand_cli_from_dict({"scenes": scenes, "evaluate": evaluate})

@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.files import write_text
 from vitjax.shapes import Params
+from vitjax.train.recipe import TrainConfig, augment, make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -43,25 +44,6 @@ class Batch(NamedTuple):
 
 Source = Callable[[int, int], Batch]
 """(step, batch size) -> the batch of that step. Must be a pure function, so that a run can resume at any step."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe of a run: everything except the architecture and the data."""
-
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3  # peak value
-    warmup_steps: int = 300
-    weight_decay: float = 0.05  # of kernels only
-    beta2: float = 0.98
-    clip_norm: float = 1.0
-    presence_weight: float = 3.0  # weight of the sigmoid loss, which needs `Batch.present`
-    flip: bool = True  # mirror images left-right with probability 0.5
-    shift: int = 2  # largest shift in pixels, in each direction
-    jitter: float = 0.1  # bound of the random gain - 1 and offset of each colour channel, in preprocessed units
-    checkpoint_every: int = 250  # steps
-    seed: int = 0  # of initial parameters and augmentation
 
 
 class State(NamedTuple):
@@ -151,22 +133,6 @@ def initial_params(config: ViTConfig, seed: int) -> Params:
     return {**params, "pos_embed": table}
 
 
-def make_optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
-    """Gradient clipping and AdamW with weight decay of kernels only; linear warm-up and cosine decay to 1 % of the
-    peak learning rate."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, cfg.learning_rate, min(cfg.warmup_steps, cfg.steps // 2), cfg.steps, 0.01 * cfg.learning_rate
-    )
-
-    def kernels(params: Params) -> Params:
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(cfg.clip_norm),
-        optax.adamw(schedule, b2=cfg.beta2, weight_decay=cfg.weight_decay, mask=kernels),
-    )
-
-
 def losses(logits: jax.Array, batch: Batch, presence_weight: float) -> dict[str, jax.Array]:
     """Metrics of a batch: "loss" (total), "accuracy" in [0, 1], and "presence" (the sigmoid loss) if it is known.
 
@@ -181,27 +147,6 @@ def losses(logits: jax.Array, batch: Batch, presence_weight: float) -> dict[str,
         metrics["presence"] = optax.sigmoid_binary_cross_entropy(logits, batch.present).mean()
         metrics["loss"] += presence_weight * metrics["presence"]
     return metrics
-
-
-def augment(images: jax.Array, key: jax.Array, cfg: TrainConfig) -> jax.Array:
-    """Mirror, shift (repeating edge pixels) and colour-jitter each image of [b, H, W, 3] independently."""
-
-    def one(image: jax.Array, key: jax.Array) -> jax.Array:
-        mirror, shift, gain, offset = jax.random.split(key, 4)
-        if cfg.flip:
-            image = jnp.where(jax.random.bernoulli(mirror), image[:, ::-1], image)
-        if cfg.shift:
-            padded = jnp.pad(image, ((cfg.shift,) * 2, (cfg.shift,) * 2, (0, 0)), mode="edge")
-            row, column = jax.random.randint(shift, (2,), 0, 2 * cfg.shift + 1)
-            image = jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
-        if cfg.jitter:
-            gains, offsets = (
-                jax.random.uniform(k, (3,), minval=-cfg.jitter, maxval=cfg.jitter) for k in (gain, offset)
-            )
-            image = image * (1 + gains) + offsets
-        return image
-
-    return jax.vmap(one)(images, jax.random.split(key, len(images)))
 
 
 def _make_update(module: ViT, optimizer: optax.GradientTransformation, cfg: TrainConfig) -> Callable:

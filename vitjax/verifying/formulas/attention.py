@@ -16,13 +16,19 @@ def raw_attention(run: ModelRun, layer: int, head_fusion: str) -> np.ndarray:
 
 
 def rollout(
-    run: ModelRun, head_fusion: str, discard_ratio: float, start_layer: int, per_head: bool, variant: str
+    run: ModelRun,
+    head_fusion: str,
+    alpha: float,
+    discard_ratio: float,
+    start_layer: int,
+    per_head: bool,
+    variant: str,
 ) -> np.ndarray:
-    """The product of (A + I) / 2 over the layers."""
+    """The product of αA + (1 - α)I over the layers."""
     attention = run.traces["logit"].attention[start_layer:]
 
     def transition(square: np.ndarray) -> np.ndarray:
-        a = (discard(square, discard_ratio, True) + np.eye(len(square))) / 2
+        a = alpha * discard(square, discard_ratio, True) + (1 - alpha) * np.eye(len(square))
         return a / a.sum(-1) if variant == "vit_explain" else normalise_queries(a)
 
     order = "first_left" if variant == "first_left" else "last_left"
@@ -34,14 +40,16 @@ def rollout(
     return run.patches(run.pool_queries(product([transition(square) for square in fused], order)))
 
 
-def grad_rollout(run: ModelRun, discard_ratio: float, score: str, variant: str) -> np.ndarray:
-    """The product over the layers of ((A ∘ G)+ + I) / 2."""
+def grad_rollout(run: ModelRun, head_fusion: str, discard_ratio: float, score: str, variant: str) -> np.ndarray:
+    """The product over the layers of ((A ∘ G)+ + I) / 2; "das2025": of (A ∘ G)+, where A and G are fused first."""
     t, as_published = run.traces[score], variant == "vit_explain"
     # The published code pairs attention with gradients in reverse order of the layers.
     gradients = t.scores_grad[::-1] if as_published else t.attention_grad
 
     def transition(a: np.ndarray, g: np.ndarray) -> np.ndarray:
-        f = (discard(positive((a * g).mean(0)), discard_ratio, False) + np.eye(a.shape[-1])) / 2
+        if variant == "das2025":
+            return discard(positive(fuse_heads(a, head_fusion) * fuse_heads(g, head_fusion)), discard_ratio, False)
+        f = (discard(positive(fuse_heads(a * g, head_fusion)), discard_ratio, False) + np.eye(a.shape[-1])) / 2
         return f / f.sum(-1) if as_published else normalise_queries(f)
 
     matrices = [transition(*pair) for pair in zip(t.attention, gradients, strict=True)]

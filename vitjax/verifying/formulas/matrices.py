@@ -18,8 +18,9 @@ def discard(square: np.ndarray, ratio: float, keep_first: bool) -> np.ndarray:
 
 
 def normalise_queries(square: np.ndarray) -> np.ndarray:
-    """Divide the entries of each query by their sum."""
-    return square / square.sum(-1, keepdims=True)
+    """Divide the entries of each query by their sum, where it is not 0."""
+    total = square.sum(-1, keepdims=True)
+    return square / np.where(total == 0, 1, total)
 
 
 def product(matrices: Sequence[np.ndarray], order: str = "last_left") -> np.ndarray:
