@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitjax.errors import ConfigError, WeightsError
-from vitjax.nn.text import TextConfig, TextTransformer
+from vitjax.nn.text import Clean, TextConfig, TextTransformer
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert.keys import MATRIX, SAME, KeyMap, Source, State, flatten, linear, norm, unflatten
 
@@ -22,12 +22,16 @@ ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": 
 """Names of activations in a config.json, and here."""
 
 
+GEMMA = 200_000
+"""Vocabularies of at least this many tokens are Gemma's, which SigLIP 2 has; SigLIP has 32,000."""
+
+
 class TextWeights(NamedTuple):
     """A text tower as it was read.
 
     scale, bias: a logit is scale · cosine + bias.
     tokenizer: the file tokenizer.json; None if there is none.
-    lower: whether texts are lowercased before the tokenizer, and their punctuation removed, as SigLIP's are.
+    clean: what is done to texts before the tokenizer, see `vitjax.models.text.TextTower`.
     pad: id of the token that texts are padded with.
     """
 
@@ -36,7 +40,7 @@ class TextWeights(NamedTuple):
     scale: float
     bias: float
     tokenizer: Path | None
-    lower: bool
+    clean: Clean
     pad: int
 
 
@@ -67,7 +71,7 @@ def text_tower_of(state: State, config: ViTConfig, folder: Path | None = None) -
         scale, bias = (_number(own, name) for name in ("logit_scale", "logit_bias"))
     except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
         raise WeightsError(f"text tower: {' '.join(str(error).split())[:300]}") from error
-    siglip = not text.causal
+    clean, pad = _cleaning(text, root.startswith("text_model"), stated)
     tokenizer = None if folder is None else folder / "tokenizer.json"
     return TextWeights(
         text,
@@ -75,9 +79,22 @@ def text_tower_of(state: State, config: ViTConfig, folder: Path | None = None) -
         1.0 if scale is None else float(np.exp(scale)),
         bias or 0.0,
         tokenizer if tokenizer is not None and tokenizer.is_file() else None,
-        siglip,
-        int(stated.get("text_config", {}).get("pad_token_id", 1)) if siglip else 0,
+        clean,
+        pad,
     )
+
+
+def _cleaning(text: TextConfig, huggingface: bool, stated: Mapping[str, Any]) -> tuple[Clean, int]:
+    """What is done to texts, and the id of the token that they are padded with.
+
+    The tokenizer of SigLIP 2 is Gemma's, whose padding is token 0. transformers lowercases its texts and keeps their
+    punctuation, which OpenCLIP removes.
+    """
+    if text.causal:
+        return "none", 0
+    if text.vocabulary >= GEMMA:
+        return ("lower" if huggingface else "canonical"), 0
+    return "canonical", int(stated.get("text_config", {}).get("pad_token_id", 1))
 
 
 def parameter_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from weights_convert.stored import check_same, file_digests, load_arrays, save_a
 from weights_convert.text import TextWeights, parameter_shapes
 
 ARRAYS, TOKENIZER = "arrays", "tokenizer.json"
-_NUMBERS = ("scale", "bias", "lower", "pad")
+_NUMBERS = ("scale", "bias", "clean", "pad")
 
 
 def write_tower(directory: Path, text: TextWeights) -> dict[str, Any]:

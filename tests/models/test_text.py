@@ -28,6 +28,7 @@ from vitjax.models.load import load
 from vitjax.models.text import TEMPLATES, TextTower, with_text, zero_shot
 from vitjax.nn.text import text_embeddings
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert import text
 from weights_convert.__main__ import convert
 from weights_convert.text import text_tower_of
 
@@ -233,7 +234,12 @@ def test_siglip_text_embeddings_scale_and_bias_equal_those_of_transformers(tmp_p
     state = {key: value.numpy() for key, value in module.state_dict().items()}
     read = text_tower_of(state, ViTConfig(width=16, depth=2, heads=2, mlp_dim=32, num_classes=0), tmp_path)
     tower = TextTower(**read._asdict())
-    assert not tower.config.causal and tower.config.end == "last" and tower.config.mlp == "gelu_tanh" and tower.lower
+    assert (
+        not tower.config.causal
+        and tower.config.end == "last"
+        and tower.config.mlp == "gelu_tanh"
+        and tower.clean == "canonical"
+    )
     np.testing.assert_allclose((tower.scale, tower.bias), (np.exp(2.0), module.logit_bias.item()), rtol=1e-6)
     ids = tower.ids(["A photo of a cat!", "the DOG"])
     assert ids[1, 2:].tolist() == [1] * (LENGTH - 2) and ids[0].tolist() == tower.ids(["a photo of a cat"])[0].tolist()
@@ -242,6 +248,18 @@ def test_siglip_text_embeddings_scale_and_bias_equal_those_of_transformers(tmp_p
         expected = getattr(found, "pooler_output", found)
     expected = (expected / expected.norm(dim=-1, keepdim=True)).numpy()
     np.testing.assert_allclose(text_embeddings(tower.config, tower.params, ids), expected, atol=1e-5)
+
+
+def test_texts_of_siglip_2_are_lowercased_keep_their_punctuation_and_are_padded_with_gemmas_token(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(text, "GEMMA", 8)  # the tiny vocabulary has a few tokens more
+    state = {key: value.numpy() for key, value in huggingface_siglip(tmp_path).state_dict().items()}
+    config = ViTConfig(width=16, depth=2, heads=2, mlp_dim=32, num_classes=0)
+    tower = TextTower(**text.text_tower_of(state, config, tmp_path)._asdict())
+    ids = tower.ids(["A sketch of the DOG."])[0].tolist()
+    plain = tower.ids(["a sketch of the dog ."])[0].tolist()
+    assert (tower.clean, tower.pad) == ("lower", 0) and ids == plain and 2 not in ids and ids[-1] == 0
 
 
 def test_a_text_as_target_of_siglip_is_the_biased_logit_of_transformers_and_its_gradient(tmp_path):

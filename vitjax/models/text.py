@@ -16,7 +16,7 @@ from vitjax.errors import ConfigError, WeightsError
 from vitjax.models.class_names import Labels
 from vitjax.models.model import Model
 from vitjax.nn.network import features, transformer
-from vitjax.nn.text import TextConfig, text_embeddings
+from vitjax.nn.text import Clean, TextConfig, text_embeddings
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Params
 
@@ -31,7 +31,8 @@ class TextTower:
     config, params: architecture and parameters.
     scale, bias: a logit is scale · cosine of the embeddings + bias.
     tokenizer: the file tokenizer.json; None if the model has none.
-    lower: whether texts are lowercased and their punctuation is removed, as for SigLIP.
+    clean: what is done to texts before the tokenizer: "none" for CLIP, whose tokenizer does it; "canonical" lowercases,
+        removes punctuation and joins white space, as for SigLIP; "lower" lowercases, as transformers does for SigLIP 2.
     pad: id of the token that texts are padded with.
     templates: prompts with "{}" in place of a text, for texts that become classes; the text as it stands by default.
     """
@@ -41,7 +42,7 @@ class TextTower:
     scale: float = 1.0
     bias: float = 0.0
     tokenizer: Path | None = None
-    lower: bool = False
+    clean: Clean = "none"
     pad: int = 0
     templates: tuple[str, ...] = ("{}",)
 
@@ -84,8 +85,10 @@ class TextTower:
         return self.embed(prompts).reshape(len(texts), len(self.templates), -1).mean(axis=1)
 
     def _tidied(self, text: str) -> str:
-        if not self.lower:
+        if self.clean == "none":
             return text
+        if self.clean == "lower":
+            return text.lower()
         return " ".join(text.translate(str.maketrans("", "", string.punctuation)).lower().split())
 
 

@@ -19,6 +19,8 @@ from vitjax.nn.layers import LayerNorm, Linear
 from vitjax.nn.ops import GRADIENT
 from vitjax.shapes import Array, Int, Params, Tokens
 
+Clean = Literal["none", "lower", "canonical"]
+
 
 @dataclass(frozen=True)
 class TextConfig:
