@@ -29,7 +29,6 @@ ALIASES = {
     "Source": "vitjax.data.source",
     "Engine": "vitjax.evaluating.run",
     "Explanations": "vitjax.explaining.explanations",
-    "OnProgress": "vitjax.execution.progress",
     "Progress": "vitjax.execution.progress",
     "Exif": "vitjax.images.picture",
 }
