@@ -1,13 +1,17 @@
 """The commands evaluate, status, report and metrics, with the bundled model on procedural scenes."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.path import Path
 
 from vitjax.cli.main import main
+from vitjax.data.loader import load_chunks
+from vitjax.evaluating.run import Run
 
 COMMAND = [
     *("evaluate", "--data", "scenes:6", "--methods", "rollout", "gmar:norm=l2", "random", "--chunk-size", "4"),
@@ -43,8 +47,38 @@ def test_status_and_report_commands(finished, tmp_path, capsys):
     main(["status", str(finished)])
     assert "2 of 2 chunks done, 0 left" in capsys.readouterr().out
     main(["report", str(finished), "-o", str(tmp_path / "again"), "--no-pictures", "--baseline", "rollout"])
-    assert "difference to rollout" in (tmp_path / "again" / "table.md").read_text()
+    assert "difference to Attention rollout" in (tmp_path / "again" / "table.md").read_text()
     assert "rollout" in capsys.readouterr().out
+
+
+def test_report_of_chosen_columns_prints_the_paths_it_wrote(finished, tmp_path, capsys):
+    chosen = ["--columns", "mean_iou object", "deletion", "--digits", "2", "--no-ci"]
+    main(["report", str(finished), "-o", str(tmp_path / "few"), "--no-pictures", *chosen])
+    paths = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path))]
+    assert sorted(paths) == sorted(map(str, (tmp_path / "few").iterdir()))
+    source = (tmp_path / "few" / "table.tex").read_text()
+    assert re.findall(r"\\label{(.*)}", source) == ["tab:localisation", "tab:faithfulness"]
+    assert "Object" in source and "Deletion" in source and "Energy" not in source and "images/s" not in source
+    assert re.search(r"GMAR \(norm=l2\) & \S*?\d+\.\d\d\S* \\\\", source)
+    with pytest.raises(SystemExit):
+        main(["report", str(finished), "-o", str(tmp_path / "none"), "--columns", "deletoin"])
+    assert "did you mean 'deletion'" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_pictures_of_a_report_have_the_contours_of_the_masks(finished):
+    """The centres of exactly the pixels of the object lie inside of the contours."""
+    run = Run(finished)
+    model, source = run._model_and_source()
+    pictures = run._overlays()(source.ids[:3], "random")
+    samples = next(iter(load_chunks(source, model.preprocessing, [range(3)], workers=0)))
+    height, width = samples.masks.shape[1:]
+    centres = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1).reshape(-1, 2)
+    for name, mask in zip(samples.ids, samples.masks, strict=True):
+        inside = np.zeros(len(centres), bool)
+        for line in pictures[name].contours:
+            inside ^= Path(line).contains_points(centres)  # a hole lies inside of two lines
+        np.testing.assert_array_equal(inside.reshape(mask.shape), mask == 255)
+        assert pictures[name].image.size == (width, height) and "%" in pictures[name].caption
 
 
 def test_unfinished_run_is_reported_only_with_partial(finished, tmp_path, capsys):

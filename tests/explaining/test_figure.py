@@ -14,6 +14,7 @@ import vitjax
 from tests.plots.test_figures import assert_no_text_overlaps, texts
 from vitjax.data.scenes import scene
 from vitjax.errors import ConfigError, UnknownNameError
+from vitjax.explaining.figure import overview
 from vitjax.models import describe
 
 METHODS = ["rollout", "transformer_mm", "gmar:norm=l2", "gradient_x_input"]
@@ -188,7 +189,7 @@ def test_pictures_in_notebooks_are_small_and_say_what_they_leave_out(es, classes
     for shown in (es, es["rollout"], es["rollout"][0], classes, many):
         png, size = shown._repr_png_()
         with Image.open(io.BytesIO(png)) as image:
-            assert image.format == "PNG" and image.size[0] == pytest.approx(1.5 * size["width"], abs=2)
+            assert image.format == "PNG" and image.size[0] == pytest.approx(1.25 * size["width"], abs=2)
         assert len(png) < 600_000 and size["width"] <= 692
     assert vitjax.explain(model, scene(3).image, "random")[:0]._repr_png_() is None
 
@@ -212,3 +213,11 @@ def test_a_figure_needs_no_pyplot_and_ignores_the_users_settings(tmp_path):
     with Image.open(png) as image:
         assert image.size[0] == 1051
     assert b"/FontFile2" in pdf.read_bytes() and b"/Type3" not in pdf.read_bytes()
+
+
+def test_an_overview_has_a_page_for_few_images_and_the_beginning_of_many(es):
+    assert overview(es).get_size_inches()[0] * 25.4 == pytest.approx(183)
+    many = {label: each[[0, 1] * 35] for label, each in es.items() if label != "gradient_x_input"}
+    figure = overview(many)
+    assert len(figure.axes[0].images) == 60 * 4 + 1
+    assert "The first 60 of 70 maps of each method." in words(figure)

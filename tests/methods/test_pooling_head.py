@@ -106,6 +106,12 @@ def test_gradient_rollout_starts_from_the_normalised_positive_row(run):
     assert_map(run, explained(run, "grad_rollout"), product(row / row.sum(), matrices))
 
 
+def test_printed_gradient_rollout_starts_from_the_product_of_the_fused_rows(run):
+    row = np.maximum(run["head"].mean(0) * run["head_gradient"].mean(0), 0)
+    matrices = [np.maximum(a.mean(0) * g.mean(0), 0) for a, g in _layers(run)]
+    assert_map(run, explained(run, "grad_rollout", variant="das2025"), product(row, matrices))
+
+
 @pytest.mark.slow
 def test_every_method_runs_or_says_why_not(run):
     refused = {"legrad:pool=mean", "grad_rollout:variant=vit_explain"}

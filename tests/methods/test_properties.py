@@ -55,6 +55,7 @@ def assert_same_maps(ours, theirs, rtol=1e-7):
 
 def test_maps_do_not_depend_on_batch_size_padding_or_order(cases, x64):
     model = tiny_model("registers", np.float64)
+    cases = [case for case in cases if case in FIRST_CASES]
     targets = [0, 1, 2, 3, 4]
     explanations = explain_all(model, tiny_batch(model, 5), cases, target=targets, batch_size=2)
     maps = {label: explanation.maps for label, explanation in explanations.items()}

@@ -168,6 +168,7 @@ class TestText:
         texts, size = fit_together(["Meaningful perturbation", "LRP"], text_width("perturbation", 5.5), 6.5, lines=2)
         assert size == 5.5 and texts == ["Meaningful\nperturbation", "LRP"]
         assert fit_together(["a" * 200], 1, 7)[1] == 5
+        assert "…" not in "".join(fit_together(["Transformer-MM"], text_width("Transformer-", 5.25), 6.5, lines=2)[0])
 
     def test_scripts_without_spaces_are_broken_anywhere(self):
         assert fit("猫は窓のそばで眠っている", text_width("猫は窓の", 7), 7, lines=3).split("\n") == [

@@ -108,7 +108,11 @@ class TestOverlays:
         assert len(requested) == len(set(requested))
         pictures = html.count("data:image/jpeg")
         assert pictures > 10 and NO_OVERLAYS not in html
-        assert html.count('class="line" d="M10,10 L20,10 L20,30 Z"') == html.count("tabby (62.3 %)") == pictures
+        assert (
+            html.count('class="line" d="M10,10 L20,10 L20,30 Z"')
+            == html.count("tabby (62.3\N{NO-BREAK SPACE}%)")
+            == pictures
+        )
 
     def test_contours_keep_the_coordinates_of_the_whole_picture(self):
         made = thumbnail(Picture(Image.new("RGB", (448, 448)), [SQUARE, SQUARE + 1]))

@@ -7,6 +7,7 @@ import pytest
 
 from tests.report.synthetic import METRICS, one_metric, settings, whole_run
 from vitjax.errors import ConfigError, UnknownNameError
+from vitjax.metrics import METRICS as BUILT_IN
 from vitjax.metrics.contract import Statistic
 from vitjax.report import csv_text, latex, markdown, summarise, text
 from vitjax.report.layout import blocks
@@ -114,3 +115,12 @@ def test_titles_are_distinct():
         "other own_name": "IoU, own name",
     }
     assert method_titles(["rollout", "<b>"]) == {"rollout": "Attention rollout", "<b>": "<b>"}
+
+
+def test_every_metric_of_the_library_has_short_titles_and_axes():
+    figures = shown_figures({"metrics": [{"label": name} for name in BUILT_IN]})
+    titles = [shown.title for shown in figures.values()]
+    assert len(set(titles)) == len(titles) == len(figures) and max(map(len, titles)) <= 30
+    for metric in BUILT_IN.values():
+        for column in metric.curves(metric.options):
+            assert "level" not in metric.axes(column, metric.options)

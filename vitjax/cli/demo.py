@@ -14,7 +14,7 @@ from vitjax import plots
 from vitjax.data.scenes import TEST_SEED, Scene, Scenes
 from vitjax.execution.arguments import check_seed, check_whole_number
 from vitjax.explaining.explanation import Explanation
-from vitjax.explaining.figure import figure
+from vitjax.explaining.figure import overview
 from vitjax.explaining.inputs import Images, prepare
 from vitjax.explaining.run import explain_many
 from vitjax.methods import METHODS
@@ -56,7 +56,7 @@ def run_demo(out: Path, *, scenes: int, scored: int, seed: int, overwrite: bool)
     explanations = explain_many(model, images, requests, targets, batch_size=64, seed=seed)
     scores = score_table(explanations, target_masks, other_masks)
     drawn = {label: explanation[: 2 * scenes] for label, explanation in explanations.items()}
-    plots.save(figure(drawn), out / "grid.png")
+    plots.save(overview(drawn), out / "grid.png")
     names = FileNames()
     for explanation in drawn.values():
         explanation.save(out / "strips", names=names)

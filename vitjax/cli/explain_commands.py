@@ -74,12 +74,12 @@ def compare(
         cnn_weights: checkpoint file or hub id of the ResNet; its default weights if not given.
     """
     from vitjax import plots
-    from vitjax.explaining.figure import figure
+    from vitjax.explaining.figure import overview
     from vitjax.report.compare_page import write_page
 
     run = _explain_all(images, out, model, methods, "all", options, cnn, cnn_weights)
     say("drawing", error=True)
-    plots.save(figure(run.explanations), out / "grid.png", pdf=pdf)
+    plots.save(overview(run.explanations), out / "grid.png", pdf=pdf)
     title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
     write_page(out / "index.html", title, run.explanations)
     for explanation in run.explanations.values():

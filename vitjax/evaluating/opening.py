@@ -9,7 +9,7 @@ from typing import Any
 from vitjax.data.open import open_data
 from vitjax.data.read_as import read_as
 from vitjax.data.source import Source
-from vitjax.errors import ConfigError
+from vitjax.errors import ConfigError, RunError
 from vitjax.execution.arguments import check_whole_number
 from vitjax.images.picture import Exif
 from vitjax.methods import find_method
@@ -43,17 +43,22 @@ def how_to_reopen(
     }
 
 
-def reopened(opened: dict[str, Any]) -> Model:
-    """The model that `how_to_reopen` describes.
+def reopened(opened: dict[str, Any] | None) -> tuple[Model, Source]:
+    """The model and the data set that `how_to_reopen` describes.
 
     Raises:
-        VitjaxError: as `vitjax.load`.
+        RunError: it describes none.
+        VitjaxError: as `vitjax.load` and `source_of`.
     """
+    if not opened:
+        raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
     given = dict(opened.get("arguments") or {})
     source, weights = opened["model"], opened["weights"]
     if "source" in given:  # a file, a folder or a hub id that says itself what the model is
         source, weights = given.pop("source"), None
-    return load(source, weights, **{**given, "dtype": opened["dtype"]})
+    model = load(source, weights, **{**given, "dtype": opened["dtype"]})
+    options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
+    return model, source_of(model, opened["data"], masks=opened["masks"], **options)
 
 
 def source_of(

@@ -185,12 +185,7 @@ class Run:
     def _model_and_source(self) -> tuple[Model, Source]:
         if self._model is not None and self._source is not None:
             return self._model, self._source
-        opened = self.store.opened
-        if not opened:
-            raise RunError("the model and the data of the run were objects in memory and cannot be opened again")
-        options = {name: opened[name] for name in ("exif", "mask_ignore") if name in opened}
-        model = reopened(opened)
-        return model, source_of(model, opened["data"], masks=opened["masks"], **options)
+        return reopened(self.store.opened)
 
 
 def evaluate(

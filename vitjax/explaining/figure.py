@@ -12,14 +12,16 @@ from vitjax.explaining.figure_grid import Request, grid_of, labels_of, titles_of
 from vitjax.explaining.map_batch import MapBatch
 from vitjax.plots.cells import Colours
 from vitjax.plots.figures import ONE_COLUMN, TWO_COLUMNS
-from vitjax.plots.grid import draw_grid
+from vitjax.plots.grid import Grid, draw_grid
 from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IMAGES_OF_ONE, IMAGES_OF_SEVERAL = 8, 4
+IMAGES_OF_ONE, IMAGES_OF_SEVERAL = 6, 3
 """Maps of each method in a notebook."""
+IMAGES_OF_OVERVIEW = 60
+"""Maps of each method on the page of `overview`: thirty methods by so many take 300 MB to draw."""
 
 Colormaps = str | Any | tuple[Any, Any] | None
 
@@ -234,26 +236,41 @@ def _check_files(explanations: Mapping[str, MapBatch]) -> None:
                 raise ConfigError(f"figure: background='original' needs images from files; {image_id} is an array")
 
 
+def overview(explanations: Mapping[str, MapBatch]) -> Figure:
+    """The first maps of all methods on one page, as `vitjax compare` and `vitjax demo` write it.
+
+    Up to a dozen maps of each method have the width of a journal's page. For more, the page is as wide as all methods
+    side by side.
+    """
+    by_label = _by_label(explanations)
+    count = len(next(iter(by_label.values())))
+    width = TWO_COLUMNS if count <= 12 else max(TWO_COLUMNS, 17.0 * (len(by_label) + 1) + 12)
+    return draw_grid(_beginning(by_label, IMAGES_OF_OVERVIEW), width_mm=width)
+
+
 def notebook_png(explanations: Any) -> tuple[bytes, dict[str, int]]:
     """A figure of the first images for a notebook: PNG, and its size on the screen in pixels.
 
     One method has its images from left to right; several methods have them from top to bottom.
     """
     by_label = _by_label(explanations)
-    one = len(by_label) == 1
-    most = IMAGES_OF_ONE if one else IMAGES_OF_SEVERAL
-    first = next(iter(by_label.values()))
-    shown = {label: each[:most] for label, each in by_label.items()}
-    beginning = next(iter(shown.values()))
-    agnostic = all(each.class_agnostic for each in shown.values())
-    labels = _row_labels(beginning, "target", agnostic)
-    request = Request(
-        shown, colours_of(None, None), None, titles_of(shown, "short"), labels, _notes(shown, None), None, False, True
-    )
-    beside = one and len(beginning) > 1
-    grid = grid_of(request, transposed=beside)
-    if len(first) > most:
-        grid = grid._replace(footnotes=[*grid.footnotes, f"The first {most} of {len(first)} maps of each method."])
-    wide = len(by_label) > 4 or (beside and len(beginning) > 3)
-    drawn: Any = draw_grid(grid, width_mm=TWO_COLUMNS if wide else ONE_COLUMN)
+    count = len(next(iter(by_label.values())))
+    beside = len(by_label) == 1 and count > 1
+    most = IMAGES_OF_ONE if beside else IMAGES_OF_SEVERAL
+    wide = len(by_label) > 4 or (beside and min(count, most) > 3)
+    drawn: Any = draw_grid(_beginning(by_label, most, transposed=beside), width_mm=TWO_COLUMNS if wide else ONE_COLUMN)
     return drawn._repr_png_()
+
+
+def _beginning(by_label: Mapping[str, MapBatch], most: int, *, transposed: bool = False) -> Grid:
+    """The grid of the first `most` maps of each method, with a footnote if there are more."""
+    count = len(next(iter(by_label.values())))
+    shown = {label: each[:most] for label, each in by_label.items()}
+    agnostic = all(each.class_agnostic for each in shown.values())
+    labels = _row_labels(next(iter(shown.values())), "target", agnostic)
+    titles, notes = titles_of(shown, "short"), _notes(shown, None)
+    grid = grid_of(
+        Request(shown, colours_of(None, None), None, titles, labels, notes, None, False, True), transposed=transposed
+    )
+    left_out = [f"The first {most} of {count} maps of each method."] if count > most else []
+    return grid._replace(footnotes=[*grid.footnotes, *left_out])

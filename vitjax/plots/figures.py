@@ -226,7 +226,7 @@ def fit_together(
 
 
 def _is_whole(fitted: str, text: str) -> bool:
-    return not fitted.endswith("…") or text.endswith("…")
+    return fitted.count("…") <= text.count("…")
 
 
 def _end_apart(text: str) -> str:

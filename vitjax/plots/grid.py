@@ -134,7 +134,8 @@ def draw_grid(
     for head in layout.heads:
         panel_tops.append(snap(panel_tops[-1] + head + layout.body + PANEL_GAP))
     foot = panel_tops.pop() - PANEL_GAP + 1.5 * MM
-    left = layout.panels[0].lefts[0] if grid.repeated else MARGIN
+    left = layout.panels[0].lefts[0]
+    left = left if left < width / 4 else MARGIN
     notes = [fit(note, width - left - MARGIN, SMALL, lines=4) for note in grid.footnotes]
     height = foot + (bars_height(grid.bars, width - left - MARGIN) if grid.bars else 0)
     note_tops = []

@@ -41,7 +41,7 @@ def panels(
     records: Records,
     summary: Summary,
     metrics: Mapping[str, Metric] | None = None,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
 ) -> list[Panel]:
     """One panel for each curve column of the run's metrics, except columns without a single usable curve.
 
@@ -53,9 +53,9 @@ def panels(
         records: of the run.
         summary: of the same records.
         metrics: metrics by name; by default `vitjax.metrics.METRICS`.
-        names: statistics whose curves are drawn; () draws all.
+        names: statistics whose curves are drawn, with the curves that belong to none; None draws all.
     """
-    drawn = _means(config, records, summary, metrics, frozenset(names))
+    drawn = _means(config, records, summary, metrics, names)
     chosen = named(summary, drawn)
     return [_panel(means, chosen, records, summary) for means in drawn]
 
@@ -82,14 +82,14 @@ def _means(
     records: Records,
     summary: Summary,
     metrics: Mapping[str, Metric] | None,
-    names: frozenset[str],
+    names: Sequence[str] | None,
 ) -> list[Means]:
     result = []
     for label, metric, options in run_metrics(config, metrics):
         for curve, x in metric.curves(options).items():
             own = curve.removesuffix("curve").removesuffix("_")
             shown = summary.figures.get(f"{label} {own}" if own else label)
-            if names and (shown is None or shown.name not in names):
+            if names is not None and shown is not None and shown.name not in names:
                 continue
             column = f"{label}.{curve}"
             axes = metric.axes(curve, options)

@@ -91,7 +91,7 @@ def write_report(
     try:
         target.mkdir(parents=True, exist_ok=True)
         written = [write_text(target / name, make(summary, style)) for name, make in TABLES.items()]
-        names = [shown.name for shown in figures] if columns else []
+        names = [shown.name for shown in figures]
         drawn = _draw(panels(config, indexed, summary, metrics, names), summary, target)
         html = page(
             summary,
