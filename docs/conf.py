@@ -55,7 +55,6 @@ nb_output_stderr = "remove"  # progress bars
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"  # fields are listed below
 autodoc_typehints_format = "short"
 napoleon_custom_sections = SECTIONS
 napoleon_use_ivar = True  # fields of a class as a list, not as an entry of its own for each
@@ -64,5 +63,6 @@ copybutton_prompt_is_regexp = True
 
 
 def setup(app):
+    app.connect("autodoc-process-signature", lambda app, what, *_: ("", None) if what == "class" else None)
     app.add_lexer("mermaid", TextLexer)  # diagrams of ARCHITECTURE.md, which Pygments does not know
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon's, which is 500
