@@ -277,7 +277,7 @@ def test_feature_sheet_titles_every_panel(images):
     stages = {"layer1": rng.random((16, 24, 8)), "layer4": rng.random((2, 3, 2))}
     stages["layer1"][..., 1] = 0
     texts = [text.get_text() for text in plots.feature_sheet(images.pixels[0], stages, channels=3).axes[0].texts]
-    assert texts.count("mean") == 2 and texts.count("channel 1") == 2 and texts.count("channel 2") == 1
+    assert texts.count("Mean") == 2 and texts.count("Channel 1") == 2 and texts.count("Channel 2") == 1
     assert texts.count("flat") == 1 and "16 × 24\n8 channels" not in texts and "layer4" in texts
     for invalid, message in (
         ({}, "at least one stage"),
