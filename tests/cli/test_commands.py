@@ -96,7 +96,7 @@ def test_damaged_images_are_skipped_and_counted(image_files, tmp_path, capsys):
     out = tmp_path / "out"
     main(["explain", *image_files, str(truncated), str(html), "-o", str(out)])
     printed = capsys.readouterr()
-    assert "3 images x 1 methods, 2 images skipped" in printed.out
+    assert "3 images x 1 method, 2 images skipped" in printed.out
     assert "truncated.jpg" in printed.err and "html.jpg" in printed.err
     skipped = json.loads((out / "manifest.json").read_text())["skipped"]
     assert [Path(record["file"]).name for record in skipped] == ["truncated.jpg", "html.jpg"]
@@ -204,7 +204,9 @@ def test_several_targets_give_one_map_each_and_are_named_everywhere(image_files,
     stem = rows[0]["image"]
     assert names == {f"{stem}_plain_ring_saliency.png", f"{stem}_striped_star_-_plain_ring_saliency.png"}
     assert np.load(out / "saliency.npz")["maps"].shape == (2, 64, 64)
-    assert "1 images x 2 methods, 2 maps each" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 image x 2 methods, 2 maps each" in printed
+    assert "explained: plain ring (" in printed and "explained: striped star - plain ring\n" in printed
 
 
 def test_without_network_the_error_says_how_to_give_weights(image_files, tmp_path):

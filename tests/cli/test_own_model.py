@@ -93,7 +93,7 @@ def test_class_names_files(tmp_path):
         (tmp_path / "bad.txt").write_text(text)
         with pytest.raises(LabelError, match=cause):
             read_class_names(tmp_path / "bad.txt")
-    with pytest.raises(LabelError, match="No such file"):
+    with pytest.raises(LabelError, match=r"missing.txt: the class names cannot be read: No such file or directory$"):
         read_class_names(tmp_path / "missing.txt")
 
 

@@ -94,7 +94,7 @@ def test_the_command_writes_one_file_and_says_where(tmp_path, capsys):
     arguments = ["explore", str(file), "-o", str(page), "--methods", "rollout", "--heads", "mean", "--no-curves"]
     main(arguments)
     printed = capsys.readouterr().out
-    assert str(page) in printed and "1 images x 1 models" in printed
+    assert str(page) in printed and "1 image x 1 model," in printed
     contents = contents_of(page.read_text(encoding="utf-8"))
     assert contents["views"][0][0]["attention"]["heads"] is None
     assert contents["views"][0][0]["maps"][0][0]["removal"] is None

@@ -29,7 +29,7 @@ from vitjax.cli.arguments import (
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.methods.options import parse
-from vitjax.output.terminal import say
+from vitjax.output.terminal import counted, say
 
 if TYPE_CHECKING:
     from vitjax.evaluating.run import Run
@@ -246,7 +246,8 @@ def _announced(model: ModelArguments, data: str, total: int, unit: str) -> Progr
 
 def _say_estimate(cost: dict[str, Any]) -> None:
     say(
-        f"{cost['images']} images x {cost['methods']} methods x {cost['metrics']} metrics on {cost['devices']} "
+        f"{counted(cost['images'], 'image')} x {counted(cost['methods'], 'method')} x "
+        f"{counted(cost['metrics'], 'metric')} on {cost['devices']} "
         f"x {cost['device']}: about {_duration(cost['seconds'])} at {cost['images_per_second']} images/s, after "
         f"{_duration(cost['compile_seconds'])} of compilation; {cost['tflop']} TFLOP"
     )

@@ -31,7 +31,7 @@ from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.files import csv_text, write_text
 from vitjax.output.names import FileNames
-from vitjax.output.terminal import say
+from vitjax.output.terminal import counted, say
 from vitjax.rundir.manifest import model_record, output_directory, write_manifest
 
 COMPARE_FILES = ("grid.png", "grid.pdf", "index.html")
@@ -117,16 +117,18 @@ class CommandResult:
         cnn, one = self.cnn_explanation, self.model.config.num_classes == 1
         for i, row in enumerate(rows[:10]):
             name, probability = row["predicted_name"] or "no classes", row["predicted_probability"]
+            explained = with_probability(row["target_name"], row["target_probability"], sigmoid=one)
             say(
                 f"{row['image']}: {with_probability(name, probability, sigmoid=one)}"
-                + (f", explained: {row['target_name']}" if row["target"] != row["predicted"] else "")
+                + (f", explained: {explained}" if row["target"] != row["predicted"] else "")
                 + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
         if len(rows) > 10:
             say(f"... and {len(rows) - 10} more in predictions.csv")
-        skipped = f", {len(self.images.skipped)} images skipped" if self.images.skipped else ""
+        skipped = f", {counted(len(self.images.skipped), 'image')} skipped" if self.images.skipped else ""
         maps = f", {len(rows)} maps each" if len(rows) > len(self.images) else ""
-        say(f"{len(self.images)} images x {len(self.explanations)} methods{maps}{skipped} -> {self.out}")
+        done = f"{counted(len(self.images), 'image')} x {counted(len(self.explanations), 'method')}"
+        say(f"{done}{maps}{skipped} -> {self.out}")
 
 
 def explain_images(

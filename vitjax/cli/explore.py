@@ -21,7 +21,7 @@ from vitjax.cli.arguments import (
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import ConfigError
-from vitjax.output.terminal import say
+from vitjax.output.terminal import counted, say
 
 Page = Annotated[Path, option(name="out", aliases=["-o"], metavar="FILE.html")]
 NONE = ModelArguments(model="")
@@ -104,4 +104,5 @@ def explore(
             for each, of_model in zip(wanted, prepared, strict=True)
         ]
     write_page(out, explored)
-    say(f"{count} images x {len(explored)} models, {out.stat().st_size / 1e6:.1f} MB -> {out}")
+    done = f"{counted(count, 'image')} x {counted(len(explored), 'model')}"
+    say(f"{done}, {out.stat().st_size / 1e6:.1f} MB -> {out}")

@@ -71,7 +71,10 @@ def _described(error: Exception, module: str) -> str:
     """The error in one line, with the last place in a file of the working directory that led to it."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
-        return f"there is no module {error.name!r} in the working directory or among Python's packages"
+        return (
+            f"there is no module {error.name!r} in the working directory or among Python's packages; "
+            f"run the command where {error.name}.py lies"
+        )
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(Path.cwd()))]
     place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}"

@@ -124,7 +124,9 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" or text.lstrip()[:1] in ("[", "{") else text.splitlines()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise LabelError(f"{path}: the class names cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise LabelError(f"{path}: no class names: {' '.join(str(error).split())[:200]}") from error
     if isinstance(content, dict):
         content = _in_order(content, path)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitjax.explaining.explanation import Explanation
+from vitjax.explaining.figure_grid import AGNOSTIC
 from vitjax.methods import METHODS
 from vitjax.output.files import write_text
 
@@ -45,7 +46,8 @@ def write_page(
     methods = []
     for label, explanation in explanations.items():
         method = METHODS[explanation.method]
-        methods.append({"label": label, "title": method.title, "cite": method.cite, "cost": method.cost})
+        of_method = {"title": method.title, "cite": method.cite, "cost": method.cost}
+        methods.append({"label": label, "class_agnostic": explanation.class_agnostic, **of_method})
     rows = []
     for i, name in enumerate(first.images.ids):
         cells = []
@@ -56,7 +58,9 @@ def write_page(
             cells.append(cell)
         photo = _embed(first.images.pixels[i])
         rows.append({"id": name, "photo": photo, "cells": cells, **first.caption(i)})
-    page = _template().render(title=title, note=note, methods=methods, rows=rows, scores=list(scores))
+    page = _template().render(
+        title=title, note=note, methods=methods, rows=rows, scores=list(scores), agnostic=AGNOSTIC
+    )
     return write_text(path, page)
 
 
