@@ -285,6 +285,15 @@ class TestGrid:
         width, height = 25.4 * plots.draw_grid(self.grid(9, 1)).get_size_inches()
         assert width == pytest.approx(183) and height < 260
 
+    @pytest.mark.parametrize("rows, columns, bars", [(2, 3, 2), (12, 3, 1), (12, 3, 2)])
+    def test_colour_bars_stand_under_the_grid(self, rows, columns, bars):
+        grid = self.grid(rows, columns)
+        figure = plots.draw_grid(grid._replace(bars=grid.bars[:bars]))
+        boxes = [image.get_window_extent() for image in figure.axes[0].images]
+        cells, below = boxes[: rows * (columns + 1)], boxes[rows * (columns + 1) :]
+        assert len(below) == bars and below[0].x0 == pytest.approx(min(cell.x0 for cell in cells), abs=1)
+        assert below[-1].x1 <= figure.bbox.x1
+
     def test_a_cell_of_several_rows_stands_in_their_middle(self):
         tall = plots.Placed(plots.Cell(photo()), 0, 0, down=3)
         others = [plots.Placed(plots.Cell(photo(seed=row)), row, 1) for row in range(3)]

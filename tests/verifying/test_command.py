@@ -44,7 +44,8 @@ def verify(monkeypatch, tmp_path):
 
 def test_methods_are_compared_and_those_without_a_formula_are_named(verify, capsys):
     main([*verify, "rollout", "random", "integrated_gradients:steps=64,quadrature=adaptive"])
-    printed = capsys.readouterr().out
+    printed, progress = capsys.readouterr()
+    assert "5/5 steps" in progress  # maps and PyTorch's gradients of two images, one formula
     assert "\nrollout " in printed and "tolerance 1e-03: passed" in printed
     assert "without a formula: integrated_gradients(steps=64, quadrature=adaptive), random" in printed
 

@@ -15,6 +15,7 @@ from vitjax.cli.arguments import (
     Count,
     Methods,
     Out,
+    ProgressBar,
     Seed,
     method_requests,
     one_line_help,
@@ -91,7 +92,7 @@ def verify(
     """
     from vitjax.cli.verify import verify_against_timm
 
-    report, passed = verify_against_timm(model, method_requests(methods), images, seed, tolerance)
+    report, passed = verify_against_timm(model, method_requests(methods), images, seed, tolerance, ProgressBar)
     say(report)
     if not passed:
         raise SystemExit(1)

@@ -11,6 +11,7 @@ import numpy as np
 from vitjax.cli.model_arguments import ModelArguments
 from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_seed, check_whole_number
+from vitjax.execution.progress import Progress, Silent
 from vitjax.explaining.requests import expanded, request
 from vitjax.models.families import CNNS, of_the_same_kind
 from vitjax.models.load import BUNDLED
@@ -24,6 +25,7 @@ def verify_against_timm(
     images: int,
     seed: int,
     tolerance: float,
+    progress: Progress = Silent,
 ) -> tuple[str, bool]:
     """Compare a model with PyTorch's on random images. Needs PyTorch, and the library that has the model.
 
@@ -37,6 +39,7 @@ def verify_against_timm(
         seed: seed of the images.
         tolerance: largest max |difference| / max |reference| of a method's map that passes. Methods that are
             ill-conditioned in float32 are reported but not judged.
+        progress: shows how far the comparison of methods is, which takes minutes.
 
     Returns:
         The report as text, and whether the model (to the tolerance of `weights_convert.check`) and all methods pass.
@@ -66,7 +69,8 @@ def verify_against_timm(
     block_parity = check.compare_on_noise(loaded, peer or module, images, seed)
     if not methods:
         return str(block_parity), block_parity.passed
-    lines, methods_pass = _verify_methods(loaded, module, expanded(loaded, methods), images, seed, tolerance)
+    x = np.random.default_rng(seed).normal(size=(images, *config.image_size, 3)).astype(np.float32)
+    lines, methods_pass = _verify_methods(loaded, module, expanded(loaded, methods), x, tolerance, progress)
     return "\n".join([str(block_parity), "", *lines]), block_parity.passed and methods_pass
 
 
@@ -92,13 +96,17 @@ def _timm_module(loaded: Model, path: Path | None, ema: bool) -> Any:
 
 
 def _verify_methods(
-    model: Model, module: Any, methods: Sequence[str | dict[str, Any]], images: int, seed: int, tolerance: float
+    model: Model,
+    module: Any,
+    methods: Sequence[str | dict[str, Any]],
+    x: np.ndarray,
+    tolerance: float,
+    progress: Progress,
 ) -> tuple[list[str], bool]:
     """The part of the report on methods, and whether all pass. A NaN does not pass."""
     from vitjax.verifying.parity import compare_methods, has_formula
 
-    x = np.random.default_rng(seed).normal(size=(images, *model.config.image_size, 3)).astype(np.float32)
-    method_parity = compare_methods(model, module, x, methods)
+    method_parity = compare_methods(model, module, x, methods, progress=progress)
     lines = [f"{'method, against float64':48s} {'max |Δ|':>10} {'relative':>10} {'Spearman':>10}"]
     lines += [str(parity) for parity in method_parity]
     requests = [request(method) for method in methods]

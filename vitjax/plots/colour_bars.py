@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Bars = Sequence[tuple[bool, str]]
-LONGEST, THICK, BETWEEN, TICK = 60 * MM, 1.8 * MM, 6 * MM, 0.7 * MM
+LONGEST, READABLE, THICK, BETWEEN, TICK = 60 * MM, 45 * MM, 1.8 * MM, 6 * MM, 0.7 * MM
 BELOW = 1.0 * MM
 UNSIGNED, SIGNED = (0, 0.5, 1), (-1, -0.5, 0, 0.5, 1)
 
@@ -23,6 +23,11 @@ UNSIGNED, SIGNED = (0, 0.5, 1), (-1, -0.5, 0, 0.5, 1)
 def _length(bars: Bars, width: float) -> float:
     """Length of each bar [inches] in this width."""
     return min(LONGEST, (width - 2 * MM - (len(bars) - 1) * BETWEEN) / len(bars))
+
+
+def bars_width(bars: Bars) -> float:
+    """Width that bars of a readable length take [inches]."""
+    return len(bars) * READABLE + (len(bars) - 1) * BETWEEN + 2 * MM if bars else 0.0
 
 
 def _texts(bars: Bars, width: float) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.plots.cells import DEFAULT, Cell, Colours, draw_cell
-from vitjax.plots.colour_bars import bars_height, draw_bars
+from vitjax.plots.colour_bars import bars_height, bars_width, draw_bars
 from vitjax.plots.figures import (
     INK,
     LINE,
@@ -135,7 +135,8 @@ def draw_grid(
         panel_tops.append(snap(panel_tops[-1] + head + layout.body + PANEL_GAP))
     foot = panel_tops.pop() - PANEL_GAP + 1.5 * MM
     left = layout.panels[0].lefts[0]
-    left = left if left < width / 4 else MARGIN
+    if left >= width / 4 and width - left - MARGIN < max(width / 2, bars_width(grid.bars)):
+        left = MARGIN  # what stands below a narrow grid in the middle needs more room than that leaves
     notes = [fit(note, width - left - MARGIN, SMALL, lines=4) for note in grid.footnotes]
     height = foot + (bars_height(grid.bars, width - left - MARGIN) if grid.bars else 0)
     note_tops = []

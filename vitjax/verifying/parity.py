@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from vitjax.errors import ConfigError
+from vitjax.execution.progress import Progress, Silent
 from vitjax.explaining.requests import Request, request
 from vitjax.explaining.run import explain_many
 from vitjax.models.model import Model
@@ -69,7 +70,13 @@ def check_formulas_know(config: ViTConfig, name: str) -> None:
 
 
 def compare_methods(
-    model: Model, module: Any, images: np.ndarray, methods: Sequence[str | dict[str, Any]], target: Any = None
+    model: Model,
+    module: Any,
+    images: np.ndarray,
+    methods: Sequence[str | dict[str, Any]],
+    target: Any = None,
+    *,
+    progress: Progress = Silent,
 ) -> list[MethodParity]:
     """Compare methods with their formulas on PyTorch's arrays.
 
@@ -79,6 +86,7 @@ def compare_methods(
         images: normalised pixels [b, H, W, 3].
         methods: names or requests, as for `vitjax.explain_many`. Those without a formula are skipped.
         target: class or classes to explain, as for `vitjax.explain_many`.
+        progress: shows steps: the maps and PyTorch's gradients of each image, then the formula of each method.
 
     Returns:
         One entry per request that has a formula.
@@ -93,17 +101,27 @@ def compare_methods(
     comparable = [item for item in methods if has_formula(request(item))]
     if not comparable:
         return []
-    explanations = explain_many(model, images, comparable, target)
-    targets = next(iter(explanations.values())).target
-    runs = [TorchRun(config, module, x, int(k)) for x, k in zip(images, targets, strict=True)]
     parities = []
-    for wanted in map(request, comparable):
-        ours = [m.ravel() for m in explanations[wanted.label].maps]
-        theirs = [FORMULAS[wanted.name](run, **dict(wanted.options)) for run in runs]
-        pairs = list(zip(ours, theirs, strict=True))
-        differences = np.array([np.abs(a - b).max() for a, b in pairs])
-        scales = np.array([np.abs(b).max() or 1.0 for _, b in pairs])
-        ranks = [spearmanr(a, b).statistic if np.ptp(b) else np.nan for a, b in pairs]
-        absolute, relative = float(differences.max()), float((differences / scales).max())
-        parities.append(MethodParity(wanted.label, absolute, relative, float(np.min(ranks))))
+    with progress(2 * len(images) + len(comparable), "steps") as on_progress:
+        explanations = explain_many(model, images, comparable, target)
+        on_progress(len(images))
+        targets = next(iter(explanations.values())).target
+        runs = []
+        for x, k in zip(images, targets, strict=True):
+            runs.append(TorchRun(config, module, x, int(k)))
+            on_progress(1)
+        for wanted in map(request, comparable):
+            theirs = [FORMULAS[wanted.name](run, **dict(wanted.options)) for run in runs]
+            parities.append(_parity(wanted.label, explanations[wanted.label].maps, theirs))
+            on_progress(1)
     return parities
+
+
+def _parity(label: str, maps: np.ndarray, theirs: Sequence[np.ndarray]) -> MethodParity:
+    """The differences between the maps of the images and the vectors that the formula gives."""
+    pairs = list(zip([m.ravel() for m in maps], theirs, strict=True))
+    differences = np.array([np.abs(a - b).max() for a, b in pairs])
+    scales = np.array([np.abs(b).max() or 1.0 for _, b in pairs])
+    ranks = [spearmanr(a, b).statistic if np.ptp(b) else np.nan for a, b in pairs]
+    absolute, relative = float(differences.max()), float((differences / scales).max())
+    return MethodParity(label, absolute, relative, float(np.min(ranks)))
