@@ -17,7 +17,7 @@ from vitjax.methods import METHODS
 pytestmark = pytest.mark.unoptimised
 
 QUICK = ("rotary_mixed", "pooling_head")
-REFUSED = {"post_norm": {"vtranm"}, "inner_norms": {"vtranm"}}
+REFUSED = {"post_norm": {"vtranm"}, "inner_norms": {"vtranm"}, "sandwich_norm": {"vtranm"}}
 """Methods that have no meaning on a feature, and say so."""
 
 
