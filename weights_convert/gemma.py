@@ -36,7 +36,8 @@ def gemma_config(module: Any) -> ViTConfig:
     """
     encoder = getattr(module, "encoder", module)
     outer = None if encoder is module else module
-    norm, head = getattr(outer, "norm", None), getattr(outer, "head", None)
+    norm: Any = getattr(outer, "norm", None)
+    head: Any = getattr(outer, "head", None)
     block, patch = encoder.blocks[0], encoder.patch_embed
     attn, mlp, side = block.attn, block.mlp, patch.patch_size[0]
     stated = (getattr(module, "pretrained_cfg", None) or {}).get("input_size")

@@ -11,7 +11,10 @@ from vitjax.errors import ConfigError, WeightsError
 from vitjax.models import families
 from vitjax.models.families import find, table
 from weights_convert.check import compare
+from weights_convert.keys import to_state
 from weights_convert.live import config_of
+from weights_convert.source import state_of
+from weights_convert.timm_module import timm_peer
 
 benchmark = pytest.importorskip("benchmarks.timm_parity")
 NAMES = ("deepseek_vit_412m", "qwen3_vit_88m", "gemma4_vit_570m")
@@ -22,7 +25,9 @@ ARCH = "tiny_encoder"
 
 
 def narrow(name, **arguments):
-    return benchmark.reduced(name, **{**NARROW, **OWN.get(name, {}), **arguments})
+    module = benchmark.reduced(name, **{**NARROW, **OWN.get(name, {}), **arguments})
+    module.reset_classifier(7)
+    return benchmark.randomise(module)
 
 
 def logits_of(module, images):
@@ -72,6 +77,12 @@ def test_a_file_equals_the_module_by_its_shapes_and_by_its_name(name, monkeypatc
         model = vitjax.load(file, **arguments).at_size(size)
         assert model.config == expected.config
         np.testing.assert_allclose(model.logits(images), theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+    states = {
+        "deepseek_vit_412m": (state_of(file).state, to_state(model.params)),
+        "qwen3_vit_88m": (state_of(file).state,),
+    }
+    for state in states.get(name, ()):  # Gemma's sizes have names of their own
+        assert compare(model, timm_peer(model.config, state, like=name), images).passed
 
 
 @pytest.mark.parametrize(
