@@ -27,7 +27,6 @@ NAMES = {
     "vit_base_patch16_rpn_224": "norms after the branches",
     "vit_base_patch16_18x2_224": "two attentions side by side",
     "deepseek_vit_412m": "RMSNorm with float32 sums, norms of the tokens and of their mean, rotary positions in halves",
-    "qwen3_vit_88m": "rotary positions and a table, a norm of the mean only",
     "gemma4_vit_570m": "norms at both ends of the branches, norms of queries, keys and values, GELU gate",
     "naflexvit_base_patch16_parfac_gap": "factorised positions",
     "vit_tiny_r_s16_p8_224": "convolutional stem, patches of its output",

@@ -105,16 +105,22 @@ def test_what_vitjax_lacks_is_named_in_one_line(name, reason):
         find(name)
 
 
-def test_files_of_models_that_vitjax_lacks_are_refused(tmp_path):
+def test_files_of_models_that_vitjax_lacks_are_refused_and_a_module_that_does_not_clip_is_not(tmp_path):
     file = tmp_path / "encoder.safetensors"
     module = timm.create_model("deepseek_vit_412m_align", depth=1, **NARROW, out_features=8)
     save_file({key: value.numpy().copy() for key, value in module.state_dict().items()}, file)
     with pytest.raises(WeightsError, match="a projector merges several patches into one token"):
         vitjax.load(file)
-    module = timm.create_model("gemma4_vit_167m", depth=1, **NARROW, position_embedding_size=9)
+    overlay = {"pretrained_cfg_overlay": {"input_size": (3, 64, 48)}}
+    module = timm.create_model("gemma4_vit_167m", depth=1, **NARROW, position_embedding_size=9, **overlay)
     save_file({key: value.numpy().copy() for key, value in module.state_dict().items()}, file)
     with pytest.raises(WeightsError, match="linear layers that clip their inputs and outputs"):
         vitjax.load(file)
+    module.set_clamp_enabled(False)
+    images = random_images((64, 48))
+    theirs = logits_of(benchmark.randomise(module), images)
+    ours = vitjax.from_timm(module).logits(images)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
 def test_an_encoder_alone_pools_the_mean_and_larger_images_than_the_positions_are_refused():
