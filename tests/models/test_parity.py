@@ -13,7 +13,7 @@ benchmark = pytest.importorskip("benchmarks.timm_parity")
 KINDS = sorted(min(names, key=lambda name: find(name).parameters) for names in kinds().values())
 """The smallest model of each kind."""
 QUICK = KINDS[::9]
-WIDE = KINDS[::4]
+WIDE = KINDS[::10]
 """Kinds that are compared at full width, in float32; `python -m benchmarks.timm_parity` compares every name."""
 
 
