@@ -301,6 +301,11 @@ def _row(key: Key, case: Case, times: Times, cases: dict[Key, Case], all_times: 
     }
 
 
+SCALED_BATCHES = (1, 2, 4, 8, 16)
+SCALED_PATCHES = (14, 24, 32)
+"""Sides of the patch grid: 197, 577 and 1025 tokens."""
+
+
 def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> dict[str, Any]:
     """Seconds against tokens, layers and batch with the exponents of power laws, and memory against layers."""
     config: Any = model.config
@@ -312,8 +317,8 @@ def _scaling(name: str, model: Model, repeats: int, deadline: float | None) -> d
     depths = [config.depth // 2, config.depth, 2 * config.depth]
     by_depth = {depth: Bench(random_model(name, depth=depth)) for depth in depths}
     points: list[tuple[str, int, Bench, int]] = [("layers", depth, bench, 4) for depth, bench in by_depth.items()]
-    points += [("batch", batch, by_depth[config.depth], batch) for batch in (1, 2, 4, 8, 16)]
-    for patches in (14, 24, 32):  # 197, 577 and 1025 tokens
+    points += [("batch", batch, by_depth[config.depth], batch) for batch in SCALED_BATCHES]
+    for patches in SCALED_PATCHES:
         side = patches * config.patch_size
         bench = Bench(model.at_size((side, side)))
         points.append(("tokens", bench.model.config.tokens, bench, 2))  # type: ignore[union-attr]

@@ -42,6 +42,8 @@ def reduced(name: str, **arguments: Any) -> Any:
     config = _small(name)
     small = {"img_size": config.image_size}
     choices: list[dict[str, Any]] = [{"depth": 2, **small}, {"depth": 2}, small, {}]
+    if name.startswith("gemma4"):  # which takes its image size from nowhere else
+        arguments["pretrained_cfg_overlay"] = {"input_size": (3, *config.image_size)}
     if name.startswith("naflexvit"):  # where the grid of the position table is chosen
         choices.insert(0, {"depth": 2, "pos_embed_grid_size": (6, 5)})
     for index, choice in enumerate(choices):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,20 @@ def compiler_optimisation(request):
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("unoptimised") is not None)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    clear_programs()
+
+
+def clear_programs():
+    """Drop all compiled programs: those of JAX, and those that vitjax's modules keep by themselves."""
+    import jax
+
+    for name, module in list(sys.modules.items()):
+        if name == "vitjax.models.families":  # which keeps the table of models, as tests do that change it
+            continue
+        if name.startswith(("vitjax.", "weights_convert.", "benchmarks.")):
+            for value in vars(module).values():
+                if callable(getattr(value, "cache_clear", None)) and value.__module__ == name:
+                    value.cache_clear()
     jax.clear_caches()
     gc.collect()
 

@@ -143,7 +143,7 @@ class Float64:
     """torch, with float64 in place of float32."""
 
     def __getattr__(self, name):
-        return torch.float64 if name == "float32" else getattr(torch, name)
+        return torch.float64 if name in ("float32", "float") else getattr(torch, name)
 
 
 @pytest.fixture
@@ -158,6 +158,7 @@ def timm_in_float64(monkeypatch):
             wide = tuple(torch.float64 if each is torch.float32 else each for each in defaults)
             monkeypatch.setattr(function, "__defaults__", wide or None)
         monkeypatch.setattr(module, "torch", Float64())
+    monkeypatch.setattr(timm.models.gemma4_vit, "torch", Float64())
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     torch.set_default_dtype(torch.float64)
     yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +74,7 @@ def convert(
 
 def _text_weights(tower: Any) -> TextWeights:
     """A `vitjax.models.text.TextTower` as `write_checkpoint` takes it."""
-    return TextWeights(**{field.name: getattr(tower, field.name) for field in fields(tower)})
+    return TextWeights(**{name: getattr(tower, name) for name in TextWeights._fields})
 
 
 def _verify(out: Path, arch: str | None, path: Path, ema: bool) -> int:

@@ -17,6 +17,11 @@ FOREIGN = {
     r"^blocks\.\d+\.in_proj\.": ("a ViT with parallel scaling blocks", "attention and MLP in one projection"),
     r"^blocks_token_only\.": ("CaiT", "class attention in layers of its own"),
     r"^decoder_(blocks|embed)\b": ("a masked autoencoder", "a decoder"),
+    r"^(aligner|merger)\.": (
+        "the vision encoder of a language model",
+        "a projector merges several patches into one token",
+    ),
+    r"\.(input|output)_(min|max)$": ("a Gemma 4 encoder", "linear layers that clip their inputs and outputs"),
     r"^(module\.|visual\.)?layer1\.0\.conv1\.": ("ResNet", "convolutions"),
     r"^(stages|features|stem)\.": ("a convolutional network", "convolutional stages"),
 }

@@ -11,12 +11,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vitjax.nn.positions import between_ends
 from vitjax.nn.relative_bias import EXTRA_ROWS
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert.gemma import without_gemma
 from weights_convert.keys import State
 from weights_convert.stems import with_folded_stem
 
 BLOCK = re.compile(r"blocks\.(\d+)\.(.*)")
+WRAPPER = "encoder."
+"""Prefix of an encoder in timm's classifiers around one."""
 UNUSED = re.compile(r"(^|\.)(relative_position_index|rel_coords_log|rope\.(periods|bands|pos_embed|t_x|t_y))$")
 """Buffers that follow from the configuration."""
 BIAS_TABLE = "attn.relative_position_bias_table"
@@ -29,7 +33,10 @@ def canonical(state: State, config: ViTConfig) -> State:
         state: state dict with the names of any of timm's plain transformers; returned as it is if it has no variant.
         config: the architecture, which gives the patch grid and the number of heads.
     """
+    if any(key.startswith(f"{WRAPPER}blocks.") for key in state):
+        state = {key.removeprefix(WRAPPER): array for key, array in state.items()}
     state = {key: array for key, array in state.items() if not UNUSED.search(key)}
+    state = _on_the_grid(without_gemma(state, config.grid), config)
     state = with_folded_stem(_without_flexible_embedding(state, config))
     blocks: dict[int, State] = {}
     others: State = {}
@@ -108,6 +115,15 @@ def _joined_gate(block: State, config: ViTConfig) -> State:
     return block
 
 
+def _filled_biases(block: State, config: ViTConfig) -> State:
+    """Biases of zeros for the layers of an MLP that has none behind an attention that has one."""
+    if "attn.proj.bias" not in block:
+        return block
+    layers = [name for name in ("mlp.fc1", "mlp.fc2") if f"{name}.weight" in block and f"{name}.bias" not in block]
+    weights = {name: block[f"{name}.weight"] for name in layers}
+    return block | {f"{name}.bias": np.zeros(weight.shape[0], weight.dtype) for name, weight in weights.items()}
+
+
 def _position_bias(block: State, config: ViTConfig) -> State:
     """The relative position bias as BEiT's table: from the MLP of log coordinates, or from a table without prefixes."""
     own = {key.removeprefix("attn.rel_pos."): array for key, array in block.items() if key.startswith("attn.rel_pos.")}
@@ -173,6 +189,19 @@ def _interleaved(tensors: list[np.ndarray], parts: int) -> np.ndarray:
     return np.concatenate([branch[part] for part in range(parts) for branch in split])
 
 
+def _on_the_grid(state: State, config: ViTConfig) -> State:
+    """The position table of a model that resamples it linearly to the images, of which only the grid's is kept."""
+    table = state.get("pos_embed")
+    if config.resampling != "bilinear" or table is None or table.ndim != 3:
+        return state
+    side = round(table.shape[1] ** 0.5)
+    if side * side != table.shape[1] or config.grid == (side, side):
+        return state
+    down, across = (between_ends(side, count) for count in config.grid)
+    rows = np.einsum("yi,xj,ijc->yxc", down, across, table[0].reshape(side, side, -1).astype(np.float64))
+    return {**state, "pos_embed": rows.reshape(1, -1, rows.shape[-1]).astype(table.dtype)}
+
+
 def _without_flexible_embedding(state: State, config: ViTConfig) -> State:
     """NaFlexVit's `embeds` -> `patch_embed` and tokens; linear patches are a convolution."""
     if "embeds.proj.weight" not in state:
@@ -200,6 +229,7 @@ REWRITES: tuple[Callable[[State, ViTConfig], State], ...] = (
     _bias_without_keys,
     _layer_scale,
     _joined_gate,
+    _filled_biases,
     _position_bias,
 )
 """What is applied to the tensors of a block, in this order; each returns the block itself if it has no such tensors."""

@@ -15,11 +15,23 @@ from typing import Any, NamedTuple
 from vitjax.errors import ConfigError, WeightsError
 from vitjax.nn.relative_bias import EXTRA_ROWS
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert.gemma import GRID, POSITIONS
 from weights_convert.stems import stem_in
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
-UNSEEN = ("heads", "mlp", "norm_eps", "pool", "rotary", "post_norm", "head_dim")
+UNSEEN = (
+    "heads",
+    "mlp",
+    "norm_eps",
+    "pool",
+    "rotary",
+    "post_norm",
+    "head_dim",
+    "head_norm",
+    "value_norm",
+    "resampling",
+)
 """Fields of ViTConfig that shapes do not show."""
 FREE = (*UNSEEN, "image_size", "num_classes", "embedding", "fc_norm", "pool_heads", "drop_remainder")
 """Fields in which a fine-tuned model may differ from the known architecture that it comes from."""
@@ -70,13 +82,18 @@ def infer(
     names = tuple(name for name in names if mixed == _has_learned_rotation(known[name]))
     if variant and not names:
         raise WeightsError("what these keys compute cannot be seen in their shapes: pass arch=NAME of the architecture")
+    if not (names or seen["final_norm"] or seen["class_token"] or seen["pre_norm"] or attends):
+        raise WeightsError(
+            "neither a final norm nor a class token, as in timm's qwen3_vit, whose rotary positions cannot be seen in "
+            "its shapes: pass arch=NAME of the architecture"
+        )
     if names and not seen["position_table"]:
         seen["position_on_prefix"] = known[names[0]].position_on_prefix
         seen["image_size"] = image_size or (known[names[0]].image_size if variant else seen["image_size"])
     notes: list[str] = []
     values: dict[str, Any] = {}
     for field in UNSEEN:
-        if field in stated or (field == "mlp" and gated):
+        if field in stated:
             continue
         found = list(dict.fromkeys(getattr(known[name], field) for name in names))
         if field == "pool":
@@ -105,7 +122,7 @@ def infer(
 
 
 def seen_in(shapes: Shapes, image_size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The fields of ViTConfig that names and shapes show, and "gated": whether the MLP is a packed SwiGLU.
+    """The fields of ViTConfig that names and shapes show, and "gated": whether the MLP has a packed gate.
 
     Raises:
         WeightsError: as `infer`.
@@ -141,6 +158,7 @@ def seen_in(shapes: Shapes, image_size: tuple[int, int] | None = None) -> dict[s
         "patch_norm": "patch_embed.norm.weight" in shapes,
         "attention_norm": "blocks.0.attn.norm.weight" in shapes,
         "mlp_norm": "blocks.0.mlp.norm.weight" in shapes,
+        "sandwich_norm": "blocks.0.post_norm1.weight" in shapes,
         "qk_norm": "blocks.0.attn.q_norm.weight" in shapes,
         "biases": "blocks.0.attn.proj.bias" in shapes,
         "position_table": "pos_embed" in shapes,
@@ -163,7 +181,8 @@ def probe(state: Mapping[str, Any]) -> ViTConfig:
     kernel: tuple[int, ...] = getattr(state.get("patch_embed.proj.weight"), "shape", ())
     width, patch = (kernel[0], kernel[-1]) if len(kernel) == 4 else (HEAD_WIDTH, 1)
     heads = width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
-    return ViTConfig(width, 1, heads, width, patch_size=patch, image_size=(patch, patch))
+    down, across = GRID if POSITIONS in state else (1, 1)
+    return ViTConfig(width, 1, heads, width, patch_size=patch, image_size=(down * patch, across * patch))
 
 
 def resized(config: ViTConfig, shapes: Shapes) -> tuple[ViTConfig, list[str]]:
@@ -220,7 +239,7 @@ def _positions(
 
 def _same_but_for(config: ViTConfig, draft: ViTConfig, gated: bool) -> bool:
     """Whether two configurations differ only in what shapes do not show, or fine-tuning changes."""
-    if gated != (config.mlp == "swiglu"):
+    if gated != config.gated:
         return False
     free = FREE if draft.position_table else (*FREE, "position_on_prefix")  # it says where the table's rows belong
     seen = (each.name for each in fields(draft) if each.name not in free)

@@ -108,6 +108,8 @@ TIMM: KeyMap = {
     **linear("blocks.attn.proj", "blocks.{}.attn.proj"),
     "blocks.ls1.gamma": Source(("blocks.{}.ls1.gamma",), SAME),
     **norm("blocks.norm2", "blocks.{}.norm2"),
+    **norm("blocks.post_norm1", "blocks.{}.post_norm1"),
+    **norm("blocks.post_norm2", "blocks.{}.post_norm2"),
     **linear("blocks.mlp.fc1", "blocks.{}.mlp.fc1"),
     **norm("blocks.mlp.norm", "blocks.{}.mlp.norm"),
     **linear("blocks.mlp.fc2", "blocks.{}.mlp.fc2"),

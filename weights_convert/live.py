@@ -6,6 +6,7 @@ from typing import Any
 
 from vitjax.errors import WeightsError
 from vitjax.nn.vit_config import ViTConfig
+from weights_convert.gemma import GEMMA, gemma_config
 from weights_convert.live_parts import (
     ACTIVATIONS,
     BLOCKS,
@@ -24,7 +25,8 @@ from weights_convert.live_parts import (
     pool_of,
     rotary_of,
 )
-from weights_convert.live_support import unsupported_in_blocks, unsupported_in_model
+from weights_convert.live_support import unsupported_around, unsupported_in_blocks, unsupported_in_model
+from weights_convert.live_wrapped import WRAPPED, Unwrapped
 from weights_convert.stems import patches_of, stem_of
 
 _MODULES = "timm.models."
@@ -54,12 +56,17 @@ def config_of(module: Any) -> ViTConfig:
             the class and the feature.
     """
     module_class = type(module)
-    if f"{module_class.__module__}.{module_class.__name__}".removeprefix(_MODULES) not in _CLASSES:
-        names = ", ".join(sorted(name.split(".")[1] for name in _CLASSES))
+    path = f"{module_class.__module__}.{module_class.__name__}".removeprefix(_MODULES)
+    if path in GEMMA:
+        return gemma_config(module)
+    if path in WRAPPED:
+        module = Unwrapped(module)
+    elif path not in _CLASSES:
+        names = ", ".join(sorted(name.split(".")[1] for name in (*_CLASSES, *WRAPPED, *GEMMA)))
         raise WeightsError(
             f"{module_class.__module__}.{module_class.__name__} is not supported: supported classes are timm's {names}"
         )
-    for check in (unsupported_in_model, unsupported_in_blocks):
+    for check in (unsupported_around, unsupported_in_model, unsupported_in_blocks):
         for reason, present in check(module).items():
             if present:
                 raise WeightsError(f"this {module_class.__name__} is not supported: {reason}")
@@ -86,6 +93,7 @@ def config_of(module: Any) -> ViTConfig:
         pool=pool_of(module),
         fc_norm=fc_norm,
         final_norm=fc_norm or not is_identity(module.norm),
+        head_norm=getattr(module, "head_norm", False),
         pre_norm=not is_identity(getattr(module, "norm_pre", None)),
         post_norm=BLOCKS[class_name(block)],
         norm=NORMS[class_name(norms_of(module)[0])],
@@ -96,8 +104,9 @@ def config_of(module: Any) -> ViTConfig:
         qk_norm=not is_identity(getattr(attn, "q_norm", None)),
         qkv_bias=has_qkv_bias(attn) or parallel > 1,
         patch_bias=embedding["bias"],
-        biases=mlp.fc2.bias is not None,
+        biases=mlp.fc2.bias is not None or attn.proj.bias is not None,
         position_table=embedding["position_table"],
+        resampling=getattr(module, "resampling", "bicubic"),
         position_on_prefix=embedding["position_on_prefix"],
         position_bias=has_position_bias(module),
         rotary=rotary_of(module),
@@ -125,6 +134,11 @@ def timm_arguments(config: ViTConfig) -> dict[str, Any]:
         "heads of another width": bool(config.head_dim),
         f"pool={config.pool!r}": config.pool == "token_avg",
         "patch_norm": config.patch_norm,
+        "a second final norm (head_norm)": config.head_norm,
+        f"resampling={config.resampling!r}": config.resampling != "bicubic",
+        "value_norm": config.value_norm,
+        "sandwich_norm": config.sandwich_norm,
+        f"mlp={config.mlp!r}": config.mlp == "geglu_tanh",
         "a convolutional stem": config.stem is not None,
     }.items():
         if present:

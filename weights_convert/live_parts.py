@@ -9,12 +9,15 @@ from vitjax.nn.vit_config import MLP, Pool
 
 ACTIVATIONS: dict[str, MLP] = {"GELU": "gelu", "QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh"}
 BLOCKS = {
-    **dict.fromkeys(("Block", "EvaBlock", "RelPosBlock", "ParallelThingsBlock"), False),
+    **dict.fromkeys(("Block", "EvaBlock", "RelPosBlock", "ParallelThingsBlock", "DeepseekVitBlock"), False),
     **dict.fromkeys(("ResPostBlock", "EvaBlockPostNorm", "ResPostRelPosBlock"), True),
 }
 """Class of a block -> whether its norms stand at the end of its branches."""
 ATTENTIONS = ("Attention", "EvaAttention", "AttentionRope", "RelPosAttention")
-NORMS: dict[str, Literal["layer", "rms"]] = {"LayerNorm": "layer", "LayerNormFp32": "layer", "RmsNorm": "rms"}
+NORMS: dict[str, Literal["layer", "rms"]] = {
+    **dict.fromkeys(("LayerNorm", "LayerNormFp32"), "layer"),
+    **dict.fromkeys(("RmsNorm", "RmsNormFp32"), "rms"),
+}
 ROTARY: dict[str, Literal["axial", "centred", "mixed"]] = {
     "RotaryEmbeddingCat": "axial",
     "RotaryEmbeddingDinoV3": "centred",
@@ -32,7 +35,7 @@ def parts_of(module: Any) -> tuple[Any, Any, Any, int]:
 
 def norms_of(module: Any) -> list[Any]:
     """All norms of the module."""
-    kinds = ("norm", "Norm")
+    kinds = ("norm", "Norm", "NormFp32")
     return [
         part
         for name, part in module.named_modules()

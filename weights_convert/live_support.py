@@ -23,6 +23,15 @@ from weights_convert.live_parts import (
 )
 
 
+def unsupported_around(module: Any) -> dict[str, bool]:
+    """As `unsupported_in_model`, of a classifier around an encoder."""
+    pool = getattr(module, "merging", "")
+    return {
+        f"the encoder merges several patches into one token (pooling {pool!r})": bool(pool),
+        "norms with different epsilons": len({norm.eps for norm in getattr(module, "own_norms", ())}) > 1,
+    }
+
+
 def unsupported_in_model(module: Any) -> dict[str, bool]:
     """Description -> whether the module has it, of timm's options outside the blocks that ViTConfig cannot express."""
     flexible = class_name(module) == "NaFlexVit"
@@ -40,6 +49,8 @@ def unsupported_in_model(module: Any) -> dict[str, bool]:
             for head in (module.head, getattr(module, "head_dist", None))
         ),
         f"{getattr(module, 'in_chans', 3)} input channels, not 3": getattr(module, "in_chans", 3) != 3,
+        "images padded to whole patches": getattr(patch, "dynamic_img_pad", False)
+        and any(side % patch.patch_size[0] for side in patch.img_size or ()),
         "patches that are not square": patch.patch_size[0] != patch.patch_size[-1],
         f"no position embedding ({positions})": not (
             getattr(patch if flexible else module, "pos_embed", None) is not None
@@ -70,13 +81,14 @@ def unsupported_in_blocks(module: Any) -> dict[str, bool]:
         "gated attention": getattr(attn, "gate", None) is not None,
         "a relative position bias shared between blocks and one in each": getattr(module, "rel_pos_bias", None)
         is not None,
-        "attention or MLP with biases in some of their layers only": len({*biases, attn.proj.bias is not None}) > 1,
+        "an MLP with biases in some of its layers only": len(set(biases)) > 1,
+        "an MLP with biases and an output projection without": all(biases) and attn.proj.bias is None,
         f"MLP of type {class_name(mlp)}": not (class_name(mlp) == "Mlp" or is_swiglu(mlp)),
         f"activation {activation_of(mlp.act)}": not (is_swiglu(mlp) or activation_of(mlp.act) in ACTIVATIONS),
         "LayerScale of the MLP only": is_identity(getattr(block, "ls1", None))
         and not is_identity(getattr(block, "ls2", None)),
         "norms without scale, or LayerNorm without bias": any(
-            norm.weight is None or (class_name(norm) != "RmsNorm" and norm.bias is None) for norm in norms
+            norm.weight is None or (NORMS.get(class_name(norm)) != "rms" and norm.bias is None) for norm in norms
         ),
         f"norms of type {', '.join(sorted({class_name(norm) for norm in norms} - NORMS.keys()))}": any(
             class_name(norm) not in NORMS for norm in norms

@@ -94,6 +94,7 @@ class Naming(NamedTuple):
 
 NAMINGS = (
     Naming("patch_embed.proj.weight", r"(visual\.trunk\.)?", timm),
+    Naming("patch_embed.input_proj.weight", r"", timm),
     Naming(
         "embeddings.patch_embeddings.projection.weight",
         r"((vit|deit|ijepa|dinov2|dinov2_with_registers|beit)\.)?",

@@ -37,7 +37,7 @@ class Peer:
 
 def of_timm(module: Any) -> Peer:
     """A timm module as a peer."""
-    return Peer(f"timm's {type(module).__name__}", module, module, module.blocks)
+    return Peer(f"timm's {type(module).__name__}", module, module, getattr(module, "encoder", module).blocks)
 
 
 def own_library(path: Path, config: ViTConfig, *, ema: bool = True) -> Peer | None:

@@ -10,7 +10,7 @@ import numpy as np
 from vitjax.errors import VitjaxError, WeightsError
 from vitjax.nn.vit_config import ViTConfig
 from weights_convert import huggingface
-from weights_convert.canonical import canonical
+from weights_convert.canonical import WRAPPER, canonical
 from weights_convert.keys import State
 from weights_convert.live import config_of, timm_arguments
 from weights_convert.stems import with_timm_stem
@@ -94,7 +94,10 @@ def _in_the_names_of(module: Any, state: State, config: ViTConfig) -> State:
     """
     own = {key: value.numpy() for key, value in module.state_dict().items()}
     state = with_timm_stem(state, own)
-    if own.keys() == state.keys() or not own.keys() - state.keys() or canonical(own, config).keys() != state.keys():
+    wrapped = {WRAPPER + key if WRAPPER + key in own else key: array for key, array in state.items()}
+    if own.keys() == wrapped.keys():
+        return wrapped
+    if not own.keys() - state.keys() or canonical(own, config).keys() != state.keys():
         return state
     ends = np.cumsum([0] + [array.size for array in own.values()]) + 1  # 0 stands for what no element gives
     numbers = {

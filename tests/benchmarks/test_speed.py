@@ -260,13 +260,15 @@ def test_command_writes_and_prints_all_cases(small_speed, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_command_measures_scaling(small_speed, tmp_path):
+def test_command_measures_scaling(small_speed, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "SCALED_BATCHES", (1, 2))
+    monkeypatch.setattr(speed, "SCALED_PATCHES", (2, 3))
     speed.main("vitjax_scenes", (2,), 1, ("logits",), peers=False, scaling=True, out=tmp_path)
     (path,) = tmp_path.glob("speed_vitjax_scenes_*.json")
     scaling = json.loads(path.read_text())["scaling"]
     assert {*scaling["exponents"]} == {"tokens", "layers", "batch"}
     assert {*scaling["temporary_MiB_by_layers"]["transformer_mm"]} == {"1", "2", "4"}
-    assert "transformer_mm by tokens | 197: " in render(path)
+    assert "transformer_mm by tokens | 5: " in render(path)
 
 
 def test_unknown_cases_are_refused():

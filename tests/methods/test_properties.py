@@ -143,6 +143,7 @@ def test_products_of_24_layers_do_not_overflow_half_precision():
 
 def test_maps_depend_on_the_target_if_and_only_if_the_method_is_class_specific(cases, x64):
     model = tiny_model("plain", np.float64)
+    cases = [case for case in cases if case in FIRST_CASES]
     repeated = tiny_batch(model, 1, [0] * 7)  # all with the same id, so that random draws are the same
     for label, explanation in explain_all(model, repeated, cases, target=list(range(7))).items():
         spread = np.ptp(explanation.maps, axis=0).max()

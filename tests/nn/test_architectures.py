@@ -26,6 +26,8 @@ NAMES = {
     "beit3_base_patch16_224": "norms inside attention and MLP",
     "vit_base_patch16_rpn_224": "norms after the branches",
     "vit_base_patch16_18x2_224": "two attentions side by side",
+    "deepseek_vit_412m": "RMSNorm with float32 sums, norms of the tokens and of their mean, rotary positions in halves",
+    "gemma4_vit_570m": "norms at both ends of the branches, norms of queries, keys and values, GELU gate",
     "naflexvit_base_patch16_parfac_gap": "factorised positions",
     "vit_tiny_r_s16_p8_224": "convolutional stem, patches of its output",
     "vit_small_r26_s32_224": "ResNet with GroupNorm and standardised weights",
@@ -37,7 +39,9 @@ NAMES = {
 def made(name):
     """timm's module of a name, narrow, with two blocks and random parameters, in float64."""
     sizes = {**NARROW, "embed_dim": 768} if name == "vit_base_mci_224" else NARROW  # whose stem has that many channels
-    module = timm.create_model(name, **sizes, img_size=42 if "patch14" in name else 64).eval()
+    side = 42 if "patch14" in name or "deepseek" in name else 64
+    overlay = {"pretrained_cfg_overlay": {"input_size": (3, side, side)}} if "gemma4" in name else {}
+    module = timm.create_model(name, **sizes, img_size=side, **overlay).eval()
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, parameter in module.named_parameters():
@@ -69,7 +73,8 @@ def attention_with_gradients(module, images, target):
     logits[:, target].sum().backward()
     for hook in hooks:
         hook.remove()
-    branches = len(outputs) // len(module.blocks)  # attentions side by side in one block, whose heads lie together
+    blocks = getattr(module, "encoder", module).blocks
+    branches = len(outputs) // len(blocks)  # attentions side by side in one block, whose heads lie together
     grouped = [outputs[start : start + branches] for start in range(0, len(outputs), branches)]
     attention = [torch.cat(group, dim=1).detach().numpy() for group in grouped]
     gradient = [torch.cat([part.grad for part in group], dim=1).numpy() for group in grouped]

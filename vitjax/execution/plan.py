@@ -51,7 +51,7 @@ class ExecutionPlan(NamedTuple):
 
     def saves_linear_outputs(self, config: ViTConfig, dtype: Any) -> bool:
         """Whether the forward pass saves what the backward pass would recompute."""
-        hidden = config.mlp_dim * (2 if config.mlp == "swiglu" else 1)
+        hidden = config.mlp_dim * (2 if config.gated else 1)
         numbers = config.depth * config.tokens * (3 * config.width + hidden)
         return numbers * jnp.dtype(dtype).itemsize <= self.saved_bytes
 

@@ -43,7 +43,8 @@ def vtranm(
     0.86.
 
     Raises:
-        ConfigError: the model has a norm between attention and the residual stream (attention_norm, post_norm).
+        ConfigError: the model has a norm between attention and the residual stream (attention_norm, post_norm,
+            sandwich_norm).
 
     Returns:
         A `Fold` whose result is a map [h, w] over the patches; values >= 0. NECC divides by about n, so the identity
@@ -59,7 +60,7 @@ def vtranm(
         >>> divmod(int(e.maps[0].argmax()), 8)  # row and column of the peak: the star's lowest point
         (6, 3)
     """
-    if config.attention_norm or config.post_norm:
+    if config.attention_norm or config.post_norm or config.sandwich_norm:
         raise ConfigError("vtranm needs heads that transform tokens independently; here a norm follows attention")
 
     def token_weights(length_before: Array, length_after: Array, product: Array) -> Array:

@@ -144,7 +144,7 @@ def _is_bundled(path: Path) -> bool:
 
 
 def from_timm(module: Any, *, dtype: str | None = None) -> Model:
-    """Converts a live timm VisionTransformer or VisionTransformerDistilled to a `Model` with the same outputs.
+    """Converts a live timm ViT, or classifier around a vision encoder, to a `Model` with the same outputs.
 
     Configuration and preprocessing are read from the module's attributes and its `pretrained_cfg`, not from its name.
 
@@ -153,8 +153,8 @@ def from_timm(module: Any, *, dtype: str | None = None) -> Model:
         dtype: as in `load`; None keeps that of the module, except that float16 becomes float32.
 
     Raises:
-        WeightsError: the module has a part that vitjax does not support, which the message names (Swin, BEiT, qk_norm,
-            attention pooling ...).
+        WeightsError: the module has a part that vitjax does not support, which the message names (windows, gated
+            attention, merged patches ...).
         ConfigError: invalid dtype, or float64 without JAX_ENABLE_X64.
 
     Example:

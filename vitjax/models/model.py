@@ -140,8 +140,8 @@ class Model:
         The position embedding of a ViT is resampled as in timm, and `weights["positions"]` records it.
 
         Raises:
-            ConfigError: the size is not a multiple of the ViT's patch size, is below 32 pixels for a ResNet, or is one
-                that a function cannot take.
+            ConfigError: the size is not a multiple of the ViT's patch size, is larger than a table of positions that
+                is cropped, is below 32 pixels for a ResNet, or is one that a function cannot take.
 
         Example:
             >>> wide = model.at_size((64, 128))

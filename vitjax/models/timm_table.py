@@ -8,6 +8,7 @@ what it refuses is stored with its reason. Preprocessing, class count and image 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
@@ -21,8 +22,9 @@ from vitjax.output.terminal import say
 MODULES = (
     *("vision_transformer", "deit", "eva", "beit", "naflexvit"),
     *("vision_transformer_hybrid", "vision_transformer_relpos"),
+    *("deepseek_vit", "qwen3_vit", "gemma4_vit"),
 )
-"""timm's modules whose models are plain Vision Transformers or close to them."""
+"""timm's modules whose models are plain Vision Transformers, close to them or classifiers around one."""
 CLASS_COUNTS = {1000, 11221, 11821, 21841, 21843, 115217}
 """Sizes of heads that are classes: of ImageNet-1k, -12k, -21k, -22k and Bamboo. Other heads project to embeddings."""
 DEFAULTS = {field.name: field.default for field in fields(ViTConfig) if field.default is not MISSING}
@@ -71,7 +73,7 @@ def _model(timm: Any, name: str, preprocessings: list[dict[str, Any]]) -> dict[s
         for tag, cfg in cfgs.items():
             sizes = cfg["num_classes"], tuple(cfg["input_size"])
             if sizes not in configs:
-                configs[sizes] = _built(timm, name if tag == default else f"{name}.{tag}")
+                configs[sizes] = _built(timm, name if tag == default else f"{name}.{tag}", sizes[1])
             config, parameters = configs[sizes]
             if tag == default:
                 of_default, parameters_of_default = config, parameters
@@ -82,14 +84,18 @@ def _model(timm: Any, name: str, preprocessings: list[dict[str, Any]]) -> dict[s
                 **_weights(name, tag, cfg),
             }
     except VitjaxError as error:
-        reason = " ".join(str(error).split()).removeprefix("this VisionTransformer is not supported: ")
+        reason = re.sub(r"^this \w+ is not supported: ", "", " ".join(str(error).split()))
         return {"refused": reason, "tags": [tag for tag in cfgs if tag != UNTRAINED]}
     config = {name: value for name, value in of_default.items() if name not in DEFAULTS or DEFAULTS[name] != value}
     return {"config": config, "parameters": parameters_of_default, "tags": tags}
 
 
-def _built(timm: Any, name: str) -> tuple[dict[str, Any], int]:
+def _built(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[dict[str, Any], int]:
     """Fields of the configuration of `NAME.TAG`, and its number of parameters.
+
+    Args:
+        input_size: of the tag, to which timm does not build models that take images of any size. NaFlex alone is
+            stored at the size of its position table, since it resamples that of any other.
 
     Raises:
         VitjaxError: the configuration cannot express the architecture.
@@ -100,7 +106,9 @@ def _built(timm: Any, name: str) -> tuple[dict[str, Any], int]:
 
     with torch.device("meta"):
         module = timm.create_model(name, pretrained=False)
-    return asdict(config_of(module)), sum(parameter.numel() for parameter in module.parameters())
+    config = config_of(module)
+    config = config if name.startswith("naflexvit") else config.at_size(input_size[1:])
+    return asdict(config), sum(parameter.numel() for parameter in module.parameters())
 
 
 def _interned(preprocessing: Preprocessing, preprocessings: list[dict[str, Any]]) -> dict[str, int]:

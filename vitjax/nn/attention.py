@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen as nn
 
 from vitjax.nn.kernels import fused_attention
-from vitjax.nn.layers import Linear, norm_layer, sow_intermediate
+from vitjax.nn.layers import Linear, norm_layer, plain_norm, sow_intermediate
 from vitjax.nn.mlp import Mlp
 from vitjax.nn.ops import Ops
 from vitjax.nn.relative_bias import row_numbers, table_rows
@@ -51,6 +51,7 @@ class Attention(nn.Module):
             return self.proj(fused_attention(q, k, v).reshape(n, -1))
         q, k, v = self.ops.split(heads)
         q, k = self._positioned(q, k)
+        v = plain_norm(self.config, self.ops, v) if self.config.value_norm else v
         bias = self._bias()
 
         def scaled_scores(tokens: slice) -> Array:

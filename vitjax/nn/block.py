@@ -31,7 +31,8 @@ def block_params(blocks: Params, number: Array | int) -> Params:
 
 
 class Block(nn.Module):
-    """Transformer block: x + branch(norm(x)) for attention, then for the MLP; with `post_norm` x + norm(branch(x)).
+    """Transformer block: x + branch(norm(x)) for attention, then for the MLP; with `post_norm` x + norm(branch(x)), and
+    with `sandwich_norm` a norm on both sides of the branch.
 
     Sows `input`, `normed` (the input of attention), `middle` (the residual stream after attention) and `output`,
     [n, c] each.
@@ -45,6 +46,8 @@ class Block(nn.Module):
     def setup(self) -> None:
         cfg, ops = self.config, self.ops
         self.norm1, self.norm2 = norm_layer(cfg, ops), norm_layer(cfg, ops)
+        if cfg.sandwich_norm:
+            self.post_norm1, self.post_norm2 = norm_layer(cfg, ops), norm_layer(cfg, ops)
         self.attn, self.mlp = Attention(cfg, ops, self.fused), Mlp(cfg, ops)
         if cfg.layer_scale:
             self.ls1, self.ls2 = LayerScale(ops), LayerScale(ops)
@@ -88,7 +91,7 @@ class Block(nn.Module):
         return self._add_attention(skip, self.attn.mix(attention, values))
 
     def _add_attention(self, skip: Tokens, branch: Tokens) -> Array:
-        branch = self.norm1(branch) if self.config.post_norm else branch
+        branch = self._after(branch, "norm1")
         x = self.ops.add(skip, self.ls1(branch) if self.config.layer_scale else branch)
         sow_intermediate(self, "middle", x)
         return x
@@ -101,7 +104,13 @@ class Block(nn.Module):
     def add_mlp(self, skip: Tokens, normed: Tokens) -> Tokens:
         """The block's output, from the results of `before_mlp`."""
         branch = self.mlp(normed)
-        branch = self.norm2(branch) if self.config.post_norm else branch
+        branch = self._after(branch, "norm2")
         x = self.ops.add(skip, self.ls2(branch) if self.config.layer_scale else branch)
         sow_intermediate(self, "output", x)
         return x
+
+    def _after(self, branch: SomeTokens, norm: str) -> SomeTokens:
+        """The end of a branch: the norm that stands there, if any."""
+        if self.config.post_norm:
+            return getattr(self, norm)(branch)
+        return getattr(self, f"post_{norm}")(branch) if self.config.sandwich_norm else branch

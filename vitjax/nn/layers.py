@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from vitjax.nn.ops import Ops, with_known_result
@@ -73,6 +74,14 @@ def norm_layer(config: ViTConfig, ops: Ops, name: str | None = None) -> nn.Modul
     """The norm that a model uses everywhere."""
     kind = RMSNorm if config.norm == "rms" else LayerNorm
     return kind(config.norm_eps, ops, name=name)
+
+
+def plain_norm(config: ViTConfig, ops: Ops, x: Array) -> Array:
+    """The model's norm without scale and bias."""
+    ones = jnp.ones(x.shape[-1], x.dtype)
+    if config.norm == "rms":
+        return ops.rmsnorm(x, ones, config.norm_eps)
+    return ops.layernorm(x, ones, jnp.zeros_like(ones), config.norm_eps)
 
 
 class LayerScale(nn.Module):

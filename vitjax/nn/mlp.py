@@ -9,9 +9,11 @@ from vitjax.nn.ops import Ops
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Tokens
 
+_GATES = {"swiglu": "silu", "geglu_tanh": "gelu_tanh"}
+
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation, or a SwiGLU gate, between them.
+    """Two linear layers with an activation, or a gate, between them.
 
     hidden: width between the layers, where it differs from the blocks' own; such an MLP has biases, no norm and no
     gate.
@@ -25,11 +27,11 @@ class Mlp(nn.Module):
     def __call__(self, x: Tokens) -> Tokens:
         cfg, own = self.config, self.hidden is None
         kind, hidden, biases = cfg.mlp, self.hidden or cfg.mlp_dim, cfg.biases or not own
-        if kind == "swiglu" and own:
+        if cfg.gated and own:
             x = Linear(2 * hidden, self.ops, biases, name="fc1")(x)
-            x = self.ops.multiply(self.ops.activation(x[..., :hidden], "silu"), x[..., hidden:])
+            x = self.ops.multiply(self.ops.activation(x[..., :hidden], _GATES[kind]), x[..., hidden:])
         else:
-            activation = "gelu" if kind == "swiglu" else kind
+            activation = "gelu" if cfg.gated else kind
             x = self.ops.activation(Linear(hidden, self.ops, biases, name="fc1")(x), activation)
         if cfg.mlp_norm and own:
             x = norm_layer(cfg, self.ops, "norm")(x)

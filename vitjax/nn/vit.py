@@ -17,7 +17,7 @@ from jax import lax
 from vitjax.nn.attention import AttentionPool
 from vitjax.nn.block import COLLECTIONS, Block, block_params
 from vitjax.nn.kernels import active_kernels, cudnn_takes
-from vitjax.nn.layers import Linear, norm_layer
+from vitjax.nn.layers import Linear, norm_layer, plain_norm
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.stem import ConvStem, Projection
 from vitjax.nn.stem_config import Stem
@@ -110,6 +110,7 @@ class ViT(nn.Module):
                 both = [self.head(both[0]), self.head_dist(both[1])]
             return self.ops.scale(self.ops.add(*both), 0.5)
         features = pooled_features(weights)
+        features = plain_norm(cfg, self.ops, features) if cfg.head_norm else features
         if cfg.embedding:
             features = self.head(features)
         if cfg.similarity:
@@ -147,7 +148,7 @@ class ViT(nn.Module):
     def _run_peeled_blocks(self, tokens: Tokens) -> Tokens:
         """Output of the last block at the tokens that the head reads, 0 elsewhere; that block is outside the loop."""
         cfg, blocks = self.config, self.blocks.variables["params"]
-        fused = active_kernels().cudnn_attention and cudnn_takes(tokens.dtype, cfg.head_width) and cfg.plain_scores
+        fused = active_kernels().cudnn_attention and cudnn_takes(tokens.dtype, cfg.head_width) and cfg.plain_attention
 
         def run_block(x: Tokens, number: Array | int, token_slice: slice | None = None) -> Any:
             block = Block(cfg, self.ops, fused and token_slice is None, parent=None)

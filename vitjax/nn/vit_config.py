@@ -23,8 +23,10 @@ COUNTS = ("num_classes", "registers", "embedding", "head_dim", "pool_heads", "po
 """Fields that may be 0."""
 
 Pool = Literal["token", "avg", "avg_all", "token_avg", "map", "map_all"]
-MLP = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
+MLP = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu", "geglu_tanh"]
 Norm = Literal["layer", "rms"]
+Resampling = Literal["bicubic", "bilinear", "crop"]
+KINDS = {"pool": get_args(Pool), "mlp": get_args(MLP), "norm": get_args(Norm), "resampling": get_args(Resampling)}
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,13 @@ class ViTConfig:
         token and mean over patches side by side ("token_avg"), or what a learned query attends to, among the patches
         ("map") or among all tokens ("map_all").
     fc_norm: whether the final norm comes after pooling; it is then called fc_norm.
+    head_norm: whether the pooled features are normalised once more, without scale and bias, before they are an output.
     pre_norm: whether a norm precedes the first block.
     qkv_bias: whether the qkv layer has a bias.
     patch_bias: whether the patch embedding has a bias.
     position_on_prefix: whether prefix tokens have position embeddings; False adds positions to the patches only.
     layer_scale: whether the branches of a block end in LayerScale.
-    mlp: activation of the MLP.
+    mlp: activation of the MLP; "swiglu" and "geglu_tanh" are gates, a product with SiLU and with GELU's approximation.
     norm_eps: epsilon of the norms.
     head_dim: width of a head; 0 for width / heads.
     norm: LayerNorm ("layer") or RMSNorm ("rms"), everywhere.
@@ -60,8 +63,12 @@ class ViTConfig:
     attention_norm: whether a norm precedes the output projection of attention.
     mlp_norm: whether a norm precedes the second linear layer of the MLP.
     qk_norm: whether the queries and keys of every head are normalised.
+    value_norm: whether the values of every head are normalised, without scale and bias.
+    sandwich_norm: whether norms stand at the end of the branches of a block, too.
     biases: whether the output projection of attention and the MLP have biases.
     position_table: whether learned positions are added to the tokens.
+    resampling: the table at another image size: "bicubic" with antialiasing, as in most models; "bilinear" between the
+        outermost positions, which stay; or "crop", the positions that both grids have, for smaller images only.
     rotary: rotary position embedding of queries and keys; None for none.
     position_bias: whether scores have a relative position bias, from a table in every block.
     drop_remainder: whether pixels right of and below the last whole patch are dropped.
@@ -118,6 +125,10 @@ class ViTConfig:
     pool_heads: int = 0
     pool_mlp_dim: int = 0
     stem: Stem | None = None
+    head_norm: bool = False
+    resampling: Resampling = "bicubic"
+    value_norm: bool = False
+    sandwich_norm: bool = False
 
     def __post_init__(self) -> None:
         check_fields({field.name: getattr(self, field.name) for field in fields(self)})
@@ -143,10 +154,12 @@ class ViTConfig:
             raise ConfigError("distilled=True needs pool='token'")
         if self.rotary is not None and self.head_width % 4:
             raise ConfigError(f"rotary needs heads whose width is a multiple of 4, not {self.head_width}")
-        if self.post_norm and self.layer_scale:
-            raise ConfigError("post_norm=True has no LayerScale: its norms scale the branches")
-        if self.distilled and not self.class_token:
-            raise ConfigError("distilled=True needs class_token=True")
+        if (self.post_norm or self.sandwich_norm) and self.layer_scale:
+            raise ConfigError("post_norm and sandwich_norm have no LayerScale: their norms scale the branches")
+        if self.post_norm and self.sandwich_norm:
+            raise ConfigError("post_norm=True has norms at the end of the branches only: sandwich_norm must be False")
+        if self.distilled and (self.head_norm or not self.class_token):
+            raise ConfigError("distilled=True needs class_token=True and head_norm=False")
         if self.similarity and (self.distilled or not self.num_classes):
             raise ConfigError("similarity=True needs classes, and one head only (distilled=False)")
         if self.embedding and (self.distilled or (self.num_classes and not self.similarity)):
@@ -168,9 +181,14 @@ class ViTConfig:
         return self.pool in ("map", "map_all")
 
     @property
-    def plain_scores(self) -> bool:
-        """Whether scores are q k^T / sqrt(d) of one linear map and nothing else."""
-        return self.rotary is None and not self.position_bias and not self.qk_norm
+    def plain_attention(self) -> bool:
+        """Whether attention is softmax(q k^T / sqrt(d)) v of one linear map and nothing else."""
+        return self.rotary is None and not (self.position_bias or self.qk_norm or self.value_norm)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP has a gate: its first linear layer then has 2 `mlp_dim` outputs."""
+        return self.mlp in ("swiglu", "geglu_tanh")
 
     @cached_property
     def grid(self) -> tuple[int, int]:
@@ -272,11 +290,10 @@ def check_fields(values: Mapping[str, Any]) -> None:
     for field in fields(ViTConfig):
         if isinstance(field.default, bool) and not isinstance(values[field.name], (bool, np.bool_)):
             raise ConfigError(f"{field.name} must be true or false, not {values[field.name]!r}")
-    if not (values["rotary"] is None or isinstance(values["rotary"], Rotary)):
-        raise ConfigError(f"rotary must be a Rotary or None, not {values['rotary']!r}")
-    if not (values["stem"] is None or isinstance(values["stem"], Stem)):
-        raise ConfigError(f"stem must be a Stem or None, not {values['stem']!r}")
-    for name, known in (("pool", get_args(Pool)), ("mlp", get_args(MLP)), ("norm", get_args(Norm))):
+    for name, kind in (("rotary", Rotary), ("stem", Stem)):
+        if not (values[name] is None or isinstance(values[name], kind)):
+            raise ConfigError(f"{name} must be a {kind.__name__} or None, not {values[name]!r}")
+    for name, known in KINDS.items():
         if values[name] not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}, not {values[name]!r}")
     if not isinstance(values["norm_eps"], (int, float, np.floating)) or not 0 <= values["norm_eps"] < 1:

@@ -60,7 +60,7 @@ def check_formulas_know(config: ViTConfig, name: str) -> None:
     """
     default = {field.name: field.default for field in fields(ViTConfig)}
     beyond = [field for field in default if field not in KNOWN and getattr(config, field) != default[field]]
-    if config.pool not in ("token", "avg") or config.mlp == "gelu_tanh":
+    if config.pool not in ("token", "avg") or config.mlp in ("gelu_tanh", "geglu_tanh"):
         beyond.append(f"pool={config.pool}" if config.pool not in ("token", "avg") else "mlp=gelu_tanh")
     if beyond:
         raise ConfigError(
