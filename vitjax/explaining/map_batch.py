@@ -18,7 +18,9 @@ from vitjax.explaining.targets import Targets
 from vitjax.methods import METHODS
 from vitjax.models.model import Model
 
-_to_display = partial(jax.jit, static_argnames=("size", "signed", "covered", "percentile"))(map_functions.to_display)
+_to_display = map_functions.deliberate_nans(
+    partial(jax.jit, static_argnames=("size", "signed", "covered", "percentile"))(map_functions.to_display)
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-normalise_all = jax.jit(jax.vmap(jax.vmap(maps.normalise)))
+normalise_all = maps.deliberate_nans(jax.jit(jax.vmap(jax.vmap(maps.normalise))))
 
 HEAD, PHOTO = 29 * MM, 25 * MM
 """Heights of `heading` and of its photo [inches]."""
