@@ -10,10 +10,11 @@ import pytest
 import vitjax
 from tests.cases import tiny_batch, tiny_model
 from vitjax.execution import worker_threads
-from vitjax.execution.map_reduce import MapReduce, all_rounds
-from vitjax.execution.parallel_map_reduce import ParallelMapReduce
+from vitjax.execution.map_reduce import MapReduce, all_rounds, layout
+from vitjax.execution.parallel_map_reduce import ParallelMapReduce, parts_of
 from vitjax.execution.plan import plan_for
 from vitjax.methods import METHODS
+from vitjax.shapes import ceil_div
 
 PLAN = plan_for(tiny_model("plain").config)
 
@@ -33,6 +34,19 @@ def test_parts_hold_every_evaluation_once(parts, together):
     joined = kept.after(jax.tree.map(lambda *each: np.concatenate(each), *lists))
     np.testing.assert_array_equal(joined[0], values)
     np.testing.assert_array_equal(joined[1], np.arange(11))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8, 64])
+@pytest.mark.parametrize("together", [1, 2, 8])
+def test_progress_costs_no_evaluations(threads, together):
+    """No thread computes more than if each had one part."""
+    for size in (1, 3, 32, 97, 196, 1000):
+        computed = []
+        for parts in (threads, parts_of(size, together, threads)):
+            _, rounds, vmapped = layout(size, parts, together)
+            computed.append(ceil_div(parts, threads) * rounds * vmapped)
+        assert computed[1] <= computed[0] and parts >= threads
+    assert parts_of(196, 2, 2) == 14  # not 16, which compute 224
 
 
 def test_no_more_evaluations_are_vmapped_together_than_allowed():
@@ -83,11 +97,11 @@ def test_the_evaluations_of_one_image_use_all_worker_threads(four_threads):
 @pytest.mark.parametrize("images", [1, 2])
 def test_the_progress_within_an_image_adds_up_to_it(images, four_threads):
     def explain(params, image, seed):
-        return MapReduce(300, lambda number: image * number, lambda total: total, together=4)
+        return MapReduce(320, lambda number: image * number, lambda total: total, together=4)
 
     ticks: list[float] = []
     found = ParallelMapReduce(explain, PLAN)(None, [(np.float32(1),)] * images, 0, ticks.append)
-    assert found.tolist() == [44850.0] * images
+    assert found.tolist() == [51040.0] * images
     assert len(ticks) == 16 * images + 1 and abs(sum(ticks) - images) < 1e-9 and max(ticks) < 0.1
 
 

@@ -12,6 +12,16 @@ from jax import lax
 from vitjax.shapes import Array, ceil_div
 
 
+def layout(size: int, parts: int, together: int) -> tuple[int, int, int]:
+    """How one of `parts` equal parts of `size` evaluations is computed: (evaluations, rounds, evaluations in a round).
+
+    A round vmaps at most `together` evaluations. Rounds are equal, so their product may exceed the part's evaluations.
+    """
+    share = ceil_div(size, parts)
+    rounds = ceil_div(share, together)
+    return share, rounds, ceil_div(share, rounds)
+
+
 class MapReduce(NamedTuple):
     """Evaluations of the model that are independent, and how their values become a map.
 
@@ -35,9 +45,7 @@ class MapReduce(NamedTuple):
         Parts may extend beyond `size`: evaluations beyond it add nothing to a sum; kept values beyond it must be
         dropped, as `after` does. Memory: `together` evaluations.
         """
-        share = ceil_div(self.size, parts)
-        rounds = ceil_div(share, self.together)
-        together = ceil_div(share, rounds)
+        share, rounds, together = layout(self.size, parts, self.together)
         places = jnp.arange(rounds * together).reshape(rounds, together)
 
         def evaluate(places: Array) -> Any:
