@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import vitjax
+from tests.cases import tiny_model
 from tests.cli.test_commands import error_of, image_files  # noqa: F401  (a fixture)
 from tests.explaining.test_resnet import module, tiny_resnet50, weights  # noqa: F401  (fixtures)
 from tests.plots.test_figures import texts
@@ -241,3 +242,16 @@ def test_figures_of_the_other_papers_are_drawn_from_scenes(paper, files, tmp_pat
     assert files_of(tmp_path) == files
     assert {path.stem for path in (tmp_path / "figures").glob("*.pdf")} == {name[:-4] for name in files}
     assert len({row["method"] for row in rows_of(tmp_path)}) >= 4
+
+
+def test_focus_of_a_model_that_drops_pixels_takes_the_mask_that_its_patches_cover():
+    """Patches of 8 cover 32 x 32 of 36 x 38 pixels; the object lies in the last column of patches and beyond."""
+    model = tiny_model("remainder")
+    mask = np.zeros((36, 38), np.uint8)
+    mask[:, 24:] = 255
+    images = np.random.default_rng(0).integers(0, 256, (1, 36, 38, 3), np.uint8)
+    for label, explanation in vitjax.explain_many(model, images, ["rollout", "saliency"]).items():
+        raw = explanation.maps[0].astype(np.float64)
+        cells = raw if label == "rollout" else raw[:32, :32].reshape(4, 8, 4, 8).mean(axis=(1, 3))
+        ((found, _),) = focus_of(explanation, [mask])
+        np.testing.assert_allclose(found, cells[:, 3].sum() / cells.sum(), rtol=1e-5)

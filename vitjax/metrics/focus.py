@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vitjax.maps import is_degenerate
 from vitjax.metrics.checks import checks_options, grid_with_mask
 from vitjax.metrics.contract import Case, Columns, Metric, Statistic
-from vitjax.metrics.masks import ToGrid, covered_part, patch_map, share_on_grid
+from vitjax.metrics.masks import ToGrid, on_patches, share_on_grid
 from vitjax.shapes import Array, Float
 
 
@@ -54,7 +54,8 @@ def focus(raw: Float[Array, "h w"], mask: Array, *, mask_to_grid: ToGrid = "near
 
 
 def _record(case: Case, *, mask_to_grid: ToGrid = "nearest", relu: bool = True) -> Columns:
-    return focus(patch_map(case), covered_part(case, case.mask), mask_to_grid=mask_to_grid, relu=relu)._asdict()
+    raw, mask = on_patches(case.raw, case.mask, case.grid, case.covered)
+    return focus(raw, mask, mask_to_grid=mask_to_grid, relu=relu)._asdict()
 
 
 FOCUS = Metric(

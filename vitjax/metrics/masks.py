@@ -110,20 +110,26 @@ def map_and_mask(case: Case, resolution: Resolution, mask_to_grid: ToGrid) -> tu
     """
     if resolution == "pixels":
         return case.heatmap, case.mask
-    return case.once(
-        ("map_and_mask", mask_to_grid),
-        lambda: (normalise(patch_map(case)), mask_on_grid(covered_part(case, case.mask), case.grid, mask_to_grid)),
-    )
+
+    def on_grid() -> tuple[Array, Array]:
+        raw, mask = on_patches(case.raw, case.mask, case.grid, case.covered)
+        return normalise(raw), mask_on_grid(mask, case.grid, mask_to_grid)
+
+    return case.once(("map_and_mask", mask_to_grid), on_grid)
 
 
-def patch_map(case: Case) -> Array:
-    """The raw map on the patch grid, [h, w]: that of a method with a value for each pixel is averaged over patches."""
-    return case.raw if case.raw.shape == case.grid else pooled(covered_part(case, case.raw), case.grid)
+def on_patches(raw: Array, mask: Array, grid: tuple[int, int], covered: tuple[int, int] | None) -> tuple[Array, Array]:
+    """The raw map on the patch grid, and the part of the mask that whole patches cover.
 
-
-def covered_part(case: Case, pixels: Array) -> Array:
-    """The part of [H, W] that whole patches cover: all but the remainder that some models drop."""
-    return pixels if case.covered is None else pixels[: case.covered[0], : case.covered[1]]
+    Args:
+        raw: [h, w] on the grid, which is returned as it is, or of another size, averaged over each patch.
+        mask: [H, W].
+        grid: (rows, columns) of patches.
+        covered: (height, width) in pixels of the upper left part of the image that the grid covers: all but the
+            remainder that some models drop. None is the whole.
+    """
+    height, width = mask.shape if covered is None else covered
+    return pooled(raw[:height, :width], grid), mask[:height, :width]
 
 
 def _overlaps(cells: int, pixels: int) -> np.ndarray:

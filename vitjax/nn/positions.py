@@ -63,7 +63,8 @@ def resample_positions(table: Array, old: ViTConfig, new: ViTConfig) -> Array:
         grid = grid[: new.grid[0], : new.grid[1]]
     elif old.resampling == "bilinear":
         down, across = (between_ends(*sides) for sides in zip(old.grid, new.grid, strict=True))
-        grid = jnp.einsum("yi,xj,ijc->yxc", down.astype(grid.dtype), across.astype(grid.dtype), grid)
+        weights = down.astype(grid.dtype), across.astype(grid.dtype)
+        grid = jnp.einsum("yi,xj,ijc->yxc", *weights, grid, precision="highest")
     else:
         shape = (*new.grid, grid.shape[-1])
         grid = jax.image.resize(grid.astype(jnp.float32), shape, "cubic", antialias=True)

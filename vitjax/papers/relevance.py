@@ -10,7 +10,7 @@ import numpy as np
 
 from vitjax.explaining.explanation import Explanation
 from vitjax.metrics.focus import Focus, focus
-from vitjax.metrics.masks import pooled
+from vitjax.metrics.masks import on_patches
 
 COLUMNS = (
     *("image", "model", "method", "target", "target_probability", "predicted", "predicted_probability"),
@@ -25,10 +25,11 @@ def focus_of(explanation: Explanation, masks: Sequence[np.ndarray | None]) -> li
         explanation: n maps.
         masks: n masks [H, W] of the images as the explanation's model sees them, or None.
     """
-    grid = explanation.model.config.grid if explanation.level == "pixel" else explanation.maps.shape[1:]
+    config = explanation.model.config
+    grid = config.grid if explanation.level == "pixel" else explanation.maps.shape[1:]
 
     def one(raw: Any, mask: Any) -> Focus:
-        return focus(pooled(raw, grid), mask)
+        return focus(*on_patches(raw, mask, grid, config.covered))
 
     program = jax.jit(one)
     values = [None if mask is None else program(raw, mask) for raw, mask in zip(explanation.maps, masks, strict=True)]

@@ -62,53 +62,48 @@ SEGMENTED = (
     Column("mAP", "average_precision"),
 )
 
+
+def segmentation(rows: tuple[Row, ...]) -> Part:
+    """The part of a table that scores maps against masks. Images and masks are resized to 224 x 224 without a crop."""
+    return Part(
+        name="segmentation",
+        model=MODEL,
+        weights=WEIGHTS,
+        needs=SEGMENTATION,
+        images=4276,
+        rows=rows,
+        columns=SEGMENTED,
+        model_as=bilinear,
+        source_as=squashed,
+    )
+
+
+def perturbation(name: str, rows: tuple[Row, ...], columns: tuple[Column, ...], **options: str) -> Part:
+    """The part of a table that scores maps by removing pixels."""
+    return Part(
+        name=name, model=MODEL, weights=WEIGHTS, needs=PERTURBATION, rows=rows, columns=columns, options=options
+    )
+
+
+# 0, 5 ... 100 % of the pixels are replaced by the mean colour.
+AUC = {"metric": "perturbation_auc", "chunk": 7}
+PREDICTED = (Column("Neg, predicted", AUC, "negative"), Column("Pos, predicted", AUC, "positive"))
+TARGET = (Column("Neg, target", AUC, "negative_label"), Column("Pos, target", AUC, "positive_label"))
+SHARED = (Column("AOPC", {"metric": "aopc", "chunk": 7}), Column("LOdds", {"metric": "log_odds", "chunk": 7}))
+
 TABLE1 = Table(
     name="table1",
     title="VTranM (TokenTM): segmentation of ImageNet-Segmentation",
     source=SOURCE,
-    parts=(
-        Part(
-            name="segmentation",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=SEGMENTATION,
-            images=4276,
-            rows=METHODS,
-            columns=SEGMENTED,
-            # The protocol resizes images and masks to 224 x 224 without a crop.
-            model_as=bilinear,
-            source_as=squashed,
-        ),
-    ),
+    parts=(segmentation(METHODS),),
     notes=NOTES,
 )
-
-# 0, 5 ... 100 % of the pixels are replaced by the mean colour.
-AUC = {"metric": "perturbation_auc", "chunk": 7}
 
 TABLE2 = Table(
     name="table2",
     title="VTranM (TokenTM): AUC of accuracy while pixels are removed, least (neg) or most (pos) relevant ones first",
     source=SOURCE,
-    parts=(
-        Part(
-            name="predicted",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=PERTURBATION,
-            rows=METHODS,
-            columns=(Column("Neg, predicted", AUC, "negative"), Column("Pos, predicted", AUC, "positive")),
-        ),
-        Part(
-            name="target",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=PERTURBATION,
-            rows=METHODS,
-            columns=(Column("Neg, target", AUC, "negative_label"), Column("Pos, target", AUC, "positive_label")),
-            options={"target": "label"},
-        ),
-    ),
+    parts=(perturbation("predicted", METHODS, PREDICTED), perturbation("target", METHODS, TARGET, target="label")),
     notes=(
         *NOTES,
         "Predicted: maps of the predicted class, scored by whether this class is still predicted. Target: maps of the "
@@ -120,19 +115,7 @@ TABLE3 = Table(
     name="table3",
     title="VTranM (TokenTM): AOPC (higher is better) and log-odds (lower is better), eqs. 21 and 22",
     source=SOURCE,
-    parts=(
-        Part(
-            name="predicted",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=PERTURBATION,
-            rows=METHODS,
-            columns=(
-                Column("AOPC", {"metric": "aopc", "chunk": 7}),
-                Column("LOdds", {"metric": "log_odds", "chunk": 7}),
-            ),
-        ),
-    ),
+    parts=(perturbation("predicted", METHODS, SHARED),),
     notes=NOTES,
 )
 
@@ -141,30 +124,8 @@ TABLE4 = Table(
     title="VTranM (TokenTM): ablation of aggregation, lengths and NECC",
     source=SOURCE,
     parts=(
-        Part(
-            name="segmentation",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=SEGMENTATION,
-            images=4276,
-            rows=ABLATIONS,
-            columns=SEGMENTED,
-            model_as=bilinear,
-            source_as=squashed,
-        ),
-        Part(
-            name="perturbation",
-            model=MODEL,
-            weights=WEIGHTS,
-            needs=PERTURBATION,
-            rows=ABLATIONS,
-            columns=(
-                Column("Neg, predicted", {"metric": "perturbation_auc", "chunk": 7}, "negative"),
-                Column("Pos, predicted", {"metric": "perturbation_auc", "chunk": 7}, "positive"),
-                Column("AOPC", {"metric": "aopc", "chunk": 7}),
-                Column("LOdds", {"metric": "log_odds", "chunk": 7}),
-            ),
-        ),
+        segmentation(ABLATIONS),
+        perturbation("perturbation", ABLATIONS, (*PREDICTED, *SHARED)),
     ),
     notes=(
         *NOTES,
