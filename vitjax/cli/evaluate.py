@@ -29,7 +29,8 @@ from vitjax.cli.arguments import (
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.methods.options import parse
-from vitjax.output.terminal import counted, say
+from vitjax.output.terminal import say
+from vitjax.output.wording import counted
 
 if TYPE_CHECKING:
     from vitjax.evaluating.run import Run

@@ -31,7 +31,8 @@ from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.output.files import csv_text, write_text
 from vitjax.output.names import FileNames
-from vitjax.output.terminal import counted, say
+from vitjax.output.terminal import say
+from vitjax.output.wording import counted
 from vitjax.rundir.manifest import model_record, output_directory, write_manifest
 
 COMPARE_FILES = ("grid.png", "grid.pdf", "index.html")

@@ -21,7 +21,8 @@ from vitjax.cli.arguments import (
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.errors import ConfigError
-from vitjax.output.terminal import counted, say
+from vitjax.output.terminal import say
+from vitjax.output.wording import counted
 
 Page = Annotated[Path, option(name="out", aliases=["-o"], metavar="FILE.html")]
 NONE = ModelArguments(model="")

@@ -104,7 +104,7 @@ def labels_of(explanation: MapBatch, kind: str, *, agnostic: bool) -> list[str] 
         return list(explanation.images.ids) if kind == "image" or len(explanation) > 1 else None
     captions = [explanation.caption(index) for index in range(len(explanation))]
     return [
-        with_probability(caption["target"], caption["target_probability"], ".0f", NO_BREAK, sigmoid=caption["sigmoid"])
+        with_probability(caption["target"], caption["target_probability"], 0, NO_BREAK, sigmoid=caption["sigmoid"])
         for caption in captions
     ]
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from vitjax.output.wording import percent
+
 
 def with_probability(
-    name: str, probability: float | None, digits: str = ".1f", space: str = " ", *, sigmoid: bool = False
+    name: str, probability: float | None, decimals: int = 1, space: str = " ", *, sigmoid: bool = False
 ) -> str:
     """`tabby (62.3 %)`, or `tabby (62.3 %, sigmoid)`, or the name alone where there is no probability.
 
-    A probability that would be written as 0 without being 0 is `tabby (< 0.1 %)`.
+    `decimals` and `space` as for `percent`.
     """
     if probability is None:
         return name
-    written, least = f"{100 * probability:{digits}}", 10.0 ** -int(digits[1:-1])
-    if probability > 0 and float(written) == 0:
-        written = f"<{space}{least:g}"
-    return f"{name} ({written}{space}%{', sigmoid' if sigmoid else ''})"
+    return f"{name} ({percent(probability, decimals, space)}{', sigmoid' if sigmoid else ''})"
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

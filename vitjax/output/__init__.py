@@ -1,1 +1,1 @@
-"""What leaves the program: file names that are unique, text in UTF-8, CSV for spreadsheets, lines on the terminal."""
+"""What leaves the program: file names that are unique, text in UTF-8, CSV for spreadsheets, lines and their wording."""

@@ -13,17 +13,6 @@ def say(text: object, *, error: bool = False) -> None:
     print(shown(str(text), lines=True), file=sys.stderr if error else sys.stdout)
 
 
-def counted(number: int, unit: str) -> str:
-    """A number and its unit, in the plural unless it is one.
-
-    Example:
-        >>> from vitjax.output.terminal import counted
-        >>> counted(1, "image"), counted(3, "method")
-        ('1 image', '3 methods')
-    """
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
-
-
 def accept_all_characters() -> None:
     """Let stdout and stderr escape what their encoding lacks, instead of raising: for pipes that are not UTF-8."""
     for stream in (sys.stdout, sys.stderr):

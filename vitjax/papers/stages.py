@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitjax.explaining.explanation import Explanation
+from vitjax.output.wording import percent
 from vitjax.papers.drawing import map_cell
 from vitjax.papers.paper import Materials
 from vitjax.plots.cells import Cell, draw_cell
@@ -29,7 +30,6 @@ from vitjax.plots.figures import (
 from vitjax.plots.grid import GAP, GROUP_GAP, inside
 from vitjax.plots.overlay import SEQUENTIAL, scheme
 from vitjax.plots.sheet import normalise_all
-from vitjax.plots.strip import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -48,7 +48,7 @@ PIXELS = 60_000
 
 
 class Placed(NamedTuple):
-    """A cell in the rows and columns from `row` and `column` on; in the middle if it has several."""
+    """A cell in the rows and columns from `row` and `column` on; in the first row and the middle column of several."""
 
     cell: Cell
     row: int
@@ -248,7 +248,7 @@ def _draw_panel(axes: Axes, grid: Grid, layout: _Layout, panel: _Panel, tops: li
         height = tops[last] + layout.heights[last] - y
         x = (lefts[0] + lefts[-1]) / 2
         tall = min(height, layout.heights[placed.row]) if placed.down > 1 else height
-        box = inside((snap(x), y + (height - tall) / 2, cell_width, tall), placed.cell.image)
+        box = inside((snap(x), y, cell_width, tall), placed.cell.image)
         draw_cell(axes, placed.cell, box)
         if note := layout.notes.get((placed.row, placed.column)):
             under = box[1] + box[3] + 0.4 * MM + SMALL / 72

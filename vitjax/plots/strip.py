@@ -8,6 +8,7 @@ import numpy as np
 
 from vitjax.maps import DISPLAY_PERCENTILE
 from vitjax.methods.titles import title_of
+from vitjax.output.wording import percent
 from vitjax.plots.cells import Cell, draw_cell, flaw, stamp
 from vitjax.plots.figures import (
     MARGIN,
@@ -30,11 +31,6 @@ from vitjax.plots.overlay import DIVERGING, SEQUENTIAL, as_photo, scheme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def percent(probability: float) -> str:
-    """A probability in [0, 1] as text: "87.2 %", or "< 0.1 %"."""
-    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
 
 
 def strip(
