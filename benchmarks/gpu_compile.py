@@ -2,8 +2,8 @@
 
 Run:     python -m benchmarks.gpu_compile [--model vit_base_patch16_224] [--programs logits transformer_mm]
 Needs:   the compiler: pip install 'jax[cuda13]'
-Prints:  a Markdown table with one line per program: seconds of compilation and temporary memory, once with softmax over
-         merged rows (`Kernels.softmax_of_rows`, the plan for GPUs) and once over all axes
+Prints:  a Markdown table with one line per program: seconds of compilation and temporary memory, once by the plan for
+         GPUs (its `Kernels` and `compiler_options`) and once without either
 Writes:  benchmarks/results/gpu_aot.json, after every program
 
 Without a GPU the compiler cannot time kernels. It takes the first one that fits (`ANY_KERNEL` of
@@ -43,13 +43,13 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 class Task(NamedTuple):
-    """One program to compile. what: "logits", "folds" or a method. softmax_of_rows: as in `Kernels`."""
+    """One program to compile. what: "logits", "folds" or a method. planned: by the plan for GPUs."""
 
     model: str
     dtype: str
     what: str
     batch: int
-    softmax_of_rows: bool
+    planned: bool
 
 
 def compile_for_gpu(task: Task) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def compile_for_gpu(task: Task) -> dict[str, Any]:
     from jax.sharding import NamedSharding, PartitionSpec
 
     from benchmarks.harness import fold_methods
-    from vitjax.execution.plan import plan_for
+    from vitjax.execution.plan import compiler_options, plan_for
     from vitjax.explaining.programs import compiled
     from vitjax.explaining.requests import request
     from vitjax.models.families import find
@@ -87,12 +87,14 @@ def compile_for_gpu(task: Task) -> dict[str, Any]:
     params = jax.eval_shape(network(config).init, jax.random.key(0), image)["params"]
     params = jax.tree.map(lambda leaf: shape(leaf.shape, task.dtype), params)
     names = {"logits": [], "folds": fold_methods(config)}.get(task.what, [task.what])
-    plan = plan_for(config, "gpu")._replace(kernels=Kernels(softmax_of_rows=task.softmax_of_rows))
+    plan = plan_for(config, "gpu")
+    kernels = plan.kernels._replace(cudnn_attention=True) if task.planned else Kernels()
+    plan = plan._replace(kernels=kernels)
     program = compiled(config, tuple(map(request, names)), plan)
     images, b = shape((task.batch, *config.image_size, 3), task.dtype), (task.batch,)
     lowered = program.lower(params, images, shape(b, jnp.int32), shape(b, jnp.uint32), shape((), jnp.uint32))
     started = time.perf_counter()
-    executable = lowered.compile()
+    executable = lowered.compile(compiler_options("gpu") if task.planned else None)
     seconds = time.perf_counter() - started
     text = executable.as_text()
     return {
@@ -107,12 +109,12 @@ def table(figures: dict[str, Any]) -> str:
     lines = [
         f"{figures['model']}, {figures['dtype']}, batch {figures['batch']}, {figures['target']}, jax {figures['jax']}",
         "",
-        "| | compile s, softmax of rows | of all axes | temporary MiB, softmax of rows | of all axes |",
+        "| | compile s, plan | without | temporary MiB, plan | without |",
         "|---|---|---|---|---|",
     ]
     for row in figures["rows"]:
-        merged, separate = row["softmax_of_rows"], row["softmax_of_all_axes"]
-        cells = [row["what"], *(one[key] for key in ("compile_s", "temporary_MiB") for one in (merged, separate))]
+        both = row["planned"], row["not_planned"]
+        cells = [row["what"], *(one[key] for key in ("compile_s", "temporary_MiB") for one in both)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -136,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures: dict[str, Any] = {**about, "rows": []}
     for what in given.programs:
         row = {"what": what}
-        for name, rows in (("softmax_of_rows", True), ("softmax_of_all_axes", False)):
-            task = Task(given.model, given.dtype, what, given.batch, rows)
+        for name, planned in (("planned", True), ("not_planned", False)):
+            task = Task(given.model, given.dtype, what, given.batch, planned)
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 row[name] = pool.submit(compile_for_gpu, task).result()
         figures["rows"].append(row)

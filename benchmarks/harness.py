@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from vitjax.execution.flops import flops
 from vitjax.execution.jax_settings import setting
+from vitjax.execution.plan import compiler_options
 from vitjax.execution.program import Program
 from vitjax.methods import METHODS
 from vitjax.models.families import Entry, find
@@ -93,7 +94,8 @@ def case_of(program: Any, *arguments: Any, items: int) -> Case:
     arguments = jax.device_put(arguments)
     parts = program.parts(*arguments) if isinstance(program, Program) else [arguments]
     start = time.perf_counter()
-    executable = program.executable(*parts[0]) if len(parts) > 1 else program.lower(*arguments).compile()
+    is_program = isinstance(program, Program)
+    executable = program.executable(*parts[0]) if is_program else program.lower(*arguments).compile(compiler_options())
     seconds = time.perf_counter() - start
     analysis = executable.memory_analysis()
     temporary = None if analysis is None else round(len(parts) * analysis.temp_size_in_bytes / MIB, 3)

@@ -11,6 +11,8 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from benchmarks.accelerator.setup import Clock, Peaks, Setup
 from benchmarks.harness import fold_methods, random_model
 from vitjax.data.arrays import Arrays
 from vitjax.data.loader import load_chunks
+from vitjax.data.source import NO_LABEL, Raw, Samples
 from vitjax.evaluating.compute import Evaluator
 from vitjax.evaluating.engine import run_chunks
 from vitjax.evaluating.job import Job
@@ -64,7 +67,29 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
     }
 
 
-def synthetic_images(count: int, size: tuple[int, int], distinct: int = 64) -> Arrays:
+@dataclass(frozen=True, eq=False)
+class Repeated(Arrays):
+    """Arrays repeated up to `count` images, so that a large data set takes the memory of a small one."""
+
+    count: int = 0
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(f"{number:06d}" for number in range(self.count))
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        return (NO_LABEL,) * self.count
+
+    def read(self, index: int) -> Raw:
+        return super().read(index % len(self.pixels))
+
+    def _samples(self, indices: np.ndarray) -> Samples:
+        samples = super()._samples(indices % len(self.pixels))
+        return replace(samples, index=indices, ids=tuple(self.ids[index] for index in indices))
+
+
+def synthetic_images(count: int, size: tuple[int, int], distinct: int = 64) -> Repeated:
     """Coarse random images, each with a rectangle as its object mask.
 
     Args:
@@ -76,12 +101,10 @@ def synthetic_images(count: int, size: tuple[int, int], distinct: int = 64) -> A
     distinct = min(distinct, count)
     down, across = (np.arange(side) * 14 // side for side in size)
     coarse = rng.integers(0, 256, (distinct, 14, 14, 3), dtype=np.uint8)
-    pixels = coarse[:, down][:, :, across]
     top, left = rng.integers(0, 7, (2, distinct, 1))
     rows, columns = ((cells >= edge) & (cells < edge + 6) for cells, edge in ((down, top), (across, left)))
     masks = np.where(rows[:, :, None] & columns[:, None, :], 255, 0).astype(np.uint8)
-    indices = np.arange(count) % distinct
-    return Arrays(pixels[indices], masks[indices], name="synthetic")
+    return Repeated(coarse[:, down][:, :, across], masks, name="synthetic", count=count)
 
 
 def _evaluate(

@@ -1,11 +1,8 @@
-"""The sections "plans" and "quick_compile": alternatives to the execution plan of a GPU or TPU, side by side.
+"""The section "plans": the execution plan of a GPU or TPU and alternatives to it, side by side.
 
-Run with: python -m benchmarks.accelerator --sections plans quick_compile
-Results:  for each computation and alternative: images per second, temporary memory in MiB and compile time; for cuDNN's
-          attention also the largest difference of the logits, relative to the largest logit
-
-"quick_compile" compiles without XLA's pass that fuses a softmax or LayerNorm into one Triton kernel (`QUICK_COMPILE` of
-sections.py).
+Run with: python -m benchmarks.accelerator --sections plans
+Results:  for each computation and alternative: images per second, temporary memory in MiB and compile time; for logits
+          also the largest difference from those of the plan, relative to the largest logit
 """
 
 from __future__ import annotations
@@ -22,14 +19,14 @@ from benchmarks.accelerator.timing import NO_MEMORY, timed
 from benchmarks.harness import random_model
 from benchmarks.speed import Bench
 from vitjax.execution.plan import ExecutionPlan, active_plan
-from vitjax.nn.kernels import has_cudnn_attention
+from vitjax.nn.kernels import PLAIN
 
 
 def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
     """Yield a row for each computation and alternative, at the batch `Setup.first_batch`.
 
-    Alternatives of the logits are XLA's attention and cuDNN's; those of a computation in `Setup.saving` recompute or
-    save the outputs of linear layers.
+    Alternatives differ from the plan in one choice; outputs of linear layers are saved instead of recomputed, or a
+    field of `Kernels` has its default.
     """
     model = random_model(setup.model, dtype=setup.dtype, **setup.changes)
     plan = active_plan(model.config)
@@ -56,25 +53,19 @@ def measure(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[st
         yield row
 
 
-def measure_quick_compile(setup: Setup, clock: Clock, peaks: Peaks | None) -> Iterator[dict[str, Any]]:
-    """Yield a row for each computation in `Setup.saving`, by the plan of the device."""
-    model = random_model(setup.model, dtype=setup.dtype, **setup.changes)
-    for what in setup.saving:
-        row = {"case": what, "batch": setup.first_batch}
-        if not clock.allows(8):
-            yield {**row, "status": "no time"}
-            continue
-        case = case_at(Bench(model), what, setup.first_batch)
-        rate = round(case.items / timed(case.run, clock).seconds, 2)
-        yield {**row, "images_per_s": rate, "temporary_MiB": case.memory(), "compile_s": case.compile_s}
-
-
 def _alternatives(setup: Setup, plan: ExecutionPlan) -> Iterator[tuple[str, str, ExecutionPlan]]:
     """(computation, name of the alternative, plan)."""
-    cudnn = [False, True] if has_cudnn_attention(jax.devices()[0]) else [False]
-    for attention in cudnn:
-        kernels = plan.kernels._replace(cudnn_attention=attention)
-        yield "logits", "cuDNN's attention" if attention else "XLA's attention", plan._replace(kernels=kernels)
+
+    def written(**kernels: Any) -> ExecutionPlan:
+        return plan._replace(kernels=plan.kernels._replace(**kernels))
+
+    yield "logits", "plan", plan
+    if plan.kernels.cudnn_attention:
+        yield "logits", "attention without cuDNN", written(cudnn_attention=False)
     for what in setup.saving:
-        yield what, "recompute", plan._replace(saved_bytes=0.0)
-        yield what, "save", plan._replace(saved_bytes=float("inf"))
+        yield what, "plan", plan
+        yield what, "saved outputs", plan._replace(saved_bytes=float("inf"))
+        if plan.kernels != PLAIN:
+            yield what, "attention without cuDNN", written(cudnn_attention=False)
+            yield what, "rows not aligned", written(aligned_bytes=1)
+            yield what, "one kernel for a softmax", written(separate_softmax=False)

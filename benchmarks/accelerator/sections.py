@@ -35,19 +35,16 @@ ANY_KERNEL = (
     "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false --xla_gpu_experimental_enable_fusion_autotuner=false"
 )
 """Compiles the first kernel that fits instead of timing many, where only the values matter."""
-QUICK_COMPILE = "--xla_disable_hlo_passes=triton-softmax-rewriter"
-"""Leaves out the pass that fuses a softmax or LayerNorm into one Triton kernel, and with it most of the compilation."""
 PACKAGE = "benchmarks.accelerator"
 SECTIONS = {
     "device": Section(f"{PACKAGE}.device", "measure", 40),
-    "parity": Section(f"{PACKAGE}.parity", "measure", 110, ANY_KERNEL),
+    "parity": Section(f"{PACKAGE}.parity", "measure", 80, ANY_KERNEL),
     "throughput": Section(f"{PACKAGE}.throughput", "measure", 150),
     "peers": Section(f"{PACKAGE}.peers", "measure", 60),
-    "plans": Section(f"{PACKAGE}.plans", "measure", 70),
-    "quick_compile": Section(f"{PACKAGE}.plans", "measure_quick_compile", 25, QUICK_COMPILE),
-    "engine": Section(f"{PACKAGE}.engine", "measure", 110),
+    "plans": Section(f"{PACKAGE}.plans", "measure", 60),
+    "engine": Section(f"{PACKAGE}.engine", "measure", 150),
     "queries": Section(f"{PACKAGE}.queries", "measure", 40),
-    "others": Section(f"{PACKAGE}.throughput", "measure_others", 30),
+    "others": Section(f"{PACKAGE}.throughput", "measure_others", 40),
 }
 """Sections by name, in the order in which they run: the most important first."""
 

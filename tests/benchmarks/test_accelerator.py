@@ -188,9 +188,10 @@ def test_peaks_need_every_rate():
 
 def test_synthetic_images_have_an_object_each():
     source = engine.synthetic_images(70, (32, 48), distinct=5)
-    assert source.pixels.shape == (70, 32, 48, 3) and set(np.unique(source.masks)) == {0, 255}
-    assert ((source.masks == 255).any((1, 2)) & (source.masks == 0).any((1, 2))).all()
-    np.testing.assert_array_equal(source.pixels[3], source.pixels[68])
+    (samples,) = source.chunks([range(70)], (32, 48))
+    assert samples.pixels.shape == (70, 32, 48, 3) and set(np.unique(samples.masks)) == {0, 255}
+    assert set(samples.mask_state) == {"object"} and len(set(samples.ids)) == len(source.ids) == 70
+    np.testing.assert_array_equal(samples.pixels[3], samples.pixels[68])
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def test_without_the_compiler_one_line_says_what_to_install(monkeypatch):
 
 def test_table_compares_both_kinds_of_softmax():
     costs = {"compile_s": 8.4, "temporary_MiB": 12.0, "kernels": 3}
-    row = {"what": "rollout", "softmax_of_rows": costs, "softmax_of_all_axes": {**costs, "compile_s": 29.1}}
+    row = {"what": "rollout", "planned": costs, "not_planned": {**costs, "compile_s": 29.1}}
     about = {"model": "m", "dtype": "bfloat16", "batch": 4, "target": "NVIDIA H100", "jax": "1"}
     shown = gpu_compile.table({**about, "rows": [row]}).splitlines()
     assert shown[0] == "m, bfloat16, batch 4, NVIDIA H100, jax 1"
@@ -34,4 +34,4 @@ def test_merged_rows_compile_into_a_program_for_a_gpu(tmp_path):
     out = tmp_path / "gpu.json"
     gpu_compile.main(["--model", "vitjax_scenes", "--programs", "rollout", "--batch", "2", "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
-    assert row["softmax_of_rows"]["kernels"] > 0 and row["softmax_of_rows"]["compile_s"] > 0
+    assert row["planned"]["kernels"] > 0 and row["planned"]["compile_s"] > 0

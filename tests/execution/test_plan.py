@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.cases import tiny_images, tiny_model
-from vitjax.execution.plan import active_plan, executing, plan_for, planned
+from vitjax.execution.devices import Devices
+from vitjax.execution.plan import active_plan, compiler_options, executing, plan_for, planned
+from vitjax.execution.program import Program
 from vitjax.explaining.programs import compiled
 from vitjax.explaining.requests import request
 from vitjax.layerwise.target import PREDICTED
@@ -73,7 +75,31 @@ def test_programs_of_different_plans_are_different_programs_with_the_same_maps()
     by_images, whole = (compiled(model.config, requests, plan) for plan in plans)
     assert compiled(model.config, requests) is by_images
     texts = [program.lower(*arguments).as_text() for program in (by_images, whole)]
-    heads, tokens = model.config.heads, model.config.tokens
+    heads = model.config.heads
+    tokens = model.config.tokens + plans[1].kernels.padding(model.config.tokens, np.float32)
+    assert tokens % 4 == 0 and tokens > model.config.tokens
     assert [f"tensor<5x{heads}x{tokens}x{tokens}xf32>" in text for text in texts] == [False, True]
     maps = [np.asarray(program(*arguments)[2][0]) for program in (by_images, whole)]
     np.testing.assert_allclose(*maps, rtol=0, atol=1e-6 * np.abs(maps[0]).max())
+
+
+def test_programs_are_compiled_with_the_options_of_their_platform(monkeypatch):
+    assert compiler_options("cpu") == {} == compiler_options("tpu")
+    assert "triton-softmax-rewriter" in compiler_options("gpu")["xla_disable_hlo_passes"]
+    given = []
+
+    def compile_with(lowered, options=None):
+        given.append(options)
+        return compile_lowered(lowered, options)
+
+    compile_lowered = jax.stages.Lowered.compile
+    options = {"xla_backend_optimization_level": 0}
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_with)
+    for module in ("vitjax.execution.program", "vitjax.execution.devices"):
+        monkeypatch.setattr(f"{module}.compiler_options", lambda platform=None: options)
+    plan = plan_for(tiny_model("plain").config)
+    program = Program(lambda x: x * 2, (0,), plan)
+    np.testing.assert_array_equal(program(np.ones((1, 3), np.float32)), 2 * np.ones((1, 3)))
+    devices = Devices()
+    np.testing.assert_array_equal(devices.compile(program, devices.cut(np.ones((2, 3))))(np.ones((2, 3))), 2)
+    assert given == [options, options]

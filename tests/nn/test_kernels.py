@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from tests.cases import tiny_model
+from vitjax.execution.plan import plan_for
+from vitjax.explaining.programs import compiled
+from vitjax.explaining.requests import request
 from vitjax.nn.kernels import PLAIN, Kernels, active_kernels, cudnn_takes, has_cudnn_attention, using
 from vitjax.nn.network import network
+from vitjax.nn.ops import GRADIENT
 
 ATTENTION = jax.nn.dot_product_attention
 
@@ -39,10 +43,41 @@ def images():
     return np.random.default_rng(0).normal(size=(3, *tiny_model("plain").config.image_size, 3)).astype(np.float32)
 
 
-def test_softmax_of_rows_changes_no_bit(images):
-    model = tiny_model("plain")
-    for ours, theirs in zip(logits(model, images), logits(model, images, Kernels(softmax_of_rows=True)), strict=True):
-        assert np.array_equal(ours, theirs)
+GRADIENTS = ["transformer_mm", "attcat", "gmar", "vtranm", "full_grad", "legrad"]
+RULES = ["transformer_attribution", "lrp", "partial_lrp", "conservative_lrp", "attn_lrp"]
+
+
+@pytest.mark.slow
+@pytest.mark.unoptimised
+@pytest.mark.parametrize(("name", "names"), [("distilled", GRADIENTS), ("position_bias", RULES)])
+def test_padded_rows_and_the_separate_softmax_change_no_map(name, names):
+    """In one program, in float64: relevance rules and position biases see the padding, too."""
+    with jax.enable_x64(True):
+        model = tiny_model(name, np.float64)
+        config = model.config
+        images = np.random.default_rng(0).normal(size=(2, *config.image_size, 3))
+        targets, seeds = np.arange(2, dtype=np.int32), np.arange(2, dtype=np.uint32)
+        kernels = Kernels(separate_softmax=True, aligned_bytes=64)
+        assert kernels.padding(config.tokens, np.float64) > 0
+        results = []
+        for used in (PLAIN, kernels):
+            program = compiled(config, tuple(map(request, names)), plan_for(config)._replace(kernels=used))
+            results.append(program(model.params, images, targets, seeds, np.uint32(0)))
+        (logits, _, maps), (other_logits, _, other_maps) = results
+        np.testing.assert_allclose(other_logits, logits, rtol=1e-12)
+        for method, ours, theirs in zip(names, maps, other_maps, strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-11 * np.abs(ours).max(), err_msg=method)
+
+
+def test_the_derivative_of_the_separate_softmax_reads_the_rounded_softmax():
+    scores = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9)), jnp.bfloat16)
+    cotangent = jnp.ones_like(scores).at[:, 3:].set(-2)
+    with using(Kernels(separate_softmax=True)):
+        softmax, vjp = jax.vjp(GRADIENT.softmax, scores)
+    assert softmax.dtype == jnp.bfloat16
+    s, g = np.asarray(softmax, np.float64), np.asarray(cotangent, np.float64)
+    expected = s * (g - (s * g).sum(-1, keepdims=True))
+    np.testing.assert_allclose(np.asarray(vjp(cotangent)[0], np.float64), expected, rtol=2**-8)  # its rounding error
 
 
 def test_fused_attention_is_called_by_forward_passes_only(images, monkeypatch):
@@ -68,9 +103,35 @@ def test_fused_attention_is_called_by_forward_passes_only(images, monkeypatch):
     assert implementations == []  # cuDNN takes half precision only
 
 
+def test_fused_attention_keeps_a_norm_of_attention_and_serves_the_shared_pass(monkeypatch):
+    """The forward pass of transformer_mm reads no attention; its model normalises the output of attention."""
+    calls = []
+
+    def attention(q, k, v, *, implementation):
+        calls.append(implementation)
+        return ATTENTION(q, k, v, implementation="xla")
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    config = replace(tiny_model("plain").config, attention_norm=True)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(*config.image_size, 3)), jnp.bfloat16)
+    params = network(config).init(jax.random.key(0), image)["params"]
+    norm = params["blocks"]["attn"]["norm"]
+    norm["scale"] = jnp.linspace(-1, 2, norm["scale"].size).reshape(norm["scale"].shape)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    results = []
+    for kernels in (PLAIN, Kernels(cudnn_attention=True)):
+        plan = plan_for(config)._replace(kernels=kernels)
+        program = compiled(config, (request("transformer_mm"),), plan)
+        results.append(program(params, image[None], np.zeros(1, np.int32), np.zeros(1, np.uint32), np.uint32(0)))
+    assert set(calls) == {"cudnn"}
+    (logits, _, (expected,)), (fused_logits, _, (found,)) = results
+    np.testing.assert_allclose(fused_logits, logits, atol=2e-2 * np.abs(logits).max())
+    np.testing.assert_allclose(found, expected, atol=2e-2 * np.abs(expected).max())
+
+
 def test_kernels_are_active_inside_their_context_only():
-    with using(Kernels(softmax_of_rows=True)):
-        assert active_kernels().softmax_of_rows
+    with using(Kernels(separate_softmax=True)):
+        assert active_kernels().separate_softmax
     assert active_kernels() == PLAIN
 
 

@@ -97,11 +97,20 @@ def load_chunks(
         if outside:
             raise ConfigError(f"chunk {number} contains image {outside[0]}, but {source.name} has {count} images")
     if isinstance(source, Arrays):
-        return source.chunks(plan, effective(source, preprocessing).size)
+        return _one_ahead(source.chunks(plan, effective(source, preprocessing).size))
     if cache is None:
         return _decode_chunks(source, preprocessing, plan, workers, ahead)
     store = Cache.at(cache, source, effective(source, preprocessing))
     return _load_with_cache(source, preprocessing, plan, workers, ahead, store)
+
+
+def _one_ahead(chunks: Generator[Samples, None, None]) -> Generator[Samples, None, None]:
+    """The same chunks; a thread prepares the next one while the caller uses the one before it."""
+    with ThreadPoolExecutor(1, thread_name_prefix="vitjax-decode") as pool:
+        upcoming = pool.submit(next, chunks, None)
+        while (samples := upcoming.result()) is not None:
+            upcoming = pool.submit(next, chunks, None)
+            yield samples
 
 
 def _decode_chunks(

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vitjax.errors import RunError
 from vitjax.execution.jax_settings import setting
+from vitjax.execution.plan import compiler_options
 
 _CUT, _WHOLE = PartitionSpec("images"), PartitionSpec()
 _COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute)[-\w]*\(")
@@ -73,7 +74,8 @@ def _executable(program: Any, mesh: Mesh, structure: Any, signature: tuple[Any, 
     ]
     specs = jax.tree.unflatten(structure, [spec for _, _, spec in signature])
     local = jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=_CUT, check_vma=False)
-    executable = jax.jit(local).lower(*jax.tree.unflatten(structure, shapes)).compile()
+    lowered = jax.jit(local).lower(*jax.tree.unflatten(structure, shapes))
+    executable = lowered.compile(compiler_options(mesh.devices.flat[0].platform))
     if mesh.size > 1 and (found := collectives(executable)):
         raise RunError(f"the compiled program exchanges data between devices ({', '.join(found)})")
     return executable

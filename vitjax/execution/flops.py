@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import jax
 from jax.interpreters.partial_eval import dce_jaxpr
 
+FUSED_ATTENTION = "dot_product_attention_fwd"
+"""How the name of JAX's primitive for cuDNN's attention begins: (q [b, n, h, d], k, v [b, m, h, d], ...) -> as q."""
+
 
 class Product(NamedTuple):
-    """A matrix product or convolution of a program.
+    """A matrix product, convolution or fused attention of a program.
 
     flops: of one run of it, a multiply and an add are two. bytes: of its operands and its result, each touched once.
     dtype: of its operands. times: how often it runs.
@@ -26,9 +29,9 @@ class Product(NamedTuple):
 def flops(program: Any, *arguments: Any) -> float:
     """Operations (a multiply and an add are two) of a jitted program for these arguments.
 
-    Of matrix products and convolutions, which are nearly all of a network's; not of what no result depends on, as the
-    compiler leaves it out. XLA's own count takes the body of a loop once, whatever its length; a loop of unknown length
-    (`while`) counts once here, too.
+    Of matrix products, convolutions and fused attention, which are nearly all of a network's; not of what no result
+    depends on, as the compiler leaves it out. XLA's own count takes the body of a loop once, whatever its length; one
+    of unknown length (`while`) counts once here, too.
     Cost: a trace, no compilation.
     """
     return sum(each.flops * each.times for each in products(program, *arguments))
@@ -44,8 +47,8 @@ def products(program: Any, *arguments: Any) -> list[Product]:
 def _products(jaxpr: Any, times: int = 1) -> Iterator[Product]:
     for each in jaxpr.eqns:
         name = each.primitive.name
-        if name in ("dot_general", "conv_general_dilated"):
-            operands = [variable.aval for variable in each.invars[:2]]
+        if name in ("dot_general", "conv_general_dilated") or name.startswith(FUSED_ATTENTION):
+            operands = [variable.aval for variable in each.invars[: 3 if name.startswith(FUSED_ATTENTION) else 2]]
             touched = sum(aval.size * aval.dtype.itemsize for aval in (*operands, each.outvars[0].aval))
             yield Product(_flops(each), touched, str(operands[0].dtype), times)
         elif name == "cond":
@@ -65,6 +68,8 @@ def _flops(equation: Any) -> float:
         (contracted, _), _ = equation.params["dimension_numbers"]
         left = equation.invars[0].aval.shape
         return 2.0 * prod(result) * prod(left[axis] for axis in contracted)
+    if equation.primitive.name.startswith(FUSED_ATTENTION):  # scores, and attention times values
+        return 4.0 * prod(result) * equation.invars[1].aval.shape[-3]
     kernel = equation.invars[1].aval.shape
     outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     return 2.0 * prod(result) * prod(kernel) / outputs

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vitjax.nn.kernels import PLAIN, Kernels, using
+from vitjax.nn.kernels import PLAIN, Kernels, has_cudnn_attention, using
 from vitjax.nn.network import Config
 from vitjax.nn.vit_config import ViTConfig
 
@@ -20,6 +20,8 @@ WIDE = 384
 SAVED_BYTES, OF_WIDTH = 16 * 2**20, 192
 """On a CPU, outputs of linear layers are saved up to this size for a model of this width. Recomputing a byte of a wider
 layer costs more, and its weights grow with the square of the width, so the limit does, too."""
+ALIGNED_BYTES = 16
+"""Tensor cores of NVIDIA GPUs load rows that are aligned to this many bytes."""
 
 
 class ExecutionPlan(NamedTuple):
@@ -68,13 +70,37 @@ def plan_for(config: Config, platform: str | None = None) -> ExecutionPlan:
     """
     platform = platform or default_platform()
     if platform in ("gpu", "cuda", "rocm"):
-        return ExecutionPlan(None, None, 8, 8, 0.0, Kernels(softmax_of_rows=True))
+        kernels = Kernels(separate_softmax=True, aligned_bytes=ALIGNED_BYTES, cudnn_attention=_runs_cudnn_attention())
+        return ExecutionPlan(None, None, 8, 8, 0.0, kernels)
     if platform != "cpu":
         return ExecutionPlan(None, None, 8, 8, 0.0)
     width = config.width if isinstance(config, ViTConfig) else WIDE
     backward = 1 if width < WIDE else 2
     saved = SAVED_BYTES * (width / OF_WIDTH) ** 2
     return ExecutionPlan(2, backward, 2, backward, saved)
+
+
+def compiler_options(platform: str | None = None) -> dict[str, Any]:
+    """Options of XLA's compiler for programs on a platform, as `jax.stages.Lowered.compile` takes them.
+
+    Args:
+        platform: as in `plan_for`.
+
+    Without them, XLA writes softmax and LayerNorm as single Triton kernels and times the tilings of each, which takes
+    most of the compilation, and it multiplies matrices with Triton kernels where cuBLAS is faster. Measured on GPUs:
+    benchmarks/NOTES.md.
+    """
+    if (platform or default_platform()) not in ("gpu", "cuda"):
+        return {}
+    return {"xla_gpu_enable_triton_gemm": False, "xla_disable_hlo_passes": "triton-softmax-rewriter"}
+
+
+def _runs_cudnn_attention() -> bool:
+    """Whether the first GPU runs cuDNN's attention; False without a GPU, where programs for one are only compiled."""
+    try:
+        return has_cudnn_attention(jax.devices("gpu")[0])
+    except RuntimeError:
+        return False
 
 
 def default_platform() -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vitjax.execution.jax_settings import setting
-from vitjax.execution.plan import ExecutionPlan, planned
+from vitjax.execution.plan import ExecutionPlan, compiler_options, planned
 from vitjax.execution.worker_threads import run_in_threads, worker_count
 from vitjax.shapes import ceil_div
 
@@ -34,7 +34,8 @@ class Program:
     def __call__(self, *arguments: Any) -> Any:
         starts, size = self._division(arguments)
         if len(starts) == 1:
-            return self.jitted(*arguments)
+            special = compiler_options() and all(map(_on_default_device, jax.tree.leaves(arguments)))
+            return self.executable(*arguments)(*arguments) if special else self.jitted(*arguments)
         parts = [self._part(arguments, start, size) for start in starts]
         executable = self.executable(*parts[0])
         results = run_in_threads(lambda part: jax.device_get(executable(*part)), parts)
@@ -51,12 +52,15 @@ class Program:
         return [self._part(arguments, start, size) for start in starts]
 
     def executable(self, *part: Any) -> Any:
-        """The executable that worker threads run on a part. Compiled once, before the threads start."""
+        """The executable for these arguments, compiled once with the options of the platform (`compiler_options`).
+
+        On a CPU worker threads run it on their parts of a batch.
+        """
         leaves, structure = jax.tree.flatten(part)
         settings = setting("jax_default_matmul_precision"), setting("jax_enable_x64")
         key = (structure, settings, *map(jax.typeof, leaves))
         if key not in self._executables:
-            self._executables[key] = self.lower(*part).compile()
+            self._executables[key] = self.lower(*part).compile(compiler_options())
         return self._executables[key]
 
     def lower(self, *arguments: Any) -> Any:

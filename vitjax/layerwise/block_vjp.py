@@ -13,6 +13,7 @@ from vitjax.layerwise.fold import Fold, Gradient, LayerTrace
 from vitjax.layerwise.head import subtract_negative
 from vitjax.layerwise.stages import Precomputed, Stages, TokenSlice
 from vitjax.layerwise.target import logit_of
+from vitjax.nn.attention import without_padding
 from vitjax.nn.block import block_params
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit_config import ViTConfig
@@ -95,15 +96,16 @@ def step_back(
         (middle_cotangent,) = vjp.before_mlp(tuple(mlp_inputs))
         by_attention, skip_cotangent, normed_cotangent = vjp.add_attention(middle_cotangent)
         (tokens_cotangent,) = vjp.before_attention((skip_cotangent, normed_cotangent))
+        by_offsets = without_padding(context.config, by_attention["attn"])
         below.append(tokens_cotangent)
         if ops is GRADIENT:
             streams = tokens_cotangent, normed_cotangent, middle_cotangent, cotangent
-            fields = _gradients(*streams, by_attention["attn"], by_mlp["mlp"])
+            fields = _gradients(*streams, by_offsets, by_mlp["mlp"])
             traces[key] = bare._replace(**zero_elsewhere(context.config, fields, token_slice))
         else:
             fields = {
                 "tokens_relevance": at_least_float32(tokens_cotangent),
-                "attention_relevance": at_least_float32(by_attention["attn"]["attention"]),
+                "attention_relevance": at_least_float32(by_offsets["attention"]),
             }
             relevance[key] = zero_elsewhere(context.config, fields, token_slice)
     relevance = subtract_negative(relevance)

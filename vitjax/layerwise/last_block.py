@@ -10,6 +10,7 @@ from vitjax.layerwise.block_vjp import zero_elsewhere
 from vitjax.layerwise.run import forward
 from vitjax.layerwise.stages import stages
 from vitjax.layerwise.target import Score, score_gradient
+from vitjax.nn.attention import without_padding
 from vitjax.nn.block import block_params
 from vitjax.nn.network import params_dtype
 from vitjax.nn.ops import GRADIENT
@@ -46,4 +47,5 @@ def last_attention_gradient(
     )
     (middle_grad,) = transform_vjp(head_vjp(score_gradient(logits, target, score))[0][readout_slice])
     (taps,) = attention_vjp(middle_grad)
-    return zero_elsewhere(config, at_least_float32(taps["attn"]["attention"]), readout_slice)
+    gradient = without_padding(config, taps["attn"])["attention"]
+    return zero_elsewhere(config, at_least_float32(gradient), readout_slice)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
+from vitjax.nn.attention import fuses_attention
 from vitjax.nn.block import Block
-from vitjax.nn.ops import Ops
+from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Attended, Image, Logits, Params, Pooling, SomeTokens, Tokens, Values
@@ -68,8 +69,11 @@ def stages(config: ViTConfig, ops: Ops, dtype: Any) -> Stages:
     def plain(method: str) -> Callable[..., Any]:
         return lambda params, *inputs: block.apply({"params": params}, *inputs, method=method)
 
-    def both_halves(params: Params, *inputs: Any) -> tuple[Tokens, Tokens, Any]:
-        (middle, output), state = block.apply({"params": params}, *inputs, mutable=["results"], method="halves")
+    def both_halves(params: Params, tokens: Tokens, token_slice: TokenSlice) -> tuple[SomeTokens, SomeTokens, Any]:
+        fused = ops == GRADIENT and token_slice is None and fuses_attention(config, tokens.dtype)
+        module = cast(Any, Block(config, ops, fused))
+        inputs = {"params": params}, tokens, token_slice
+        (middle, output), state = module.apply(*inputs, mutable=["results"], method="halves")
         return middle, output, state["results"]
 
     def add_attention(

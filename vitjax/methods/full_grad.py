@@ -43,7 +43,9 @@ def full_grad(config: ViTConfig, *, score: Score = "logit") -> Fold:
         total = jnp.zeros(config.tokens)
         for name, (part, layer) in LAYERS:
             if "bias" in trace.params[part][layer]:
-                total = total + jnp.abs(trace.linear_grads[name]) @ jnp.abs(trace.params[part][layer]["bias"])
+                # A sum, not a matrix product: XLA then stores no absolute values.
+                products = trace.linear_grads[name] * trace.params[part][layer]["bias"]
+                total = total + jnp.abs(products).sum(axis=1)
         return total
 
     def finish(total: Array, boundary: Boundary) -> Array:

@@ -76,12 +76,15 @@ def vtranm(
         # Ẽ [h, n, c] is never stored: with K_h = W_{O,h}, ‖Ẽ_h‖² = V_h (K_h K_hᵀ) · V_h and E · Ẽ_h = (E K_hᵀ) · V_h
         # need arrays [h, n, d] only.
         heads, n, d = trace.values.shape
-        kernel = trace.params["attn"]["proj"]["kernel"].astype(trace.values.dtype)
+        kernel, tokens = trace.params["attn"]["proj"]["kernel"], trace.tokens
         if config.layer_scale:
-            kernel = kernel * trace.params["ls1"]["gamma"].astype(kernel.dtype)
-        by_head = kernel.reshape(heads, d, -1)
+            kernel = kernel.astype(tokens.dtype) * trace.params["ls1"]["gamma"].astype(tokens.dtype)
+        else:
+            tokens = tokens.astype(kernel.dtype)  # exact: it is the dtype in which they were computed
+        by_head = kernel.astype(trace.values.dtype).reshape(heads, d, -1)
         square = (jnp.matmul(trace.values, by_head @ by_head.mT) * trace.values).sum(axis=-1)
-        product = ((trace.tokens @ kernel.T).reshape(n, heads, d).transpose(1, 0, 2) * trace.values).sum(axis=-1)
+        product = jnp.matmul(tokens, kernel.T, preferred_element_type=trace.values.dtype).reshape(n, heads, d)
+        product = (product.transpose(1, 0, 2) * trace.values).sum(axis=-1)
         w = token_weights(jnp.linalg.norm(trace.tokens, axis=-1), jnp.sqrt(jnp.maximum(square, 0)), product)
         return sum_over_heads(positive * w[:, None]) / config.heads
 

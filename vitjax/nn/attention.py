@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vitjax.nn.kernels import fused_attention
+from vitjax.nn.kernels import active_kernels, cudnn_takes, fused_attention
 from vitjax.nn.layers import Linear, norm_layer, plain_norm, sow_intermediate
 from vitjax.nn.mlp import Mlp
 from vitjax.nn.ops import Ops
 from vitjax.nn.relative_bias import row_numbers, table_rows
 from vitjax.nn.vit_config import ViTConfig
 from vitjax.shapes import Array, Attended, Heads, SomeTokens, Tokens, Values, at_least_float32
+
+
+def fuses_attention(config: ViTConfig, dtype: Any) -> bool:
+    """Whether blocks of this dtype whose attention nothing reads compute it in one kernel (`Attention.fused`)."""
+    return active_kernels().cudnn_attention and cudnn_takes(dtype, config.head_width) and config.plain_attention
+
+
+def without_padding(config: ViTConfig, gradients: Mapping[str, Any]) -> dict[str, Any]:
+    """Gradients by the perturbations of an `Attention`, where "scores" and "attention" may be padded
+    (`Kernels.aligned_bytes`): [h, r, m], with r and m at most n."""
+    n = config.tokens
+    return {**gradients, **{name: gradients[name][:, :n, :n] for name in ("scores", "attention")}}
 
 
 class Attention(nn.Module):
@@ -48,29 +63,44 @@ class Attention(nn.Module):
         heads = self.qkv(x).reshape(n, 3, self.config.heads, d)
         if self.fused:
             q, k, v = (heads[:, part] for part in range(3))
-            return self.proj(fused_attention(q, k, v).reshape(n, -1))
+            return self._project(fused_attention(q, k, v))
         q, k, v = self.ops.split(heads)
         q, k = self._positioned(q, k)
         v = plain_norm(self.config, self.ops, v) if self.config.value_norm else v
+        sow_intermediate(self, "values", v)
+        padding = active_kernels().padding(n, v.dtype)
         bias = self._bias()
 
-        def scaled_scores(tokens: slice) -> Array:
-            scores = self.ops.scores(q[:, tokens], k, d**-0.5)
-            return scores if bias is None else self.ops.shift(scores, bias[:, tokens].astype(scores.dtype))
+        def scores_of(tokens: slice | None) -> Array:
+            """Scores [h, r, m] before perturbation; with all tokens, r is padded, too."""
+            queries = _pad(q, 1, padding) if tokens is None else q[:, tokens]
+            scores = self.ops.scores(queries, _pad(k, 1, padding), d**-0.5)
+            if bias is None:
+                return scores
+            shift = _pad(bias, 1, padding) if tokens is None else bias[:, tokens]
+            return self.ops.shift(scores, _pad(shift, 2, padding).astype(scores.dtype))
 
-        scores = self.perturb("scores", scaled_scores(token_slice or slice(None)))
-        attention = self.perturb("attention", self.ops.softmax(scores))
-        all_scores = scores if token_slice is None else scaled_scores(slice(None))
-        sow_intermediate(self, "scores", all_scores)
-        sow_intermediate(self, "attention", attention if token_slice is None else self.ops.softmax(all_scores))
-        sow_intermediate(self, "values", v)
-        return self.mix(attention, v)
+        def attention_of(scores: Array) -> Array:
+            """Softmax over the first n columns, 0 in the padding."""
+            lowest = jnp.finfo(scores.dtype).min  # not -inf: a relevance rule multiplies by the scores
+            return self.ops.softmax(jnp.where(jnp.arange(n + padding) < n, scores, lowest) if padding else scores)
+
+        scores = self.perturb("scores", scores_of(token_slice))
+        attention = self.perturb("attention", attention_of(scores))
+        every_score = scores if token_slice is None else scores_of(None)
+        sow_intermediate(self, "scores", every_score[:, :n, :n])
+        every_row = attention if token_slice is None else attention_of(every_score)
+        sow_intermediate(self, "attention", every_row[:, :n, :n])
+        return self._project(self.ops.matmul(attention, _pad(v, 1, padding))[:, :n].transpose(1, 0, 2))
 
     def mix(self, attention: Attended, values: Values) -> SomeTokens:
         """Output [r, c] at some query tokens: attention [h, r, m] times values [h, m, d], projected."""
-        context = self.ops.matmul(attention, values).transpose(1, 0, 2)
-        context = context.reshape(context.shape[0], -1)
-        return self.proj(self.norm(context) if self.config.attention_norm else context)
+        return self._project(self.ops.matmul(attention, values).transpose(1, 0, 2))
+
+    def _project(self, context: Array) -> SomeTokens:
+        """Output [r, c] of the heads' outputs [r, h, d]."""
+        joined = context.reshape(context.shape[0], -1)
+        return self.proj(self.norm(joined) if self.config.attention_norm else joined)
 
     def _positioned(self, q: Heads, k: Heads) -> tuple[Heads, Heads]:
         """Queries and keys, normalised and rotated where the model does that."""
@@ -96,6 +126,11 @@ class Attention(nn.Module):
             return None
         rows = row_numbers(self.config.grid, self.config.prefix)
         return jnp.take(self.position_bias, rows, axis=0).transpose(2, 0, 1)
+
+
+def _pad(x: Array, axis: int, padding: int) -> Array:
+    """Zeros appended to an axis."""
+    return jnp.pad(x, [(0, padding if number == axis else 0) for number in range(x.ndim)]) if padding else x
 
 
 class AttentionPool(nn.Module):

@@ -22,15 +22,22 @@ LARGEST_HEAD, HEAD_MULTIPLE = 128, 8
 class Kernels(NamedTuple):
     """Choices of a platform.
 
-    softmax_of_rows: softmax merges all axes but the last. XLA's compiler for GPUs compares the run times of all tilings
-        of every fusion with a softmax, and their number grows exponentially with the number of axes.
-    cudnn_attention: passes of which only the logits are read compute attention with cuDNN, which does not write the
-        scores and the attention to memory. In half precision only; the results differ by rounding. No plan sets it
-        before its speed is measured (section "plans" of `python -m benchmarks.accelerator`).
+    separate_softmax: the maximum, the sum and the quotient of a softmax are kernels of their own, and its derivative
+        reads the softmax as it was rounded. XLA's compiler for GPUs otherwise compares the run times of all tilings of
+        every fusion with a softmax, and the backward pass reads and writes float32 arrays of the size of the scores.
+    cudnn_attention: passes that do not read a block's attention compute it with cuDNN, which writes neither scores nor
+        attention to memory. In half precision only; the results differ by rounding.
+    aligned_bytes: rows of scores and attention are padded to a multiple of this many bytes. Tensor cores read rows that
+        are not aligned to 16 bytes at a fraction of their rate.
     """
 
-    softmax_of_rows: bool = False
+    separate_softmax: bool = False
     cudnn_attention: bool = False
+    aligned_bytes: int = 1
+
+    def padding(self, tokens: int, dtype: Any) -> int:
+        """Tokens to append to `tokens`, so that rows of scores of this dtype are aligned."""
+        return -tokens % max(1, self.aligned_bytes // jnp.dtype(dtype).itemsize)
 
 
 PLAIN = Kernels()

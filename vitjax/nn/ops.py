@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax.linen import pooling as pool_layers
+from jax.lax import optimization_barrier
 
 from vitjax.nn.kernels import active_kernels
 from vitjax.shapes import Array, at_least_float32
@@ -133,8 +134,25 @@ def _linear(x: Array, kernel: Array, bias: Array | None) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    rows = x.reshape(-1, x.shape[-1]) if active_kernels().softmax_of_rows else x
-    return jax.nn.softmax(at_least_float32(rows), axis=-1).astype(x.dtype).reshape(x.shape)
+    if active_kernels().separate_softmax:
+        return _separate_softmax(x)
+    return jax.nn.softmax(at_least_float32(x), axis=-1).astype(x.dtype)
+
+
+@jax.custom_jvp
+def _separate_softmax(x: Array) -> Array:
+    wide = at_least_float32(x)
+    exponentials = jnp.exp(wide - optimization_barrier(wide.max(-1, keepdims=True)))
+    total = optimization_barrier(exponentials.sum(-1, keepdims=True))
+    return optimization_barrier((exponentials / total).astype(x.dtype))
+
+
+@_separate_softmax.defjvp
+def _separate_softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    softmax = _separate_softmax(*primals)
+    wide = at_least_float32(softmax)
+    product = wide * at_least_float32(tangents[0])
+    return softmax, (product - wide * product.sum(-1, keepdims=True)).astype(softmax.dtype)
 
 
 def _activation(x: Array, kind: str) -> Array:

@@ -14,9 +14,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from vitjax.nn.attention import AttentionPool
+from vitjax.nn.attention import AttentionPool, fuses_attention
 from vitjax.nn.block import COLLECTIONS, Block, block_params
-from vitjax.nn.kernels import active_kernels, cudnn_takes
 from vitjax.nn.layers import Linear, norm_layer, plain_norm
 from vitjax.nn.ops import GRADIENT, Ops
 from vitjax.nn.stem import ConvStem, Projection
@@ -148,7 +147,7 @@ class ViT(nn.Module):
     def _run_peeled_blocks(self, tokens: Tokens) -> Tokens:
         """Output of the last block at the tokens that the head reads, 0 elsewhere; that block is outside the loop."""
         cfg, blocks = self.config, self.blocks.variables["params"]
-        fused = active_kernels().cudnn_attention and cudnn_takes(tokens.dtype, cfg.head_width) and cfg.plain_attention
+        fused = fuses_attention(cfg, tokens.dtype)
 
         def run_block(x: Tokens, number: Array | int, token_slice: slice | None = None) -> Any:
             block = Block(cfg, self.ops, fused and token_slice is None, parent=None)
