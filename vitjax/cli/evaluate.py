@@ -85,7 +85,7 @@ def evaluate(
         masks: directory of masks <image name>.png that replace the masks of the data set.
         mask_ignore: value of ignored mask pixels, such as 255 in masks of VOC; -1 if none is ignored. If not given, the
             data set says it, and masks of uncertain meaning get a status.
-        exif: "ignore" takes pictures as stored, as timm and published evaluations do; "apply" turns them, and masks of
+        exif: "ignore" takes images as stored, as timm and published evaluations do; "apply" turns them, and masks of
             their shape with them, by their EXIF orientation, as `vitjax explain` does.
         limit: use only the first LIMIT images.
         only_correct: leave out images whose predicted class differs from their label.

@@ -170,7 +170,7 @@ def explain_images(
             image.
         overwrite: whether `out` may contain files.
         progress: progress bar.
-        exif: "apply" or "ignore" the EXIF orientation of the pictures.
+        exif: "apply" or "ignore" the EXIF orientation of the images.
         cnn: name of a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam". It gets the images in its own
             preprocessing, and the same target; without a target, it explains the class that it predicts itself.
         cnn_weights: weights of the ResNet, as for `vitjax.load`.

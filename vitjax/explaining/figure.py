@@ -61,9 +61,9 @@ def figure(
         row_labels: "target" (what is explained, with its probability), "image" (its id), one text for each map, or
             None for none.
         notes: label -> one short text for each map, written under it, such as a score.
-        masks: a mask for each image, [H, W] at the size of the model's input or of the picture, whose border is drawn;
+        masks: a mask for each image, [H, W] at the size of the model's input or of the image as stored, whose border is drawn;
             None in the list for an image without.
-        background: "input", the image as the model sees it; or "original", the whole picture with the part that the
+        background: "input", the image as the model sees it; or "original", the whole image with the part that the
             model sees outlined, for images from files.
         columns: methods side by side before the grid goes on below; None: as many as are wide enough to be read.
         font_size: of titles and labels in points, 3 to 20; smaller, down to 5, where a text would be cut.
@@ -74,7 +74,7 @@ def figure(
         text is text.
 
     Raises:
-        ConfigError: explanations of different images, an argument that is out of range or of another length, pictures
+        ConfigError: explanations of different images, an argument that is out of range or of another length, images
             that are not from files for `background="original"`, or a figure that is too tall to be drawn.
         UnknownNameError: there is no such colour map.
 
@@ -221,7 +221,7 @@ def masks_of_maps(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any]
             if mask is not None and list(np.shape(mask)) not in sizes:
                 raise ConfigError(
                     f"figure: the mask of {first.images.ids[index]} is {list(np.shape(mask))}; the model's input is "
-                    f"{sizes[0]}, the picture {sizes[1]}"
+                    f"{sizes[0]}, the image as stored {sizes[1]}"
                 )
     return given
 
