@@ -115,10 +115,12 @@ def evaluate(
     from vitjax.evaluating.opening import execution_options, source_of
     from vitjax.evaluating.run import evaluate as run_evaluation
     from vitjax.evaluating.topology import topology
-    from vitjax.execution.stopping import keep_handlers
+    from vitjax.execution.stopping import keep_handlers, resumes
     from vitjax.explaining.requests import expanded
     from vitjax.rundir.manifest import write_manifest
 
+    if not dry_run:
+        resumes(out)
     execution_options(batch_size, workers, cache)
     requested = method_requests(methods, ["all"])
     if distributed:

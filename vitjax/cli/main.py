@@ -156,11 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
         except BaseException:  # a library may have made another exception of the signal's
             if signals.received is None:
                 raise
-            say(
-                f"vitjax: stopped by {signals.received.name}; what is finished is kept, and the same command goes on "
-                "with an evaluation",
-                error=True,
-            )
+            say(f"vitjax: stopped by {signals.received.name}; {signals.kept}", error=True)
             signals.end()
 
 
