@@ -87,8 +87,7 @@ def test_everything_that_was_done_to_pictures_and_masks_is_counted(tmp_path):
     run = vitjax.evaluate(model, f"folder:{folder}", ["centre"], ["iou"], tmp_path / "run", profile=False, workers=0)
     page = run.report(with_pictures=False)[-1].read_text()
     for text in (
-        "5 of 9 images were converted to RGB: 1 of mode RGBA, 1 of mode CMYK, 1 of mode I;16, 1 of mode 1, "
-        "1 of mode P",
+        "5 of 9 images were converted to RGB: 1 of mode RGBA, 1 of mode CMYK, 1 of mode I;16, 1 of mode 1, 1 of mode P",
         "1 of 9 images have transparent pixels",
         "1 of 9 images are 16-bit files whose values use at most 14 bits",
         "1 of 9 images lose more than half of their area",

@@ -28,6 +28,7 @@ from vitjax.cli.arguments import (
     parse_target,
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
+from vitjax.execution.stopping import keep_handlers, resumes
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 from vitjax.output.wording import counted
@@ -115,12 +116,10 @@ def evaluate(
     from vitjax.evaluating.opening import execution_options, source_of
     from vitjax.evaluating.run import evaluate as run_evaluation
     from vitjax.evaluating.topology import topology
-    from vitjax.execution.stopping import keep_handlers, resumes
     from vitjax.explaining.requests import expanded
     from vitjax.rundir.manifest import write_manifest
 
-    if not dry_run:
-        resumes(out)
+    resumes(None if dry_run else out)
     execution_options(batch_size, workers, cache)
     requested = method_requests(methods, ["all"])
     if distributed:

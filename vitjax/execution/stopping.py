@@ -7,9 +7,12 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
+
+from vitjax.output.terminal import say
 
 GRACE_S = {"SIGTERM": 20.0, "SIGHUP": 20.0, "SIGINT": 1.3}
 """Time for what is under way to end. Slurm and Kubernetes kill 30 s after SIGTERM; Ctrl-C is waited for."""
@@ -111,6 +114,18 @@ class SignalsEndThis:
                 return None
             if (number := signal.Signals(data[0])).name in GRACE_S:
                 return number
+
+
+def until_a_signal(run: Callable[[], None]) -> None:
+    """Run a command; a signal ends it with one line on stderr and the signal's exit code."""
+    with SignalsEndThis() as signals:
+        try:
+            run()
+        except BaseException:  # a library may have made another exception of the signal's
+            if signals.received is None:
+                raise
+            say(f"vitjax: stopped by {signals.received.name}; {signals.kept}", error=True)
+            signals.end()
 
 
 def keep_handlers() -> None:

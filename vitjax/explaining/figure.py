@@ -61,8 +61,8 @@ def figure(
         row_labels: "target" (what is explained, with its probability), "image" (its id), one text for each map, or
             None for none.
         notes: label -> one short text for each map, written under it, such as a score.
-        masks: a mask for each image, [H, W] at the size of the model's input or of the image as stored, whose border is drawn;
-            None in the list for an image without.
+        masks: a mask for each image, [H, W] at the size of the model's input or of the image as stored, whose border is
+            drawn; None in the list for an image without.
         background: "input", the image as the model sees it; or "original", the whole image with the part that the
             model sees outlined, for images from files.
         columns: methods side by side before the grid goes on below; None: as many as are wide enough to be read.
