@@ -11,10 +11,12 @@ from PIL import Image
 
 import vitjax
 from tests.cli.test_commands import error_of
+from tests.docs_blocks import ROOT
 from vitjax.cli.figure_arguments import FigureArguments, GridArguments
 from vitjax.cli.main import main
 from vitjax.data.scenes import scene
 from vitjax.explaining.figure_options import FigureOptions
+from vitjax.plots.strip import narrowest
 
 NOT_ON_THE_COMMAND_LINE = {"notes"}
 """Texts under single maps, which only a program knows."""
@@ -125,3 +127,11 @@ def test_masks_of_the_wrong_shape_or_meaning_are_an_error_before_any_map(photo, 
     values[:32, :32], values[32:, 32:] = 15, 255
     Image.fromarray(values).save(mask)
     assert "--mask-ignore" in error_of(capsys, *run) and not out.exists()
+
+
+def test_the_page_on_figures_names_every_flag_and_the_narrowest_strip():
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    for field in fields(GridArguments):
+        flag = field.name.replace("_", "-")
+        assert f"`--{flag} " in page or f"`--{flag}`" in page or f"`--no-{flag}`" in page, flag
+    assert f"A strip needs {np.ceil(narrowest(FigureOptions().font_size)):g} mm" in page

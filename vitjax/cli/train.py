@@ -103,7 +103,7 @@ def scenes(out: Annotated[Path, option(name="out", aliases=["-o"], metavar="DIR"
 
     Args:
         out: directory to write, or to resume: checkpoints and log.jsonl of both stages, and vitjax_scenes.safetensors,
-            the weights, which `vitjax ... --model vitjax_scenes --weights FILE` reads.
+            the weights, which the other commands take as weights of the model vitjax_scenes.
     """
     resumes(out)
     path, scores = train_scenes(out)
