@@ -34,7 +34,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo docs/_build/html/index.html
 
-# The pictures of the README and of pages that are read without the site; all of bundled scenes.
+# The figures of the README and of pages that are read without the site; all of bundled scenes.
 pictures: $(VENV)/.demo
 	$(BIN)/vitjax demo -o out/pictures --scenes 1 --overwrite
 	cp out/pictures/grid.png docs/demo.png

@@ -24,6 +24,8 @@ SMALLER = {
     "--steps 200 --batch-size 32": "--steps 2 --batch-size 4",
     "--methods all --metrics": "--methods rollout transformer_mm centre --metrics",
     "--methods all --target": "--methods rollout attn_lrp --target",
+    "-o out/page.html": "--no-curves -o out/page.html",  # curves: docs/getting-started.md
+    "-o out/beside.html": "--no-curves -o out/beside.html",
 }
 """What commands of the pages are run with instead, so that the test takes a minute."""
 PAGES = sorted(page for page in [README, *DOCS.glob("*.md")] if page.name not in GENERATED | QUICK)
@@ -46,6 +48,12 @@ def test_reasons_stand_before_blocks():
 
 def test_the_pages_that_are_for_newcomers_run():
     assert {page.name for page in RUN} >= {"README.md", "getting-started.md", "walkthrough.md", "own-methods.md"}
+
+
+@pytest.mark.parametrize("option", ["--beside.model", "--masks", "--width-mm", "--pdf"])
+def test_options_that_readers_look_for_stand_in_a_command_that_runs(option):
+    found = [page.name for page in RUN for block in blocks(page) if block.is_run and option in block.text]
+    assert "figures.md" in found
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ ORDER = (
     *("rundir", "report", "evaluating", "explore", "train", "papers", "cli"),
 )
 """A module may import from its own package and from what stands before it."""
-ENTRY_POINTS = {"vitjax": "cli", "vitjax.__main__": "cli", "weights_convert.__main__": "cli"}
+ENTRY_POINTS = dict.fromkeys(("vitjax", "vitjax.__main__", "weights_convert.__main__", "vitjax.train.__main__"), "cli")
 """Modules that belong to a later place than their package."""
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 

@@ -204,9 +204,20 @@ def test_several_targets_give_one_map_each_and_are_named_everywhere(image_files,
     stem = rows[0]["image"]
     assert names == {f"{stem}_plain_ring_saliency.png", f"{stem}_striped_star_-_plain_ring_saliency.png"}
     assert np.load(out / "saliency.npz")["maps"].shape == (2, 64, 64)
-    printed = capsys.readouterr().out
-    assert "1 image x 2 methods, 2 maps each" in printed
+    assert [path.name for path in out.glob("*_rollout.png")] == [f"{stem}_rollout.png"]  # class-agnostic: one for both
+    assert [bool(np.load(out / f"{name}.npz")["class_agnostic"]) for name in ("rollout", "saliency")] == [True, False]
+    written = capsys.readouterr()
+    printed = written.out
+    assert "1 image x 2 methods, 2 maps each (class-agnostic, one per image: rollout)" in printed
+    assert "3/3 strips" in written.err
     assert "explained: plain ring (" in printed and "explained: striped star - plain ring\n" in printed
+
+
+def test_class_agnostic_methods_alone_are_printed_once_for_all_targets(image_files, tmp_path, capsys):
+    main(["explain", *image_files[:2], "--methods", "rollout", "centre", "--target", "top3", "-o", str(tmp_path / "x")])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all(line.endswith("class-agnostic: the same map for every class") for line in lines)
+    assert last.startswith("2 images x 2 methods -> ") and len(list((tmp_path / "x").glob("*.png"))) == 4
 
 
 def test_without_network_the_error_says_how_to_give_weights(image_files, tmp_path):

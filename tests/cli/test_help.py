@@ -5,16 +5,17 @@ from itertools import pairwise
 
 import pytest
 
-from vitjax.cli import arguments
+from vitjax.cli import arguments, train
 from vitjax.cli.main import COMMANDS, main
 from vitjax.methods import METHODS
 from vitjax.metrics import METRICS
+from vitjax.train.scenes import STAGES
 
 OPTION = re.compile(r"^(?:-\w \S+, )?--[a-z][\w.-]*(?:, --[a-z.]*no-[\w.-]+)?(?: \S*[A-Z{|]\S*(?: \[\w+ \.\.\.\])?)?")
 """An option with its metavar, at the start of a line of the help."""
 
 
-def help_of(monkeypatch, capsys, *command):
+def help_of(monkeypatch, capsys, *command, main=main):
     """The lines of a help text, without the boxes around it."""
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as exit_:
@@ -25,7 +26,34 @@ def help_of(monkeypatch, capsys, *command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_help_that_reads_well(command, monkeypatch, capsys):
-    lines = help_of(monkeypatch, capsys, command)
+    assert_reads_well(help_of(monkeypatch, capsys, command))
+
+
+@pytest.mark.parametrize("command", train.COMMANDS)
+def test_every_option_of_training_has_help_that_reads_well(command, monkeypatch, capsys):
+    lines = help_of(monkeypatch, capsys, command, main=train.main)
+    assert_reads_well(lines)
+    starts = [index for index, line in enumerate(lines) if OPTION.match(line)]
+    assert len(starts) == {"finetune": 6, "scenes": 1, "evaluate": 2}[command]
+    for start, end in pairwise([*starts, len(lines)]):
+        said = " ".join(lines[start:end])
+        assert re.search(r"\(default: \S+\)|\(required\)|if not given", said), said
+
+
+def test_the_list_of_training_commands_is_printed_without_arguments(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main([])
+    printed = capsys.readouterr().out
+    assert exit_.value.code == 0 and all(f"• {name}" in printed for name in train.COMMANDS)
+
+
+def test_the_steps_between_checkpoints_are_those_that_the_help_names(monkeypatch, capsys):
+    lines = " ".join(help_of(monkeypatch, capsys, "finetune", main=train.main))
+    assert f"there is one every {train.CHECKPOINT_EVERY} steps" in lines
+    assert all(stage.checkpoint_every == train.CHECKPOINT_EVERY for stage in STAGES)
+
+
+def assert_reads_well(lines):
     text = "\n".join(lines)
     for puzzle in ("{None}", "(default: )", "(default: None)", "(default: '')", " STR", " INT", " FLOAT", " PATH"):
         assert puzzle not in text, puzzle

@@ -124,7 +124,7 @@ def test_names_that_are_no_text_are_not_used(data_dir):
 def test_images_that_are_no_pictures_are_rejected(data_dir):
     video = tfds.features.Sequence(tfds.features.Image(encoding_format="jpeg"))
     write(data_dir, "video", count=2, other={"image": (video, lambda number: [io.BytesIO(encoded())] * 2)})
-    with pytest.raises(ConfigError, match="its feature 'image' is no picture, but Sequence"):
+    with pytest.raises(ConfigError, match="its feature 'image' is no image, but Sequence"):
         opened("video")
     raw = tfds.features.Tensor(shape=(8, 9, 3), dtype=np.uint8)
     write(data_dir, "raw", count=2, other={"image": (raw, lambda number: np.full((8, 9, 3), number, np.uint8))})

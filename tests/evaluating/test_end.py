@@ -41,7 +41,8 @@ def test_signals_end_a_run_that_can_be_resumed(number, code, seconds, workers, t
     os.killpg(process.pid, number)  # as Slurm and terminals do
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - started < seconds
-    assert process.returncode == code and f"vitjax: stopped by {number.name}" in err and "Traceback" not in err
+    line = f"vitjax: stopped by {number.name}; what is finished is kept: run the same command again to resume {out}\n"
+    assert process.returncode == code and err.endswith(line) and "Traceback" not in err
     with Slot(out, 0, 1):  # the lock is free
         kept = sorted(Run(out).store.finished())
     assert 2 <= len(kept) < 32 and not list(out.rglob(".*.tmp"))
@@ -168,3 +169,21 @@ def test_help_names_the_exit_codes(capsys):
         main(["evaluate", "--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Exit codes: 0 all chunks" in text and "143" in text
+
+
+def test_after_ctrl_c_the_line_names_the_run_to_resume(tmp_path):
+    """While the model is loaded; `test_signals_end_a_run_that_can_be_resumed` does so between chunks."""
+    out = tmp_path / "run"
+    code = """
+import sys, time
+from vitjax.cli import main, model_arguments
+model_arguments.ModelArguments.load = lambda *_, **__: print("loading", flush=True) or time.sleep(60)
+main.main()
+"""
+    command = [sys.executable, "-c", code, "evaluate", "--data", "scenes:4", "-o", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    line = f"vitjax: stopped by SIGINT; what is finished is kept: run the same command again to resume {out}\n"
+    assert (process.returncode, err) == (130, line)

@@ -57,7 +57,8 @@ def test_pictures_and_tables_of_features_show_no_class(features, tmp_path):
         row = next(csv.DictReader(stream))
     assert row["target_name"] == "feature 3" and row["target"] == "3"
     assert not any(row[column] for column in row if column.startswith(("predicted", "top5", "target_prob")))
-    page = write_page(tmp_path / "page.html", "features", {"rollout": features}).read_text()
+    shown = {"rollout": features, "saliency": vitjax.explain(features.model, features.images, "saliency", target=3)}
+    page = write_page(tmp_path / "page.html", "features", shown).read_text(encoding="utf-8")
     assert "explained: feature 3" in page and "predicted:" not in page
     assert vitjax.figure({"rollout": features}).axes
 
@@ -81,12 +82,11 @@ def texts_of(figure):
 def test_where_the_probability_of_one_output_is_shown_it_says_sigmoid(single, tmp_path):
     figure = plots.strip(single.images.pixels[0], single.maps[0], single._cell(0), **single.caption(0))
     assert texts_of(figure).count("class 0 (sigmoid)") == 2
-    page = write_page(tmp_path / "page.html", "one output", {"rollout": single}).read_text()
+    shown = {"rollout": single, "saliency": vitjax.explain(single.model, single.images, "saliency")}
+    page = write_page(tmp_path / "page.html", "one output", shown).read_text(encoding="utf-8").replace("\xa0", " ")
     percent = f"{100 * single.probabilities[0, 0]:.1f}"
     assert f"explained: class 0 ({percent} %, sigmoid)" in page and f"predicted: class 0 ({percent} %, sigmoid)" in page
-    assert any(
-        "sigmoid" in text for text in texts_of(vitjax.figure(vitjax.explain(single.model, single.images, "saliency")))
-    )
+    assert any("sigmoid" in text for text in texts_of(vitjax.figure(shown["saliency"])))
     assert model_record(single.model)["probability"] == "sigmoid"
     assert model_record(tiny_model("plain"))["probability"] == "softmax"
     assert model_record(with_classes(0))["probability"] is None

@@ -265,13 +265,17 @@ def test_arrays_of_other_libraries_are_targets():
 
 def test_files_of_several_targets_name_them(vit, tmp_path):
     model, images, _ = vit
-    explanation = explain(model, images[:1], "rollout", [["bee - fox", "ant"]])
+    explanation = explain(model, images[:1], "saliency", [["bee - fox", "ant"]])
     written = [path.name for path in explanation.save(tmp_path)]
-    assert written == ["rollout.npz", "image0_bee_-_fox_rollout.png", "image0_ant_rollout.png"]
-    saved = np.load(tmp_path / "rollout.npz")
+    assert written == ["saliency.npz", "image0_bee_-_fox_saliency.png", "image0_ant_saliency.png"]
+    saved = np.load(tmp_path / "saliency.npz")
     assert saved["target_names"].tolist() == ["bee - fox", "ant"] and saved["target"].tolist() == [-3, 0]
     assert explanation.caption(0)["target"] == "bee - fox" and explanation.caption(0)["target_probability"] is None
     assert explanation.verdict(0).endswith("explained: bee - fox")
+    agnostic = explain(model, images[:2], "rollout", [["bee - fox", "ant"], ["ant"]])
+    written = [path.name for path in agnostic.save(tmp_path)]
+    assert written == ["rollout.npz", "image0_rollout.png", "image1_rollout.png"]
+    assert len(agnostic.distinct) == 2 and len(agnostic) == 3 and explanation.distinct is explanation
 
 
 def test_an_index_takes_maps_with_their_images_and_targets(vit):

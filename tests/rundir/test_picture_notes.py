@@ -30,10 +30,10 @@ def test_pictures_with_an_exif_orientation_are_counted(photos, tmp_path):
 
     ignored, applied = run("ignored"), run("applied", exif="apply")
     assert ignored.status().pictures == {"exif_ignored": 2}
-    assert "2 of 3 pictures have an EXIF orientation, which was ignored" in str(ignored.status())
-    assert "2 of 3 pictures turned by their EXIF orientation" in str(applied.status())
+    assert "2 of 3 images have an EXIF orientation, which was ignored" in str(ignored.status())
+    assert "2 of 3 images turned by their EXIF orientation" in str(applied.status())
     page = ignored.report(with_pictures=False)[-1].read_text()
-    assert "2 of 3 pictures have an EXIF orientation, which was ignored" in page
+    assert "2 of 3 images have an EXIF orientation, which was ignored" in page
     with pytest.raises(RunError, match=r'data\.exif: "ignore" -> "apply"'):
         run("ignored", exif="apply")
     predictions = {name: each.records()["prediction"].to_pylist() for name, each in (("i", ignored), ("a", applied))}
@@ -87,18 +87,17 @@ def test_everything_that_was_done_to_pictures_and_masks_is_counted(tmp_path):
     run = vitjax.evaluate(model, f"folder:{folder}", ["centre"], ["iou"], tmp_path / "run", profile=False, workers=0)
     page = run.report(with_pictures=False)[-1].read_text()
     for text in (
-        "5 of 9 pictures were converted to RGB: 1 of mode RGBA, 1 of mode CMYK, 1 of mode I;16, 1 of mode 1, "
-        "1 of mode P",
-        "1 of 9 pictures have transparent pixels",
-        "1 of 9 pictures are 16-bit files whose values use at most 14 bits",
-        "1 of 9 pictures lose more than half of their area",
-        "3 of 9 pictures have a mask with values between background and object",  # JPEG, and two resized
-        "1 of 9 pictures have a mask of less than half their size",
-        "1 of 9 pictures have a mask of another size, which was scaled to theirs",
-        "1 of 9 pictures have a mask with pixels that are ignored",
-        "1 of 9 pictures have a mask without an object",
-        "1 of 9 pictures have a mask without background",
-        "1 of 9 pictures have no mask",
+        "5 of 9 images were converted to RGB: 1 of mode RGBA, 1 of mode CMYK, 1 of mode I;16, 1 of mode 1, 1 of mode P",
+        "1 of 9 images have transparent pixels",
+        "1 of 9 images are 16-bit files whose values use at most 14 bits",
+        "1 of 9 images lose more than half of their area",
+        "3 of 9 images have a mask with values between background and object",  # JPEG, and two resized
+        "1 of 9 images have a mask of less than half their size",
+        "1 of 9 images have a mask of another size, which was scaled to theirs",
+        "1 of 9 images have a mask with pixels that are ignored",
+        "1 of 9 images have a mask without an object",
+        "1 of 9 images have a mask without background",
+        "1 of 9 images have no mask",
     ):
         assert text in str(run.status()), str(run.status())
         assert text in page, text

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import vitjax
+from vitjax.cli import train as commands
 from vitjax.data.scenes import CLASSES, TRAIN_SEED, VALIDATION_SEED, scene
 from vitjax.errors import ConfigError, ImageError, WeightsError
 from vitjax.images.reading import Preprocessing
 from vitjax.models.load import BUNDLED, BUNDLED_FILE
 from vitjax.models.model import Model
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.train import commands
 from vitjax.train.folder import finetune, with_new_head
 from vitjax.train.recipe import TrainConfig, augment, make_optimizer
 from vitjax.train.scenes import CONFIG, evaluate_scenes, save, scene_batch
@@ -159,7 +159,8 @@ def test_finetune_with_a_new_head(folder, tmp_path):
 
 
 def test_the_command_writes_a_model_that_loads_by_its_folder(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "load", lambda name: Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16))))
+    start = Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16)))
+    monkeypatch.setattr("vitjax.cli.train.load", lambda name: start)
     for _ in range(2):  # the second call finds the run finished
         commands.finetune("tiny", folder, tmp_path / "run", steps=2, batch_size=4)
     assert f"{tmp_path / 'run' / 'model'}  2 classes" in capsys.readouterr().out

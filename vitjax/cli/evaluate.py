@@ -28,6 +28,7 @@ from vitjax.cli.arguments import (
     parse_target,
 )
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
+from vitjax.execution.stopping import keep_handlers, resumes
 from vitjax.methods.options import parse
 from vitjax.output.terminal import say
 from vitjax.output.wording import counted
@@ -85,7 +86,7 @@ def evaluate(
         masks: directory of masks <image name>.png that replace the masks of the data set.
         mask_ignore: value of ignored mask pixels, such as 255 in masks of VOC; -1 if none is ignored. If not given, the
             data set says it, and masks of uncertain meaning get a status.
-        exif: "ignore" takes pictures as stored, as timm and published evaluations do; "apply" turns them, and masks of
+        exif: "ignore" takes images as stored, as timm and published evaluations do; "apply" turns them, and masks of
             their shape with them, by their EXIF orientation, as `vitjax explain` does.
         limit: use only the first LIMIT images.
         only_correct: leave out images whose predicted class differs from their label.
@@ -115,10 +116,10 @@ def evaluate(
     from vitjax.evaluating.opening import execution_options, source_of
     from vitjax.evaluating.run import evaluate as run_evaluation
     from vitjax.evaluating.topology import topology
-    from vitjax.execution.stopping import keep_handlers
     from vitjax.explaining.requests import expanded
     from vitjax.rundir.manifest import write_manifest
 
+    resumes(None if dry_run else out)
     execution_options(batch_size, workers, cache)
     requested = method_requests(methods, ["all"])
     if distributed:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vitjax.cli.figure_arguments import PLAIN, FigureArguments
 from vitjax.cli.model_arguments import ModelArguments
 from vitjax.data.listing import describe, list_images
 from vitjax.errors import ImageError, unknown_name
@@ -43,8 +44,9 @@ class CommandResult:
     """Explanations of one command, and where it writes them.
 
     explanations: by label, including `cnn_explanation`. out: directory to write to. options: settings for
-    manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None. names: the names of all
-    files in `out`. files: those written so far, by label, for the manifest.
+    manifest.json. cnn_explanation: Grad-CAM of the ResNet shown next to the model, or None. masks: for each image its
+    mask or None, bool [h, w] of the image's size; None without masks. names: the names of all files in `out`.
+    files: those written so far, by label, for the manifest.
     """
 
     model: Model
@@ -53,6 +55,7 @@ class CommandResult:
     out: Path
     options: dict[str, Any]
     cnn_explanation: Explanation | None = None
+    masks: list[np.ndarray | None] | None = None
     names: FileNames = field(default_factory=lambda: FileNames(("manifest.json", "predictions.csv", *COMPARE_FILES)))
     files: dict[str, list[Path]] = field(default_factory=dict)
 
@@ -90,7 +93,8 @@ class CommandResult:
             cnn_record["cnn"] = model_record(cnn)
             name = self.names.claim(f"predictions_{cnn.name}", ".csv")
             _write_predictions(self.out / name, self.cnn_explanation)
-        degenerate = {label: int(explanation.degenerate.sum()) for label, explanation in self.explanations.items()}
+        distinct = {label: explanation.distinct for label, explanation in self.explanations.items()}
+        degenerate = {label: int(explanation.degenerate.sum()) for label, explanation in distinct.items()}
         write_manifest(
             self.out,
             command,
@@ -111,23 +115,29 @@ class CommandResult:
         for label, count in degenerate.items():
             if count:
                 cause = f"degenerate (constant or not finite){_advice(self.explanations[label])}"
-                say(f"{label}: {count} of {len(rows)} maps are {cause}", error=True)
+                say(f"{label}: {count} of {len(distinct[label])} maps are {cause}", error=True)
         self._print_summary(rows)
 
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
         cnn, one = self.cnn_explanation, self.model.config.num_classes == 1
-        for i, row in enumerate(rows[:10]):
+        agnostic = [label for label, each in self.explanations.items() if each.class_agnostic]
+        only_agnostic, first = len(agnostic) == len(self.explanations), next(iter(self.explanations.values()))
+        lines = first.starts if only_agnostic else range(len(rows))
+        for i in lines[:10]:
+            row = rows[i]
             name, probability = row["predicted_name"] or "no classes", row["predicted_probability"]
             explained = with_probability(row["target_name"], row["target_probability"], sigmoid=one)
+            explained = "class-agnostic: the same map for every class" if only_agnostic else f"explained: {explained}"
             say(
                 f"{row['image']}: {with_probability(name, probability, sigmoid=one)}"
-                + (f", explained: {explained}" if row["target"] != row["predicted"] else "")
+                + (f", {explained}" if row["target"] != row["predicted"] or len(rows) > len(self.images) else "")
                 + (f" | {cnn.model.name}: {cnn.verdict(i)}" if cnn is not None else "")
             )
-        if len(rows) > 10:
-            say(f"... and {len(rows) - 10} more in predictions.csv")
+        if len(lines) > 10:
+            say(f"... and {len(lines) - 10} more in predictions.csv")
         skipped = f", {counted(len(self.images.skipped), 'image')} skipped" if self.images.skipped else ""
-        maps = f", {len(rows)} maps each" if len(rows) > len(self.images) else ""
+        maps = f", {len(rows)} maps each" if len(rows) > len(self.images) and not only_agnostic else ""
+        maps += f" (class-agnostic, one per image: {', '.join(agnostic)})" if maps and agnostic else ""
         done = f"{counted(len(self.images), 'image')} x {counted(len(self.explanations), 'method')}"
         say(f"{done}{maps}{skipped} -> {self.out}")
 
@@ -147,6 +157,7 @@ def explain_images(
     exif: Exif = "apply",
     cnn: str | None = None,
     cnn_weights: str | None = None,
+    figure: FigureArguments = PLAIN,
 ) -> CommandResult:
     """Explain image files by several methods. All arguments are checked before the first map is computed.
 
@@ -159,22 +170,25 @@ def explain_images(
             image.
         overwrite: whether `out` may contain files.
         progress: progress bar.
-        exif: "apply" or "ignore" the EXIF orientation of the pictures.
+        exif: "apply" or "ignore" the EXIF orientation of the images.
         cnn: name of a ResNet whose Grad-CAM of layer4 is added as "NAME grad_cam". It gets the images in its own
             preprocessing, and the same target; without a target, it explains the class that it predicts itself.
         cnn_weights: weights of the ResNet, as for `vitjax.load`.
+        figure: names the masks that figures outline, and is recorded in the manifest.
 
     Returns:
         The explanations; nothing has been written yet.
 
     Raises:
-        ImageError: no images given, a file does not exist, a folder contains no images, or none can be decoded.
+        ImageError: no images given, a file does not exist, a folder contains no images, or none can be decoded; a mask
+            cannot be used.
         OutputError: `out` cannot be written, or is not empty. After any other error no empty directory is left.
         UnknownNameError, WeightsError, ConfigError, LabelError: invalid names, weights, options or targets.
     """
     files = images_of(files)
     check_images(files)
     model.check_images(files)
+    mask_of = figure.mask_files(files)
     check_methods(methods)
     check_exif(exif)
     with output_directory(out, overwrite=overwrite):
@@ -186,6 +200,7 @@ def explain_images(
         methods = expanded(loaded, methods, target_classes)
         requests = requests_for(loaded, methods, target_classes)
         images = prepare(loaded, list(files), exif=exif, skip_damaged=True)
+        masks = figure.read_masks([source["file"] for source in images.sources], mask_of, exif)
         for line in images.remarks():
             say(line, error=True)
         for record in images.skipped:
@@ -207,7 +222,8 @@ def explain_images(
                 cnn_explanation = replace(grad_cam, label=f"{cnn} grad_cam")
                 explanations = {**explanations, cnn_explanation.label: cnn_explanation}
     options = {"target": target, "batch_size": batch_size, "seed": seed, "dtype": dtype, "exif": exif}
-    return CommandResult(loaded, images, explanations, out, options, cnn_explanation)
+    options["figure"] = figure.record()
+    return CommandResult(loaded, images, explanations, out, options, cnn_explanation, masks)
 
 
 def _advice(explanation: Explanation) -> str:

@@ -15,7 +15,9 @@ from vitjax.cli.arguments import (
     method_requests,
     option,
 )
-from vitjax.cli.explain_arguments import PLAIN, ExplainOption
+from vitjax.cli.explain_arguments import PLAIN, ExplainArguments, ExplainOption
+from vitjax.cli.figure_arguments import PLAIN as PLAIN_FIGURE
+from vitjax.cli.figure_arguments import PLAIN_GRID, FigureArguments, FigureOption, GridOption
 from vitjax.cli.model_arguments import DEFAULT, ModelArguments, ModelOption
 from vitjax.output.terminal import say
 
@@ -29,10 +31,14 @@ def explain(
     model: ModelOption = DEFAULT,
     methods: Methods = (),
     options: ExplainOption = PLAIN,
+    figure: FigureOption = PLAIN_FIGURE,
     pdf: bool = False,
     sheets: bool = False,
 ) -> None:
     """Explain images: one strip (photo | map | overlay) per image and method, and the raw maps as .npz.
+
+    With several targets, each has its strip; a class-agnostic method has one per image, since its map is the same for
+    every class.
 
     Args:
         images: image files to explain; of a folder, all images in it.
@@ -44,10 +50,12 @@ def explain(
         sheets: also write one figure per image with the attention of every layer and head, or with the feature maps of
             a ResNet.
     """
-    run = _explain_all(images, out, model, method_lists=methods, default="rollout", options=options)
-    with ProgressBar(sum(map(len, run.explanations.values())), "strips") as on_progress:
-        for explanation in run.explanations.values():
-            run.files[explanation.label] = explanation.save(out, pdf=pdf, progress=on_progress, names=run.names)
+    run = _explain_all(images, out, model, methods, "rollout", options, figure)
+    with ProgressBar(sum(len(each.distinct) for each in run.explanations.values()), "strips") as on_progress:
+        for each in run.explanations.values():
+            run.files[each.label] = each.save(
+                out, pdf=pdf, progress=on_progress, names=run.names, options=figure.options(), masks=run.masks
+            )
     if sheets:
         run.save_sheets(pdf=pdf)
     run.finish("explain")
@@ -59,6 +67,7 @@ def compare(
     model: ModelOption = DEFAULT,
     methods: Methods = (),
     options: ExplainOption = PLAIN,
+    figure: GridOption = PLAIN_GRID,
     pdf: bool = False,
     cnn: OptionalText = None,
     cnn_weights: Annotated[str | None, option(metavar="SOURCE")] = None,
@@ -77,11 +86,13 @@ def compare(
     from vitjax.explaining.figure import overview
     from vitjax.report.compare_page import write_page
 
-    run = _explain_all(images, out, model, methods, "all", options, cnn, cnn_weights)
+    run = _explain_all(images, out, model, methods, "all", options, figure, cnn, cnn_weights)
     say("drawing", error=True)
-    plots.save(overview(run.explanations), out / "grid.png", pdf=pdf)
+    drawn = figure.options()
+    grid = overview(run.explanations, drawn, masks=run.masks, automatic_width=figure.width_mm is None)
+    plots.save(grid, out / "grid.png", pdf=pdf)
     title = f"{len(run.explanations)} methods, {run.model.name}" + (f" and {cnn}" if cnn else "")
-    write_page(out / "index.html", title, run.explanations)
+    write_page(out / "index.html", title, run.explanations, options=drawn, masks=run.masks)
     for explanation in run.explanations.values():
         run.files[explanation.label] = [explanation.save_arrays(out, names=run.names)]
     run.finish("compare")
@@ -93,12 +104,14 @@ def _explain_all(
     model: ModelArguments,
     method_lists: Methods,
     default: str,
-    options: ExplainOption,
+    options: ExplainArguments,
+    figure: FigureArguments,
     cnn: str | None = None,
     cnn_weights: str | None = None,
 ) -> CommandResult:
     from vitjax.cli.explain import explain_images
 
+    figure.options()
     check_images_given(images, methods=method_lists, target=options.target, templates=model.templates)
     return explain_images(
         images,
@@ -109,4 +122,5 @@ def _explain_all(
         progress=ProgressBar,
         cnn=cnn,
         cnn_weights=cnn_weights,
+        figure=figure,
     )

@@ -25,7 +25,7 @@ from vitjax.cli.model_arguments import ModelArguments, ModelOption
 from vitjax.cli.paper import paper
 from vitjax.errors import VitjaxError
 from vitjax.execution.jax_settings import allow_what_debugging_forbids
-from vitjax.execution.stopping import SignalsEndThis
+from vitjax.execution.stopping import until_a_signal
 from vitjax.output.terminal import accept_all_characters, say
 
 
@@ -150,18 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         _run(arguments)
         return
     allow_what_debugging_forbids()
-    with SignalsEndThis() as signals:
-        try:
-            _run(sys.argv[1:])
-        except BaseException:  # a library may have made another exception of the signal's
-            if signals.received is None:
-                raise
-            say(
-                f"vitjax: stopped by {signals.received.name}; what is finished is kept, and the same command goes on "
-                "with an evaluation",
-                error=True,
-            )
-            signals.end()
+    until_a_signal(lambda: _run(sys.argv[1:]))
 
 
 def _run(arguments: list[str]) -> None:

@@ -111,7 +111,7 @@ class ModelArguments:
             if size != (width, height):
                 raise ImageError(
                     f"{file}: name the model to explain, as in --model vit_base_patch16_224; without --model there is "
-                    f"only {BUNDLED}, a small model of drawn shapes in pictures of {width} x {height} pixels"
+                    f"only {BUNDLED}, a small model of drawn shapes in images of {width} x {height} pixels"
                 )
 
 

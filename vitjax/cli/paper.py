@@ -26,6 +26,7 @@ from vitjax.cli.arguments import (
 from vitjax.cli.model_arguments import ModelArguments, ModelOption
 from vitjax.cli.paper_tables import OWN, PAPERS_OWN, chosen_parts, compute, model_of
 from vitjax.errors import ConfigError, unknown_name
+from vitjax.execution.stopping import resumes
 from vitjax.output.terminal import say
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def paper(
         _draw(chosen, flat(figures), pictures, folder / "figures", model, (cnn, cnn_weights), options)
     if data is not None:
         execution = {"batch_size": batch_size, "workers": workers, "cache": cache, "progress": ProgressBar}
+        if not draws:  # figures are not drawn again into a directory that has them
+            resumes(folder)
         options = {"masks": masks, "limit": limit, "slow": slow, **execution}
         compute(wanted, folder, model, cnn_weights, data, options)
 

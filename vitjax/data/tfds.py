@@ -114,7 +114,7 @@ def _records(dataset: str, split: str, data_dir: str) -> Any:
         if "image" not in features:
             raise ConfigError(f"tfds:{dataset}: has no feature 'image', only {', '.join(features)}")
         if np.dtype(features["image"].np_dtype).kind not in "u" or len(features["image"].shape) != 3:
-            raise ConfigError(f"tfds:{dataset}: its feature 'image' is no picture, but {_kind(features['image'])}")
+            raise ConfigError(f"tfds:{dataset}: its feature 'image' is no image, but {_kind(features['image'])}")
         return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     except VitjaxError:
         raise

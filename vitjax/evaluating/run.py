@@ -225,7 +225,7 @@ def evaluate(
             "A - B", the difference of two classes, which metrics of the explained class's probability refuse.
         masks: directory of masks <image name>.png that replace the data set's own.
         mask_ignore: value of ignored mask pixels, -1 if none is; None leaves it to the data set, see `Raw`.
-        exif: "apply" turns pictures and their masks by the EXIF orientation; "ignore" takes them as stored, as timm.
+        exif: "apply" turns images and their masks by the EXIF orientation; "ignore" takes them as stored, as timm.
         limit: use only the first `limit` images.
         only_correct: exclude images that the model classifies incorrectly.
         min_confidence: exclude images whose predicted class has a lower probability; in [0, 1).

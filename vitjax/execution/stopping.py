@@ -7,9 +7,12 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
+
+from vitjax.output.terminal import say
 
 GRACE_S = {"SIGTERM": 20.0, "SIGHUP": 20.0, "SIGINT": 1.3}
 """Time for what is under way to end. Slurm and Kubernetes kill 30 s after SIGTERM; Ctrl-C is waited for."""
@@ -27,11 +30,12 @@ class SignalsEndThis:
     the time of `GRACE_S` is over. This loses nothing that is finished: files appear whole or not at all, and the kernel
     releases the locks.
 
-    received: the first signal, or None.
+    received: the first signal, or None. resumable: the directory that the same command resumes, or None.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.resumable: object = None
         self._before: dict[signal.Signals, Any] = {}
         self._reader, self._writer = socket.socketpair()
         self._wakeup_before = -1
@@ -40,6 +44,13 @@ class SignalsEndThis:
     def exit_code(self) -> int:
         """128 + the number of the signal, as shells report it: 143, 130 or 129."""
         return 128 + (self.received or signal.SIGTERM)
+
+    @property
+    def kept(self) -> str:
+        """What the end of the process leaves, and how to go on, for the line that the user reads."""
+        if self.resumable is None:
+            return "what is finished is kept"
+        return f"what is finished is kept: run the same command again to resume {self.resumable}"
 
     def __enter__(self) -> SignalsEndThis:
         global _active
@@ -85,8 +96,12 @@ class SignalsEndThis:
         if first is None:
             return
         if self._next_signal(GRACE_S[first.name]) is not None:
-            _end(first, "again")
-        _end(first, f"did not end within {GRACE_S[first.name]:g} s")
+            self._end(first, "again")
+        self._end(first, f"did not end within {GRACE_S[first.name]:g} s")
+
+    def _end(self, first: signal.Signals, why: str) -> NoReturn:
+        os.write(2, f"\nvitjax: ended at once by {first.name} ({why}); {self.kept}\n".encode())
+        os._exit(128 + first)
 
     def _next_signal(self, seconds: float | None = None) -> signal.Signals | None:
         self._reader.settimeout(seconds)
@@ -101,16 +116,28 @@ class SignalsEndThis:
                 return number
 
 
+def until_a_signal(run: Callable[[], None]) -> None:
+    """Run a command; a signal ends it with one line on stderr and the signal's exit code."""
+    with SignalsEndThis() as signals:
+        try:
+            run()
+        except BaseException:  # a library may have made another exception of the signal's
+            if signals.received is None:
+                raise
+            say(f"vitjax: stopped by {signals.received.name}; {signals.kept}", error=True)
+            signals.end()
+
+
 def keep_handlers() -> None:
     """Set the handlers again after a library has replaced them, as jax.distributed and Ray do."""
     if _active is not None and threading.current_thread() is threading.main_thread():
         _active.install()
 
 
+def resumes(directory: object) -> None:
+    """Let the line after a signal say that the same command resumes this directory."""
+    if _active is not None:
+        _active.resumable = directory
+
+
 _active: SignalsEndThis | None = None
-
-
-def _end(first: signal.Signals, why: str) -> NoReturn:
-    message = f"\nvitjax: ended at once by {first.name} ({why}); finished chunks and files are kept\n"
-    os.write(2, message.encode())
-    os._exit(128 + first)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import PIL.Image
 
-from vitjax.explaining.figure import check_percentile, colours_of, figure, notebook_png
+from vitjax.explaining.figure import figure, masks_of_maps, notebook_png
+from vitjax.explaining.figure_grid import mask_as_seen
+from vitjax.explaining.figure_options import DEFAULT, FigureOptions, check_percentile, colours_of
 from vitjax.explaining.map_batch import MapBatch
 from vitjax.explaining.probabilities import with_probability
 from vitjax.methods.titles import title_of
@@ -130,6 +132,9 @@ class Explanation(MapBatch):
     def save_arrays(self, directory: str | Path, *, names: FileNames | None = None) -> Path:
         """Write maps, targets with their names, logits and image ids to `<directory>/<label>.npz` and return its path.
 
+        The arrays of all methods have the same order: where images have several targets, those of a class-agnostic
+        method repeat its map, and "class_agnostic" is true.
+
         Args:
             directory: created if it does not exist.
             names: the names of the other files in the directory, so that this one is new. A label that is too long for
@@ -150,6 +155,7 @@ class Explanation(MapBatch):
             "logits": self.logits,
             "ids": np.asarray(self.images.ids),
             "target_names": np.asarray(self.target_names),
+            "class_agnostic": np.asarray(self.class_agnostic),
         }
         return write_file(path, lambda stream: np.savez_compressed(stream, **arrays))
 
@@ -160,10 +166,13 @@ class Explanation(MapBatch):
         pdf: bool = False,
         progress: Callable[[int], None] | None = None,
         names: FileNames | None = None,
+        options: FigureOptions = DEFAULT,
+        masks: Any = None,
     ) -> list[Path]:
         """Write the arrays, and for each map a strip (photo | map | overlay) to `<image id>_<label>.png`.
 
-        If an image has several targets, the names are `<image id>_<target>_<label>.png`.
+        If an image has several targets, the names are `<image id>_<target>_<label>.png`; of a class-agnostic method,
+        whose maps are the same for all of them, there is one strip, `<image id>_<label>.png`, that says so.
 
         Args:
             directory: created if it does not exist.
@@ -171,30 +180,48 @@ class Explanation(MapBatch):
             progress: called with 1 after each strip.
             names: the names of the other files in the directory, so that these are new: image "x" by "grad_rollout"
                 and image "x_grad" by "rollout" would be one file. A name that is too long is shortened.
+            options: colours, percentile, width, resolution and type of the strips.
+            masks: as for `vitjax.figure`.
 
         Returns:
             The files written: the arrays, then those of each image.
 
         Raises:
             OutputError: a file cannot be written.
+            ConfigError: an option is out of range, or a mask has another size than its image.
 
         Example:
             >>> import tempfile
             >>> [path.name for path in e.save(tempfile.mkdtemp())]
             ['transformer_mm.npz', 'image0_transformer_mm.png']
         """
+        options.check_strip()
+        of_maps = masks_of_maps({self.label: self}, masks)
         names = FileNames() if names is None else names
         written = [self.save_arrays(directory, names=names)]
-        stem = file_stem(self.label)
-        several = len(set(self.image_index.tolist())) < len(self)
-        for i, image_id in enumerate(self.images.ids):
-            cell, agnostic = self._cell(i), self.class_agnostic
-            drawn = strip(
-                self.images.pixels[i], self.maps[i], cell, signed=self.signed, agnostic=agnostic, **self.caption(i)
-            )
+        stem, shown = file_stem(self.label), self.starts if self.class_agnostic else range(len(self))
+        several = len(self.starts) < len(shown)
+        for i in shown:
+            drawn = self._strip(i, options, of_maps[i] if of_maps is not None else None)
             of_target = f"{file_stem(self.target_names[i])}_" if several else ""
-            name = names.claim(f"{image_id}_{of_target}{stem}", ".png", ".pdf")
+            name = names.claim(f"{self.images.ids[i]}_{of_target}{stem}", ".png", ".pdf")
             written += save(drawn, Path(directory) / name, pdf=pdf)
             if progress is not None:
                 progress(1)
         return written
+
+    def _strip(self, index: int, options: FigureOptions, mask: Any) -> Figure:
+        cell = self._cell(index, options.cmap, options.alpha, options.percentile)
+        return strip(
+            self.images.pixels[index],
+            self.maps[index],
+            cell if mask is None else cell._replace(mask=mask_as_seen(self, index, mask)),
+            signed=self.signed,
+            agnostic=self.class_agnostic,
+            colours=options.colours,
+            percentile=options.percentile,
+            width_mm=options.width_mm,
+            dpi=options.dpi,
+            font_size=options.font_size,
+            **self.caption(index),
+        )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vitjax.errors import ConfigError
 from vitjax.explaining.figure_grid import Request, grid_of, labels_of, titles_of
+from vitjax.explaining.figure_options import DEFAULT, Colormaps, FigureOptions, check_choice
 from vitjax.explaining.map_batch import MapBatch
-from vitjax.plots.cells import Colours
 from vitjax.plots.figures import ONE_COLUMN, TWO_COLUMNS
-from vitjax.plots.grid import Grid, draw_grid
-from vitjax.plots.overlay import scheme
+from vitjax.plots.grid import draw_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +22,6 @@ IMAGES_OF_ONE, IMAGES_OF_SEVERAL = 6, 3
 """Maps of each method in a notebook."""
 IMAGES_OF_OVERVIEW = 60
 """Maps of each method on the page of `overview`: thirty methods by so many take 300 MB to draw."""
-
-Colormaps = str | Any | tuple[Any, Any] | None
 
 
 def figure(
@@ -63,9 +61,9 @@ def figure(
         row_labels: "target" (what is explained, with its probability), "image" (its id), one text for each map, or
             None for none.
         notes: label -> one short text for each map, written under it, such as a score.
-        masks: a mask for each image, [H, W] at the size of the model's input or of the picture, whose border is drawn;
-            None in the list for an image without.
-        background: "input", the image as the model sees it; or "original", the whole picture with the part that the
+        masks: a mask for each image, [H, W] at the size of the model's input or of the image as stored, whose border is
+            drawn; None in the list for an image without.
+        background: "input", the image as the model sees it; or "original", the whole image with the part that the
             model sees outlined, for images from files.
         columns: methods side by side before the grid goes on below; None: as many as are wide enough to be read.
         font_size: of titles and labels in points, 3 to 20; smaller, down to 5, where a text would be cut.
@@ -76,7 +74,7 @@ def figure(
         text is text.
 
     Raises:
-        ConfigError: explanations of different images, an argument that is out of range or of another length, pictures
+        ConfigError: explanations of different images, an argument that is out of range or of another length, images
             that are not from files for `background="original"`, or a figure that is too tall to be drawn.
         UnknownNameError: there is no such colour map.
 
@@ -86,65 +84,60 @@ def figure(
         >>> [round(25.4 * side) for side in figure.get_size_inches()]
         [89, 79]
     """
-    by_label = _by_label(explanations)
-    first = next(iter(by_label.values()))
-    _check_choice("rows", rows, ("images", "methods"))
-    _check_choice("background", background, ("input", "original"))
-    _check_number("width_mm", width_mm, 20, 2000)
-    _check_number("dpi", dpi, 50, 2400)
-    _check_number("font_size", font_size, 3, 20)
-    if columns is not None:
-        _check_number("columns", columns, 1, 1000)
-    colours = colours_of(cmap, alpha)
-    check_percentile(percentile)
-    if background == "original":
-        _check_files(by_label)
-    agnostic = all(each.class_agnostic for each in by_label.values())
-    request = Request(
-        by_label,
-        colours,
-        percentile,
-        titles_of(by_label, titles),
-        _row_labels(first, row_labels, agnostic),
-        _notes(by_label, notes),
-        _masks(by_label, masks),
-        background == "original",
-        colour_bars,
+    options = FigureOptions(
+        cmap=cmap,
+        alpha=alpha,
+        percentile=percentile,
+        width_mm=width_mm,
+        dpi=dpi,
+        font_size=font_size,
+        rows=rows,
+        titles=titles,
+        row_labels=row_labels,
+        background=background,
+        columns=columns,
+        colour_bars=colour_bars,
     )
-    grid = grid_of(request, transposed=rows == "methods")
-    return draw_grid(grid, width_mm=width_mm, dpi=dpi, columns=columns, size=font_size, colours=colours)
+    return _drawn(_by_label(explanations), options, notes=notes, masks=masks)
 
 
-def colours_of(cmap: Colormaps, alpha: float | None) -> Colours:
-    """The colours of overlays. Raises: ConfigError, UnknownNameError."""
-    pair: tuple[Any, Any] = tuple(cmap) if isinstance(cmap, tuple | list) and len(cmap) == 2 else (cmap, cmap)
-    for each in pair:
-        if each is not None:
-            if not isinstance(each, str) and not hasattr(each, "with_extremes"):
-                raise ConfigError(f"cmap={each!r} is no colour map of matplotlib, no name of one, and no pair of them")
-            scheme(each)
-    if alpha is not None:
-        _check_number("alpha", alpha, 0, 1)
-    return Colours(*pair, alpha)
-
-
-def check_percentile(percentile: float | None) -> None:
-    """Raises: ConfigError unless it is None or in (0, 100]."""
-    if percentile is not None:
-        _check_number("percentile", percentile, 0, 100)
-        if percentile == 0:
-            raise ConfigError("percentile=0 must be above 0")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"figure: {name}={value!r} is not one of {', '.join(map(repr, choices))}")
-
-
-def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and low <= value <= high):
-        raise ConfigError(f"figure: {name}={value!r} is not a number from {low:g} to {high:g}")
+def _drawn(
+    by_label: Mapping[str, MapBatch],
+    options: FigureOptions,
+    *,
+    notes: Mapping[str, Sequence[str]] | None = None,
+    masks: Any = None,
+    most: int | None = None,
+) -> Figure:
+    """The figure; of more than `most` maps of each method the first ones, and a footnote that says so."""
+    options.check()
+    if options.background == "original":
+        _check_files(by_label)
+    all_masks, count = masks_of_maps(by_label, masks), len(next(iter(by_label.values())))
+    shown = {label: each[:most] for label, each in by_label.items()}
+    agnostic = all(each.class_agnostic for each in shown.values())
+    request = Request(
+        shown,
+        options.colours,
+        options.percentile,
+        titles_of(shown, options.titles),
+        _row_labels(next(iter(shown.values())), options.row_labels, agnostic),
+        _notes(shown, notes),
+        all_masks[:most] if all_masks is not None else None,
+        options.background == "original",
+        options.colour_bars,
+    )
+    grid = grid_of(request, transposed=options.rows == "methods")
+    if most is not None and count > most:
+        grid = grid._replace(footnotes=[*grid.footnotes, f"The first {most} of {count} maps of each method."])
+    return draw_grid(
+        grid,
+        width_mm=options.width_mm,
+        dpi=options.dpi,
+        columns=options.columns,
+        size=options.font_size,
+        colours=options.colours,
+    )
 
 
 def _by_label(explanations: Any) -> dict[str, MapBatch]:
@@ -182,7 +175,7 @@ def _row_labels(first: MapBatch, wanted: Any, agnostic: bool) -> list[str] | Non
     if wanted is None:
         return None
     if isinstance(wanted, str):
-        _check_choice("row_labels", wanted, ("target", "image"))
+        check_choice("row_labels", wanted, ("target", "image"))
         return labels_of(first, wanted, agnostic=agnostic)
     texts = [str(text) for text in wanted]
     if len(texts) != len(first):
@@ -207,8 +200,12 @@ def _notes(explanations: Mapping[str, MapBatch], notes: Any) -> dict[str, Sequen
     return found
 
 
-def _masks(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any] | None:
-    """One mask for each map, of the size of the model's input or of its picture."""
+def masks_of_maps(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any] | None:
+    """One mask for each map, of the size of the model's input or of its image as stored, or None.
+
+    Raises:
+        ConfigError: there are not as many as images, or one has another size.
+    """
     if masks is None:
         return None
     first, given = next(iter(explanations.values())), list(masks)
@@ -224,7 +221,7 @@ def _masks(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any] | None
             if mask is not None and list(np.shape(mask)) not in sizes:
                 raise ConfigError(
                     f"figure: the mask of {first.images.ids[index]} is {list(np.shape(mask))}; the model's input is "
-                    f"{sizes[0]}, the picture {sizes[1]}"
+                    f"{sizes[0]}, the image as stored {sizes[1]}"
                 )
     return given
 
@@ -236,16 +233,28 @@ def _check_files(explanations: Mapping[str, MapBatch]) -> None:
                 raise ConfigError(f"figure: background='original' needs images from files; {image_id} is an array")
 
 
-def overview(explanations: Mapping[str, MapBatch]) -> Figure:
+def overview(
+    explanations: Mapping[str, MapBatch],
+    options: FigureOptions | None = None,
+    *,
+    masks: Any = None,
+    automatic_width: bool = True,
+) -> Figure:
     """The first maps of all methods on one page, as `vitjax compare` and `vitjax demo` write it.
 
-    Up to a dozen maps of each method have the width of a journal's page. For more, the page is as wide as all methods
-    side by side.
+    Args:
+        explanations: by label, all of the same images.
+        options: of the figure; those of `vitjax.figure` if None.
+        masks: as for `vitjax.figure`.
+        automatic_width: up to a dozen maps of each method have the width of a journal's page; for more, the page is as
+            wide as all methods side by side. False: as wide as the options say.
     """
-    by_label = _by_label(explanations)
-    count = len(next(iter(by_label.values())))
-    width = TWO_COLUMNS if count <= 12 else max(TWO_COLUMNS, 17.0 * (len(by_label) + 1) + 12)
-    return draw_grid(_beginning(by_label, IMAGES_OF_OVERVIEW), width_mm=width)
+    by_label, options = _by_label(explanations), options or DEFAULT
+    if automatic_width:
+        many = len(next(iter(by_label.values()))) > 12
+        width = max(TWO_COLUMNS, 17.0 * (len(by_label) + 1) + 12) if many else TWO_COLUMNS
+        options = replace(options, width_mm=width)
+    return _drawn(by_label, options, masks=masks, most=IMAGES_OF_OVERVIEW)
 
 
 def notebook_png(explanations: Any) -> tuple[bytes, dict[str, int]]:
@@ -258,19 +267,6 @@ def notebook_png(explanations: Any) -> tuple[bytes, dict[str, int]]:
     beside = len(by_label) == 1 and count > 1
     most = IMAGES_OF_ONE if beside else IMAGES_OF_SEVERAL
     wide = len(by_label) > 4 or (beside and min(count, most) > 3)
-    drawn: Any = draw_grid(_beginning(by_label, most, transposed=beside), width_mm=TWO_COLUMNS if wide else ONE_COLUMN)
+    rows, width = "methods" if beside else "images", TWO_COLUMNS if wide else ONE_COLUMN
+    drawn: Any = _drawn(by_label, FigureOptions(rows=rows, width_mm=width), most=most)
     return drawn._repr_png_()
-
-
-def _beginning(by_label: Mapping[str, MapBatch], most: int, *, transposed: bool = False) -> Grid:
-    """The grid of the first `most` maps of each method, with a footnote if there are more."""
-    count = len(next(iter(by_label.values())))
-    shown = {label: each[:most] for label, each in by_label.items()}
-    agnostic = all(each.class_agnostic for each in shown.values())
-    labels = _row_labels(next(iter(shown.values())), "target", agnostic)
-    titles, notes = titles_of(shown, "short"), _notes(shown, None)
-    grid = grid_of(
-        Request(shown, colours_of(None, None), None, titles, labels, notes, None, False, True), transposed=transposed
-    )
-    left_out = [f"The first {most} of {count} maps of each method."] if count > most else []
-    return grid._replace(footnotes=[*grid.footnotes, *left_out])

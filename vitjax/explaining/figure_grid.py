@@ -47,7 +47,7 @@ def grid_of(request: Request, *, transposed: bool) -> Grid:
     """The grid. Of images with several targets, maps that no target changes stand once, in the middle of its rows."""
     first = request.first
     groups = first.image_index.tolist()
-    starts = [index for index in range(len(groups)) if index == 0 or groups[index] != groups[index - 1]]
+    starts = first.starts
     several = len(starts) < len(groups)
     agnostic = [label for label, each in request.explanations.items() if each.class_agnostic]
     if several and len(agnostic) == len(request.explanations):
@@ -172,7 +172,12 @@ def _mask(request: Request, explanation: MapBatch, index: int) -> np.ndarray | N
     """The mask of an image at the size of the model's input."""
     if request.masks is None or request.masks[index] is None:
         return None
-    mask = np.asarray(request.masks[index])
+    return mask_as_seen(explanation, index, request.masks[index])
+
+
+def mask_as_seen(explanation: MapBatch, index: int, mask: Any) -> np.ndarray:
+    """A mask of the model's input, or of the image as stored, at the size of the model's input: bool [H, W]."""
+    mask = np.asarray(mask)
     if mask.shape == explanation.size:
         return mask > 0
     return geometry_of(explanation, index).mask((mask > 0).astype(np.uint8)) > 0

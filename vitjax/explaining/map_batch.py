@@ -83,6 +83,17 @@ class MapBatch:
         return self.targets.image_index
 
     @property
+    def starts(self) -> list[int]:
+        """The index of the first map of each image."""
+        of_image = self.image_index.tolist()
+        return [index for index in range(len(self)) if index == 0 or of_image[index] != of_image[index - 1]]
+
+    @property
+    def distinct(self) -> Self:
+        """The maps that may differ: one for each image of a class-agnostic method, all of another."""
+        return self[self.starts] if self.class_agnostic and len(self.starts) < len(self) else self
+
+    @property
     def target_names(self) -> tuple[str, ...]:
         """What each map explains, in words: the name of a class, "A - B", or what else the target is called."""
         return tuple(

@@ -63,7 +63,7 @@ def explain(
             model without a head the number of a feature, which methods that explain one output then need.
         batch_size: images in a device call. Memory grows with it; results do not depend on it.
         seed: of methods that draw random numbers. An image's draws depend on (seed, image id) only.
-        exif: "apply" turns pictures upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
+        exif: "apply" turns images upright by their EXIF orientation; "ignore" takes them as stored, as timm does.
         normalised: floats are normalised whatever their range. Without it, those that look like pixels of 0..1 or
             0..255 are an error.
         progress: called after each batch with the number of its images: once for all quick methods together, and once

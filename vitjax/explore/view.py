@@ -173,9 +173,9 @@ def explore_images(
         )
     agnostic = {label for label, explanation in explanations.items() if not METHODS[explanation.method].class_specific}
     chosen = [
-        (label, int(number))
+        (label, number)
         for label, explanation in explanations.items()
-        for number in (_first_of_each(explanation) if label in agnostic else range(len(explanation)))
+        for number in (explanation.starts if label in agnostic else range(len(explanation)))
     ]
     found: list[Removal] = []
     if wanted.curves:
@@ -201,11 +201,6 @@ def _attention(traced: LayerTrace, heads: Heads) -> AttentionOfImage:
         bounds=rollout_bounds(mean, quantised, attention.shape[1]),
         readout=np.asarray(traced.readout)[0, -1],
     )
-
-
-def _first_of_each(explanation: Explanation) -> np.ndarray:
-    """Numbers of the first map of each image."""
-    return np.unique(explanation.image_index, return_index=True)[1]
 
 
 def _for_each(target: Any, images: int) -> Any:

@@ -28,7 +28,7 @@ NOTES = {
     "few_bits": "are 16-bit files whose values use at most 14 bits, so they look dark: scale them to 16 bits",
     "cropped": "lose more than half of their area to the model's crop",
     "mask_threshold": "have a mask with values between background and object: those from 128 on are object",
-    "mask_turned": "have a mask that was turned with the picture",
+    "mask_turned": "have a mask that was turned with the image",
     "mask_enlarged": "have a mask of less than half their size",
     "mask_scaled": "have a mask of another size, which was scaled to theirs",
     "mask_ignored": "have a mask with pixels that are ignored",

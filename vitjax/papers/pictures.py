@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vitjax.data.files import fit_masks, mask_stems
-from vitjax.data.masks import read_mask
 from vitjax.data.scenes import TEST_SEED, Scenes
-from vitjax.data.source import Raw
-from vitjax.errors import ImageError
 from vitjax.execution.arguments import check_whole_number
 from vitjax.explaining.inputs import Images, prepare
+from vitjax.explaining.masks import mask_files, mask_of_image
 from vitjax.images.geometry import geometry
-from vitjax.images.picture import read_picture
 from vitjax.images.reading import check_images
 from vitjax.models.model import Model
 
@@ -66,10 +62,7 @@ def pictures_of_files(files: Sequence[Path], masks: Path | None) -> Pictures:
     check_images(files)
     if masks is None:
         return Pictures(list(files), [None] * len(files))
-    if not masks.is_dir():
-        raise ImageError(f"{masks}: mask folder does not exist")
-    found, _ = fit_masks(masks, mask_stems(files, [path.name for path in files]), "the command")
-    return Pictures(list(files), found)
+    return Pictures(list(files), mask_files(files, masks))
 
 
 def pictures_of_scenes(count: int) -> Pictures:
@@ -111,7 +104,6 @@ def masks_for(model: Model, pictures: Pictures) -> tuple[np.ndarray | None, ...]
 
 
 def _mask_for(model: Model, source: Any, mask: Path | np.ndarray) -> np.ndarray:
-    picture = read_picture(source, "apply", model.preprocessing)
-    height, width = picture.size
-    values, _ = read_mask(Raw(source, mask), picture, "mask")
+    values = mask_of_image(source, mask)
+    height, width = values.shape
     return geometry(width, height, model.preprocessing).mask(values)

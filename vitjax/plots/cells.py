@@ -109,7 +109,7 @@ def draw_cell(axes: Axes, cell: Cell, box: Box, *, size: float = SMALL) -> None:
         _outline(axes, np.array([(x + a, y + b) for a, b in corners]), dashed=True)
     if cell.mask is not None:
         for line in outlines(cell.mask):
-            _outline(axes, np.array([x, y]) + scale * line)
+            _outline(axes, np.array([x, y]) + scale * line, within=box)
     if cell.stamp:
         stamp(axes, box, cell.stamp, size=size)
 
@@ -130,11 +130,18 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(line) + 0.5 for line in contour_generator(z=known).lines(0.5)]
 
 
-def _outline(axes: Axes, points: np.ndarray, *, dashed: bool = False) -> None:
-    """A white line with a dark rim, which is visible on every photo and colour."""
+def _outline(axes: Axes, points: np.ndarray, *, dashed: bool = False, within: Box | None = None) -> None:
+    """A white line with a dark rim, which is visible on every photo and colour; cut off at the edges of a box."""
+    from matplotlib.patches import Rectangle
+
     for color, width in (("black", 1.2), ("white", 0.6)):
         style: Any = (0, (3, 2)) if dashed and color == "white" else "-"
-        axes.plot(points[:, 0], points[:, 1], color=color, linewidth=width, linestyle=style, solid_joinstyle="round")
+        (line,) = axes.plot(
+            points[:, 0], points[:, 1], color=color, linewidth=width, linestyle=style, solid_joinstyle="round"
+        )
+        if within is not None:
+            x, y, across, down = within
+            line.set_clip_path(Rectangle((x, y), across, down, transform=axes.transData))
 
 
 def draw_into(axes: Axes, cell: Cell, lines: Sequence[str]) -> Axes:

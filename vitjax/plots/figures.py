@@ -21,6 +21,7 @@ from vitjax.plots.overlay import scheme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 INK, MUTED = "#1a1a1a", "#5c5c5c"
@@ -78,7 +79,7 @@ def draw_image(axes: Axes, data: np.ndarray, box: Box, *, sharp: bool = False, *
     axes.add_image(image)
 
 
-def bar(axes: Axes, box: Box, colormap: str, low: float, high: float, *, size: float = 7) -> None:
+def bar(axes: Axes, box: Box, colormap: str | Colormap, low: float, high: float, *, size: float = 7) -> None:
     """A vertical colour bar with tick labels to its right.
 
     If the larger magnitude of low and high is below 1e-3 or at least 1e4, labels are scaled by a power of ten, which

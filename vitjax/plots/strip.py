@@ -9,13 +9,13 @@ import numpy as np
 from vitjax.maps import DISPLAY_PERCENTILE
 from vitjax.methods.titles import title_of
 from vitjax.output.wording import percent
-from vitjax.plots.cells import Cell, draw_cell, flaw, stamp
+from vitjax.plots.cells import DEFAULT, Cell, Colours, draw_cell, flaw, stamp
 from vitjax.plots.figures import (
+    DPI,
     MARGIN,
     MM,
     MUTED,
     SIZE,
-    TITLE,
     TWO_COLUMNS,
     Box,
     bar,
@@ -33,6 +33,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+GAP, VALUES, NARROWEST = 3.0, 9.0, 8.0
+"""Between images, for the labels of the colour bar at the standard size of type, and of an image [mm]."""
+
+
+def narrowest(font_size: float) -> float:
+    """The least width of a strip [mm] whose images can still be seen."""
+    return 3 * NARROWEST + 2 * MARGIN / MM + 2 * GAP + VALUES * font_size / SIZE
+
+
 def strip(
     photo: np.ndarray,
     raw_map: np.ndarray,
@@ -46,13 +55,18 @@ def strip(
     sigmoid: bool = False,
     signed: bool = False,
     agnostic: bool = False,
+    colours: Colours = DEFAULT,
+    percentile: float | None = None,
+    width_mm: float = TWO_COLUMNS,
+    dpi: float = DPI,
+    font_size: float = SIZE,
 ) -> Figure:
     """Photo, raw map with a colour bar in raw values, and overlay, under a header with method and classes.
 
     Args:
         photo: uint8 [H, W, 3] at model resolution.
         raw_map: [h, w] or [H, W], raw relevance.
-        overlay: the map over the photo.
+        overlay: the map over the photo; its mask is outlined on the photo, too.
         method: label of the method; its title is shown, with the reference.
         predicted, predicted_probability: name and probability, in [0, 1], of the predicted class; without a
             probability, for a model without a head, it is not shown.
@@ -61,9 +75,15 @@ def strip(
         signed: whether the map's signs are meaningful: colours from blue to red, centred at zero, instead of min-max
             scaling.
         agnostic: whether the map is the same for every class, which then stands in place of the explained class.
+        colours: colour maps of the raw map.
+        percentile: of the raw map's magnitude, at which its colours end, in (0, 100]; None: the 99th for maps of
+            pixels, the largest value for others.
+        width_mm: width in print.
+        dpi: resolution of the PNG.
+        font_size: of the text [points]; the method's title is larger.
 
     Returns:
-        Figure of 183 mm. Names that are too long are truncated with "…". A degenerate map or a map that is not finite
+        The figure. Names that are too long are truncated with "…". A degenerate map or a map that is not finite
         is stamped as such.
 
     Raises:
@@ -72,50 +92,67 @@ def strip(
     photo, raw = as_photo(photo), np.asarray(raw_map, np.float32)
     if raw.ndim != 2:
         raise ValueError(f"expected one map [h, w], got {list(raw.shape)}")
-    total = TWO_COLUMNS * MM
-    gap, values = 3 * MM, 9 * MM
+    size, line = font_size, font_size / SIZE * MM  # what is measured in lines of text grows with them
+    total = width_mm * MM
+    gap, values = GAP * MM, VALUES * line
     ratio = photo.shape[1] / photo.shape[0]
     width = snap(min((total - 2 * MARGIN - 2 * gap - values) / 3, 70 * MM * ratio))
     height = snap(width / ratio)
-    head, caption = 13.5 * MM, 4.5 * MM
-    figure, axes = page(total, MARGIN + head + caption + height + 2 * MARGIN)
-
+    of_pixels = raw.shape == photo.shape[:2]
+    shown = percentile if percentile is not None else DISPLAY_PERCENTILE if of_pixels else 100
+    cells = f"{raw.shape[0]} × {raw.shape[1]}"
+    if shown < 100 and not flaw(raw):
+        cells += " " + f"(to the {shown:g}th percentile)".replace(" ", "\N{NO-BREAK SPACE}")
+    captions, caption_size = fit_together(
+        ["Input", f"Raw relevance, {cells}", "Overlay"], width + values, size, lines=3
+    )
+    caption = (1.6 + 2.9 * max(text.count("\n") + 1 for text in captions)) * line
     room = total - 2 * MARGIN
-    (title,), size = fit_together([title_of(method, full=True)], room, TITLE + 1, bold=True)
-    write(axes, MARGIN, MARGIN + 3 * MM, title, size=size, bold=True)
+    (title,), title_size = fit_together([title_of(method, full=True)], room, size + 1.5, bold=True, lines=2)
+    head = (13.5 + 3.6 * title.count("\n")) * line
+    figure, axes = page(total, MARGIN + head + caption + height + 2 * MARGIN, dpi)
+    write(axes, MARGIN, MARGIN + 3 * line, title, size=title_size, bold=True)
+    first_line = MARGIN + head - 6.5 * line
+    for row, (role, name, p) in enumerate(
+        _subjects(predicted, predicted_probability, target, target_probability, agnostic)
+    ):
+        name = f"{name} (sigmoid)" if sigmoid and p is not None else name
+        y = first_line + 3.6 * row * line
+        write(axes, MARGIN, y, role, size=size, color=MUTED)
+        write(axes, MARGIN + 22 * line, y, "" if p is None else percent(p), size=size, color=MUTED, ha="right")
+        at = MARGIN + 24 * line
+        write(axes, at, y, fit(name.replace("\n", " "), MARGIN + room - at, size), size=size)
+
+    top = snap(MARGIN + head + caption)
+    first, second = MARGIN, snap(MARGIN + width + gap)
+    third = snap(second + width + values + gap)
+    draw_cell(axes, Cell(photo, mask=overlay.mask), (first, top, width, height))
+    _draw_raw(axes, raw, (second, top, width, height), signed, shown, colours, size)
+    draw_cell(axes, overlay, (third, top, width, height), size=size + 0.5)
+    for x, text in zip((first, second, third), captions, strict=True):
+        write(axes, x, top - 1.2 * line, text, size=caption_size, color=MUTED, at="last")
+    return figure
+
+
+def _subjects(
+    predicted: str, predicted_probability: float | None, target: str, target_probability: float | None, agnostic: bool
+) -> list[tuple[str, str, float | None]]:
+    """The lines of the header: what it is, its name, its probability."""
     lines: list[tuple[str, str, float | None]] = []
     lines += [("Predicted", predicted, predicted_probability)] if predicted_probability is not None else []
     if agnostic:
         lines.append(("Explained", "class-agnostic: the map is the same for every class", None))
     elif target:
         lines.append(("Explained", target, target_probability))
-    for row, (role, name, p) in enumerate(lines):
-        name = f"{name} (sigmoid)" if sigmoid and p is not None else name
-        y = MARGIN + (7 + 3.6 * row) * MM
-        write(axes, MARGIN, y, role, size=SIZE, color=MUTED)
-        write(axes, MARGIN + 22 * MM, y, "" if p is None else percent(p), size=SIZE, color=MUTED, ha="right")
-        at = MARGIN + 24 * MM
-        write(axes, at, y, fit(name.replace("\n", " "), MARGIN + room - at, SIZE), size=SIZE)
-
-    top = snap(MARGIN + head + caption)
-    first, second = MARGIN, snap(MARGIN + width + gap)
-    third = snap(second + width + values + gap)
-    of_pixels = raw.shape == photo.shape[:2]
-    cells = f"{raw.shape[0]} × {raw.shape[1]}"
-    cells += " (to the 99th percentile)" if of_pixels and not flaw(raw) else ""
-    draw_image(axes, photo, (first, top, width, height))
-    map_box = (second, top, width, height)
-    _draw_raw(axes, raw, map_box, signed, DISPLAY_PERCENTILE if of_pixels else 100)
-    draw_cell(axes, overlay, (third, top, width, height), size=TITLE)
-    for x, text in ((first, "Input"), (second, f"Raw relevance, {cells}"), (third, "Overlay")):
-        write(axes, x, top - 1.2 * MM, fit(text, width + values, SIZE), size=SIZE, color=MUTED)
-    return figure
+    return lines
 
 
-def _draw_raw(axes: Axes, raw: np.ndarray, box: Box, signed: bool, percentile: float) -> None:
+def _draw_raw(
+    axes: Axes, raw: np.ndarray, box: Box, signed: bool, percentile: float, colours: Colours, size: float
+) -> None:
     """A map with a square for each value, and its colour bar, which ends at this percentile of the magnitude."""
     x, y, width, height = box
-    colormap = DIVERGING if signed else SEQUENTIAL
+    colormap = (colours.signed or DIVERGING) if signed else (colours.unsigned or SEQUENTIAL)
     reason = flaw(raw)
     finite = raw[np.isfinite(raw)]
     if finite.size and not reason:
@@ -129,6 +166,6 @@ def _draw_raw(axes: Axes, raw: np.ndarray, box: Box, signed: bool, percentile: f
         high = low
     draw_image(axes, raw, box, sharp=True, cmap=scheme(colormap), vmin=low, vmax=high if high > low else low + 1)
     if reason:
-        stamp(axes, box, reason, size=TITLE)
+        stamp(axes, box, reason, size=size + 0.5)
     if reason != "not finite":
-        bar(axes, (snap(x + width + 1.2 * MM), y, snap(2.2 * MM), height), colormap, low, high, size=SIZE)
+        bar(axes, (snap(x + width + 1.2 * MM), y, snap(2.2 * MM), height), colormap, low, high, size=size)

@@ -33,7 +33,7 @@ def run_facts(
     """
     facts = list(flat({key: value for key, value in config.items() if key not in SHOWN_IN_TABLES}))
     kinds = records["target_kind"].unique().to_pylist() if "target_kind" in records.column_names else []
-    facts.append(("pictures", "; ".join(lines(count_notes(records), int(config["count"]), count_masks(records)))))
+    facts.append(("images", "; ".join(lines(count_notes(records), int(config["count"]), count_masks(records)))))
     facts.append(("explained class", ", ".join(sorted(str(kind) for kind in kinds))))
     facts.append(("device of the profile", summary.device))
     facts += _log_facts(list(log))

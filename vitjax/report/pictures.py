@@ -82,9 +82,14 @@ def thumbnail(picture: Picture) -> Thumbnail:
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    lines = [" L".join(f"{x:.0f},{y:.0f}" for x, y in points) for points in picture.contours]
-    path = " ".join(f"M{line} Z" for line in lines)
+    path = svg_path(picture.contours)
     return Thumbnail(data_uri("image/jpeg", buffer.getvalue()), width, height, path, picture.caption)
+
+
+def svg_path(contours: Sequence[np.ndarray]) -> str:
+    """Closed lines, each [points, 2] of (x, y), as the data of an SVG path; "" for none."""
+    lines = [" L".join(f"{x:.0f},{y:.0f}" for x, y in points) for points in contours]
+    return " ".join(f"M{line} Z" for line in lines)
 
 
 def data_uri(kind: str, data: bytes) -> str:

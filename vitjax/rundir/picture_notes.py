@@ -10,7 +10,7 @@ from vitjax.images.picture import NOTES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-UNKNOWN = "pictures: these records are of an older version and do not say how the pictures were read"
+UNKNOWN = "images: these records are of an older version and do not say how the images were read"
 
 
 MODE = "mode "
@@ -47,13 +47,13 @@ def count_masks(records: pa.Table) -> Counter[str]:
 
 def lines(counts: Counter[str], total: int, masks: Counter[str] | None = None) -> list[str]:
     """One line for each note, in the order of NOTES, for the colour modes, and for the states of masks."""
-    found = [f"{counts[name]} of {total} pictures {meaning}" for name, meaning in NOTES.items() if counts[name]]
+    found = [f"{counts[name]} of {total} images {meaning}" for name, meaning in NOTES.items() if counts[name]]
     modes = {name.removeprefix(MODE): count for name, count in counts.most_common() if name.startswith(MODE)}
     if modes:
         of_each = ", ".join(f"{count} of mode {mode}" for mode, count in modes.items())
-        found.insert(0, f"{sum(modes.values())} of {total} pictures were converted to RGB: {of_each}")
+        found.insert(0, f"{sum(modes.values())} of {total} images were converted to RGB: {of_each}")
     if masks and masks.keys() - {"none"}:
-        found += [f"{masks[state]} of {total} pictures {meaning}" for state, meaning in _MASKS.items() if masks[state]]
+        found += [f"{masks[state]} of {total} images {meaning}" for state, meaning in _MASKS.items() if masks[state]]
     return found + [UNKNOWN] * (UNKNOWN in counts)
 
 

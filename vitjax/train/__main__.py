@@ -5,6 +5,6 @@ python -m vitjax.train scenes -o runs/scenes           trains the bundled model 
 python -m vitjax.train evaluate                        scores the bundled model on 10,000 unseen scenes
 """
 
-from vitjax.train.commands import main
+from vitjax.cli.train import main
 
 main()

@@ -9,19 +9,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
-import tyro
 from safetensors.numpy import save_file
 
 from vitjax.data.scenes import CLASSES, TEST_SEED, TRAIN_SEED, Scenes, scene
 from vitjax.images.reading import Preprocessing, normalise
-from vitjax.models.load import BUNDLED, load
+from vitjax.models.load import BUNDLED
 from vitjax.nn.vit import ViT
 from vitjax.nn.vit_config import ViTConfig
-from vitjax.output.terminal import say
 from vitjax.shapes import Params
 from vitjax.train.recipe import TrainConfig
 from vitjax.train.trainer import Batch, train
@@ -123,13 +121,14 @@ def logits_of(config: ViTConfig, params: Params) -> Callable[[np.ndarray], jax.A
     return lambda images: forward(params, images)
 
 
-def scenes(
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/scenes"),
-) -> None:
-    """Train the bundled model and write `vitjax_scenes.safetensors`. Rerunning the command resumes the run.
+def train_scenes(out: Path) -> tuple[Path, dict[str, float]]:
+    """Train the bundled model, or resume that, and write `vitjax_scenes.safetensors`.
 
     Args:
         out: directory of checkpoints, logs and the final weights.
+
+    Returns:
+        The file of the weights, and their scores as `evaluate_scenes` gives them.
     """
     start = time.time()
     params, batches_used = None, 0
@@ -138,8 +137,7 @@ def scenes(
         batches_used += stage.steps
     log.info("trained in %.1f minutes", (time.time() - start) / 60)
     path = out / f"{BUNDLED}.safetensors"
-    scores = finish(params, path)
-    say(f"{path}  largest object recognised: {scores['largest']:.2%}")
+    return path, finish(params, path)
 
 
 def finish(params: Params, path: Path) -> dict[str, float]:
@@ -158,13 +156,3 @@ def finish(params: Params, path: Path) -> dict[str, float]:
     }
     save(params, path, metadata)
     return scores
-
-
-def evaluate(weights: Path | None = None, n: int = 10_000) -> None:
-    """Score weights on unseen scenes and print the scores as JSON.
-
-    Args:
-        weights: a file that `scenes` wrote; the bundled weights if not given.
-        n: number of scenes.
-    """
-    say(json.dumps(evaluate_scenes(load(BUNDLED, weights).logits, n), indent=1))
