@@ -94,6 +94,7 @@ def executed(page):
     return names, len(found)
 
 
+@pytest.mark.slow
 def test_examples_of_targets_run():
     names, count = executed("targets.md")
     assert count == 2 and names["e"].maps.shape == (2, 8, 8)
@@ -101,6 +102,7 @@ def test_examples_of_targets_run():
     np.testing.assert_allclose(names["difference"].maps, names["weighted"].maps, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_examples_of_own_models_run(capsys):
     pytest.importorskip("equinox")
     names, count = executed("own-models.md")

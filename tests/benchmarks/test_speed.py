@@ -244,6 +244,7 @@ def small_speed(monkeypatch):
     monkeypatch.setattr(speed, "fold_methods", lambda config, every=False: ["transformer_mm"])
 
 
+@pytest.mark.slow
 def test_command_writes_and_prints_all_cases(small_speed, tmp_path, capsys):
     speed.main("vitjax_scenes", (2,), 3, ("logits", "folds", "transformer_attribution"), out=tmp_path)
     (path,) = tmp_path.glob("speed_vitjax_scenes_*.json")

@@ -76,6 +76,7 @@ def test_compare_writes_a_self_contained_page_and_a_grid(image_files, tmp_path):
     assert row["predicted"] != row["target"]
 
 
+@pytest.mark.slow
 def test_demo_scores_every_quick_method_against_the_true_masks(tmp_path, capsys):
     out = tmp_path / "out"
     main(["demo", "-o", str(out), "--scenes", "2", "--scored", "4"])

@@ -139,6 +139,7 @@ def test_no_microbatch_is_larger_than_allowed():
     assert seen == [(4,)] * 3  # the last image once more, twice
 
 
+@pytest.mark.slow
 def test_memory_of_a_program_does_not_grow_with_its_batch():
     model = tiny_model("plain")
 

@@ -105,6 +105,7 @@ def test_grad_cam_of_every_stage_equals_pytorch(module, images, score, relu):
         assert np.ptp(reference) > 0, name
 
 
+@pytest.mark.slow
 def test_layers_are_given_by_index_or_name(model, images):
     numbers = [-4, -3, -2, -1, 0, 1, 2, 3]
     requests = ["grad_cam", *({"method": "grad_cam", "layer": number} for number in numbers)]
@@ -138,6 +139,7 @@ def test_maps_have_the_expected_shape_and_depend_on_the_target(model, images, ex
         assert np.array_equal(maps, others[label].maps) != METHODS[explanation.method].class_specific, label
 
 
+@pytest.mark.slow
 def test_maps_do_not_depend_on_batches_or_order(model, images, explanations):
     order = [2, 0, 1]
     cases = [case for case in CASES if case["method"] in (*QUICK, "rise", "smooth_grad")]
@@ -287,6 +289,7 @@ def test_feature_sheet_titles_every_panel(images):
             plots.feature_sheet(images.pixels[0], invalid)
 
 
+@pytest.mark.slow
 def test_explain_command_on_a_resnet(tiny_resnet50, weights, image_files, tmp_path, capsys):  # noqa: F811
     out = tmp_path / "out"
     arguments = ["--model", "resnet50", "--weights", str(weights / "tiny.pth"), "-o", str(out)]
@@ -305,6 +308,7 @@ def test_explain_command_on_a_resnet(tiny_resnet50, weights, image_files, tmp_pa
     assert json.loads((out / "manifest.json").read_text())["model"]["weights"]["sha256"]
 
 
+@pytest.mark.slow
 def test_compare_command_with_a_resnet_column(tiny_resnet50, weights, image_files, tmp_path, capsys):  # noqa: F811
     out, file = tmp_path / "out", weights / "tiny.safetensors"
     cnn = ["--cnn", "resnet50", "--cnn-weights", str(file)]

@@ -165,6 +165,7 @@ def test_every_kind_of_target_explains_what_its_weights_say(vit):
     assert np.abs(found["legrad"].maps[4] - found["legrad"].maps[3]).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_function_of_the_logits_is_explained_by_its_gradient_at_the_logits(vit):
     model, images, logits = vit
     found = explain_many(model, images, METHODS, log_sum)
@@ -188,6 +189,7 @@ def test_the_trace_has_the_gradients_of_every_target(vit):
     np.testing.assert_allclose(several.attention_grad[0], both.attention_grad[0] - both.attention_grad[1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_resnet_explains_differences_weights_and_functions():
     config = ResNetConfig(depths=(1, 1, 1, 1), width=8, num_classes=7, image_size=(32, 32))
     shape = jax.ShapeDtypeStruct((32, 32, 3), jnp.float32)

@@ -121,6 +121,7 @@ def test_a_peeled_last_block_gives_the_same(name, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-12 * np.abs(theirs).max(), rtol=0, err_msg=label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("methods", "told", "skipped"),
     [(["transformer_mm"], True, True), (["transformer_mm", "saliency"], True, False), (["saliency"], False, False)],
@@ -169,6 +170,7 @@ def _what_leaves_blocks(config):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "depth"), [(1, 3), (-1, PEEL_ABOVE + 1), (-2, PEEL_ABOVE + 1)])
 def test_a_pass_ends_at_the_lowest_block_that_a_fold_reads(layer, depth):
     """Two methods of one block by themselves, against beside one of all blocks; and they cost less."""
@@ -212,6 +214,7 @@ def test_saved_linear_outputs_change_no_result(name):
         np.testing.assert_allclose(ours, theirs, atol=1e-11 * np.abs(theirs).max(), rtol=0, err_msg=kind)
 
 
+@pytest.mark.slow
 def test_memory_of_the_fold_is_flat_in_depth():
     """Temporaries must not grow by an attention matrix per layer, where results of linear layers are not kept."""
 

@@ -115,6 +115,7 @@ def test_a_text_that_python_cannot_read_is_an_error_of_one_line():
             request(f"rollout:discard_ratio={text}")
 
 
+@pytest.mark.slow
 def test_tam_starts_at_block_4_or_below():
     model = tiny_model("plain")
     images = tiny_images(model, 1)

@@ -41,6 +41,7 @@ def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, atol=1e-9 * np.abs(theirs).max(), rtol=0)
 
 
+@pytest.mark.slow
 def test_smooth_grad_is_the_mean_over_its_noisy_copies(single_image):
     _, _, x, key, _, gradient = single_image
     draws = [
@@ -75,6 +76,7 @@ def test_random_masks_have_the_requested_mean_and_range():
     assert np.ptp(masks.mean(axis=0)) < 0.2  # the mean is uniform over pixels
 
 
+@pytest.mark.slow
 def test_vit_cx_is_the_weighted_mean_of_its_cluster_masks(single_image):
     model, _, x, key, probability, _ = single_image
     normed = vitjax.trace(model, x[None]).normed[0, -1][model.config.prefix :]
@@ -106,6 +108,7 @@ def test_clusters_are_those_of_complete_linkage_by_cosine_distance():
     assert min(np.abs(mask - expected).max() for mask in masks) < 1e-12
 
 
+@pytest.mark.slow
 def test_meaningful_perturbation_deletes_the_evidence_of_the_class(single_image):
     """The mask lowers the probability almost as much as a full blur; a high area weight deletes nothing."""
     model, batch, x, *_ = single_image
@@ -183,6 +186,7 @@ def test_adaptive_quadrature_is_complete_to_one_percent_at_64_steps():
     assert len(explanation) == 1 and explanation.completeness_gap().max() < 0.01
 
 
+@pytest.mark.slow
 def test_completeness_gap_shrinks_with_steps():
     model = tiny_model("plain")
     images = tiny_images(model, 2)
@@ -196,6 +200,7 @@ def test_completeness_gap_shrinks_with_steps():
     assert explanation.completeness_gap().max() < 0.02
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_steps():
     from vitjax.explaining.programs import compiled
     from vitjax.explaining.requests import request

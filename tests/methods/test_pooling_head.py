@@ -63,6 +63,7 @@ def product(row, matrices):
     return row
 
 
+@pytest.mark.slow
 def test_the_heads_attention_is_the_readout(run):
     assert run["head"].sum(-1) == pytest.approx(1)
     with jax.enable_x64(True):

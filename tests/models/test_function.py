@@ -69,6 +69,7 @@ def test_maps_of_every_library_equal_gradients_by_hand(built):
             assert close(es["saliency"].logits[i], np.asarray(built.head(features)))
 
 
+@pytest.mark.slow
 def test_occlusion_and_rise_equal_loops(built):
     model = model_of(built.apply, built.params)
     es = vitjax.explain_many(model, X[:1], ["occlusion:window=8", "rise:n=6,cells=4", "random"], TARGETS[:1], seed=5)

@@ -109,6 +109,7 @@ def test_a_text_as_target_is_the_logit_of_transformers_and_its_gradient(clip):
         np.testing.assert_allclose(product, (images * gradient).sum(-1), atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_every_class_specific_method_runs_on_a_zero_shot_model_and_depends_on_the_text(clip):
     _, _, model = clip
     classifier = zero_shot(model, ["cat", "dog", "sketch"])
@@ -159,6 +160,7 @@ def test_templates_of_the_command_line_hold_for_class_names_and_for_text_targets
         load("vitjax_scenes", templates=templates)
 
 
+@pytest.mark.slow
 def test_an_embedding_as_target_is_its_scaled_cosine(clip):
     _, _, model = clip
     images = images_of(model)
@@ -331,6 +333,7 @@ def test_the_command_line_explains_a_text_and_names_it_in_every_file(clip, tmp_p
     np.testing.assert_allclose(np.load(out / "rollout.npz")["logits"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_zero_shot_model_and_a_text_are_evaluated(clip, tmp_path):
     _, _, model = clip
     metrics = ["energy_pointing_game", {"metric": "aopc", "levels": (0, 50)}]

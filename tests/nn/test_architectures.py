@@ -81,6 +81,7 @@ def attention_with_gradients(module, images, target):
     return np.stack(attention, 1), np.stack(gradient, 1), logits.detach().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, id=f"{name}: {feature}") for name, feature in NAMES.items()])
 def test_attention_and_gradients_of_every_block_equal_timms(name):
     module = made(name)

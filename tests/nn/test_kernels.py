@@ -80,6 +80,7 @@ def test_the_derivative_of_the_separate_softmax_reads_the_rounded_softmax():
     np.testing.assert_allclose(np.asarray(vjp(cotangent)[0], np.float64), expected, rtol=2**-8)  # its rounding error
 
 
+@pytest.mark.slow
 def test_fused_attention_is_called_by_forward_passes_only(images, monkeypatch):
     """JAX's other implementation of the same function stands for cuDNN's, which needs a GPU."""
     implementations = []

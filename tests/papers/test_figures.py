@@ -71,6 +71,7 @@ def drawn(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_one_command_draws_all_figures_for_which_there_is_what_they_need(drawn):
     assert files_of(drawn) == {f"{name}.png" for name in ("fusions", "printed", "classes", "focus", "masks")}
     manifest = json.loads((drawn / "figures" / "manifest.json").read_text())
@@ -107,6 +108,7 @@ def test_a_figure_of_classes_explains_both_objects_of_a_scene(drawn):
         assert {model.label(int(label)) for label in scene.labels} <= shown
 
 
+@pytest.mark.slow
 def test_figures_with_a_resnet_show_every_stage(tiny_resnet50, weights, image_files, tmp_path, monkeypatch):  # noqa: F811
     drawings = {}
     monkeypatch.setattr("vitjax.plots.save", lambda figure, path, pdf: drawings.update({path.stem: figure}) or [path])

@@ -40,6 +40,7 @@ def assert_equal_trees(actual, expected):
     jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_run(tmp_path):
     uninterrupted = train(TINY, colours, RUN, tmp_path / "uninterrupted")
 
@@ -147,6 +148,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_finetune_with_a_new_head(folder, tmp_path):
     start = Model(TINY, initial_params(TINY, 0), Preprocessing((16, 16)))
     cfg = TrainConfig(steps=40, batch_size=8, learning_rate=1e-2, warmup_steps=5, checkpoint_every=40, shift=1)

@@ -94,6 +94,7 @@ def numpy_state(module):
     return {key: np.ascontiguousarray(value.numpy()) for key, value in module.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_logits_and_gradients_by_pixels_equal_timms_in_float64(name):
     module, stem = made(name)
