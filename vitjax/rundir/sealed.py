@@ -32,9 +32,12 @@ def parsed(text: str | bytes, of: str = "") -> dict[str, Any]:
         ValueError: the text is no JSON object, or its content or the run does not match its digest.
     """
     try:
-        value = json.loads(text)
-    except RecursionError:
+        return _checked(json.loads(text), of)
+    except RecursionError:  # of the parser, or of the digest
         raise ValueError("it nests too deeply") from None
+
+
+def _checked(value: Any, of: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     seal = value.pop(SEAL, None)
