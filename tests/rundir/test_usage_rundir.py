@@ -8,7 +8,7 @@ import pytest
 from tests.report.synthetic import base
 from vitjax.errors import RunError
 from vitjax.rundir.saved_maps import MAPS, chunks_without_maps, read_maps, save_maps
-from vitjax.rundir.sealed import read_profile, sealed
+from vitjax.rundir.sealed import parsed, read_profile, sealed
 from vitjax.rundir.status import status
 from vitjax.rundir.store import RunStore
 
@@ -86,6 +86,12 @@ def test_record_files_of_another_run_or_chunk_are_not_finished(tmp_path):
     opened = RunStore.open(tmp_path / "run")
     assert opened.finished() == {0: own} and opened.damaged() == [foreign, copied]
     assert len(opened.remove_damaged()) == 2 and not foreign.exists()
+
+
+def test_a_damaged_object_of_any_depth_is_an_error_of_one_line():
+    for depth in range(800, 1000):  # some of which Python 3.11 can parse, but not write again for the digest
+        with pytest.raises(ValueError, match=r"nests too deeply|does not match its digest"):
+            parsed('{"a": ' + "[" * depth + "]" * depth + ', "digest": "sha256-0"}')
 
 
 def test_changed_settings_and_profiles_are_refused(tmp_path):
