@@ -107,7 +107,7 @@ def test_every_package_says_what_lives_there():
 def test_the_root_holds_what_all_share():
     found = {path.stem for path in (ROOT / "vitjax").glob("*.py")}
     assert found == {"__init__", "__main__", "errors", "storage", "shapes", "maps"}
-    assert (ROOT / "vitjax" / "py.typed").exists()
+    assert all((ROOT / package / "py.typed").exists() for package in ("vitjax", "weights_convert"))
 
 
 @pytest.mark.parametrize("name", vitjax.__all__)

@@ -87,15 +87,15 @@ def similar(text: str, names: Iterable[str], cutoff: float = 0.5, shown: int = S
         "did you mean 'plain ring' or 'striped ring'?"
     """
     names, folded = list(names), text.strip().casefold()
-    found = [name for name in names if folded in name.casefold()] if len(folded) > 2 else []
-    found.sort(key=lambda name: not re.search(rf"\b{re.escape(folded)}\b", name.casefold()))  # whole words first
-    if not found:
-        found = difflib.get_close_matches(text, names, n=3, cutoff=cutoff)
-    if not found:
+    close = [name for name in names if folded in name.casefold()] if len(folded) > 2 else []
+    close.sort(key=lambda name: not re.search(rf"\b{re.escape(folded)}\b", name.casefold()))  # whole words first
+    if not close:
+        close = difflib.get_close_matches(text, names, n=3, cutoff=cutoff)
+    if not close:
         return ""
-    if len(found) > shown:
-        return f"did you mean one of {', '.join(map(repr, found[:shown]))} and {len(found) - shown} more?"
-    *first, last = map(repr, found)
+    if len(close) > shown:
+        return f"did you mean one of {', '.join(map(repr, close[:shown]))} and {len(close) - shown} more?"
+    *first, last = map(repr, close)
     return f"did you mean {', '.join(first)} or {last}?" if first else f"did you mean {last}?"
 
 

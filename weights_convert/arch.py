@@ -74,9 +74,9 @@ def check_header(config: ViTConfig, shapes: Mapping[str, tuple[int, ...]], sourc
     Raises:
         WeightsError: they disagree, or the tensors are not those of a ViT.
     """
-    found = described(shapes)
-    if found != summary(config):
-        raise WeightsError(f"{source}: the header says {summary(config)}; the tensors have {found or 'no ViT'}")
+    sizes = described(shapes)
+    if sizes != summary(config):
+        raise WeightsError(f"{source}: the header says {summary(config)}; the tensors have {sizes or 'no ViT'}")
 
 
 def summary(config: ViTConfig) -> str:

@@ -18,8 +18,8 @@ def names_in(content: Any) -> tuple[str, ...] | None:
     """
     if not isinstance(content, Mapping):
         return None
-    found = (_names(content[key]) for key in KEYS if key in content)
-    return next((names for names in found if names is not None), None)
+    lists = (_names(content[key]) for key in KEYS if key in content)
+    return next((names for names in lists if names is not None), None)
 
 
 def _names(value: Any) -> tuple[str, ...] | None:

@@ -95,20 +95,20 @@ def infer(
     for field in UNSEEN:
         if field in stated:
             continue
-        found = list(dict.fromkeys(getattr(known[name], field) for name in names))
+        options = list(dict.fromkeys(getattr(known[name], field) for name in names))
         if field == "pool":
-            found = list(dict.fromkeys(known[name].pool for name in names if known[name].fc_norm == draft.fc_norm))
-            if "pool" in seen or len(found) != 1:
+            options = list(dict.fromkeys(known[name].pool for name in names if known[name].fc_norm == draft.fc_norm))
+            if "pool" in seen or len(options) != 1:
                 continue
-        if len(found) == 1:
-            values[field] = found[0]
-        elif field == "rotary" and found and (variant or None not in found):
+        if len(options) == 1:
+            values[field] = options[0]
+        elif field == "rotary" and options and (variant or None not in options):
             raise WeightsError(f"{', '.join(names[:3])} have these shapes and different positions: pass arch=NAME")
         elif field == "heads":
-            values[field] = _usual_heads(draft.width, found)
+            values[field] = _usual_heads(draft.width, options)
             notes.append(f"heads {values[field]} (width / {draft.width // values[field]})")
-        elif found and getattr(draft, field) not in found:
-            values[field] = found[0]
+        elif options and getattr(draft, field) not in options:
+            values[field] = options[0]
     merged = {**usual, **seen, **stated, **values}
     if not (seen["position_table"] or seen["position_bias"] or merged.get("rotary")):
         raise WeightsError("no position table (pos_embed): the architecture must be named by arch=NAME")
@@ -242,7 +242,7 @@ def _same_but_for(config: ViTConfig, draft: ViTConfig, gated: bool) -> bool:
     if gated != config.gated:
         return False
     free = FREE if draft.position_table else (*FREE, "position_on_prefix")  # it says where the table's rows belong
-    seen = (each.name for each in fields(draft) if each.name not in free)
+    seen = (field.name for field in fields(draft) if field.name not in free)
     return all(getattr(config, name) == getattr(draft, name) for name in seen)
 
 
@@ -254,13 +254,13 @@ def _usual_pool(seen: Mapping[str, Any]) -> str:
     return "avg" if seen["fc_norm"] or not seen["class_token"] else "token"
 
 
-def _usual_heads(width: int, found: list[int]) -> int:
+def _usual_heads(width: int, usual: list[int]) -> int:
     heads = width // HEAD_WIDTH
     if width % HEAD_WIDTH or not heads:
         raise WeightsError(
             f"the number of attention heads cannot be seen in a width of {width}: pass arch=NAME of the architecture"
         )
-    return heads if not found or heads in found else found[0]
+    return heads if not usual or heads in usual else usual[0]
 
 
 def _config(values: Mapping[str, Any]) -> ViTConfig:

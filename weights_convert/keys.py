@@ -190,20 +190,20 @@ def check_fit(state: Mapping[str, np.ndarray], config: ViTConfig, keys: KeyMap =
         raise WeightsError("\n  ".join([f"{len(problems)} keys do not fit:", *shortened(problems)]))
 
 
-def differences(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:
+def differences(shapes: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> list[str]:
     """One line for each key that is missing, extra or has another shape.
 
     Args:
-        found: key -> shape in the checkpoint.
+        shapes: key -> shape in the checkpoint.
         needed: key -> shape that the architecture requires.
     """
     return [
-        *(f"missing: {key} {list(needed[key])}" for key in needed if key not in found),
-        *(f"extra: {printable(key)} {list(found[key])}" for key in found if key not in needed),
+        *(f"missing: {key} {list(needed[key])}" for key in needed if key not in shapes),
+        *(f"extra: {printable(key)} {list(shapes[key])}" for key in shapes if key not in needed),
         *(
-            f"misshaped: {key} is {list(found[key])}, needs {list(needed[key])}"
+            f"misshaped: {key} is {list(shapes[key])}, needs {list(needed[key])}"
             for key in needed
-            if key in found and tuple(found[key]) != tuple(needed[key])
+            if key in shapes and tuple(shapes[key]) != tuple(needed[key])
         ),
     ]
 

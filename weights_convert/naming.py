@@ -135,8 +135,8 @@ def in_timm_names(state: State) -> Renamed:
     Linear heads get timm's name, a class token's position that is stored apart from the patches' is added to it, and
     the position table and tokens their axes.
     """
-    found = recognised(state)
-    naming = found[0] if found is not None else None
+    recognition = recognised(state)
+    naming = recognition[0] if recognition is not None else None
     if naming is not None and naming.translate in (open_clip, timm):
         tower = "visual.trunk." if naming.translate is timm else "visual."
         state = {key.removeprefix(tower): array for key, array in state.items()}

@@ -124,7 +124,9 @@ def _check_archive(path: Path, size: int) -> None:
 def _check_tensors(tensors: Any, path: Path, size: int) -> None:
     """Compare the sizes of the tensors with that of the file: a stored number can stand for any number of elements."""
     if isinstance(tensors, Mapping):
-        sizes = [each.numel() * each.element_size() for each in tensors.values() if hasattr(each, "element_size")]
+        sizes = [
+            tensor.numel() * tensor.element_size() for tensor in tensors.values() if hasattr(tensor, "element_size")
+        ]
         _check_declared(sum(sizes), path, size)
 
 

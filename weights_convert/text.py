@@ -58,10 +58,10 @@ def text_tower_of(state: State, config: ViTConfig, folder: Path | None = None) -
     Raises:
         WeightsError: keys of the tower are missing or have another shape, or the configuration is damaged.
     """
-    found = next(filter(None, map(_TOKENS.fullmatch, state)), None)
-    if found is None:
+    match = next(filter(None, map(_TOKENS.fullmatch, state)), None)
+    if match is None:
         return None
-    prefix, root = found["prefix"], found["root"]
+    prefix, root = match["prefix"], match["root"]
     own = {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
     stated = _stated(folder, "config.json" if root.startswith("text_model") else "open_clip_config.json")
     read = _huggingface if root.startswith("text_model") else _open_clip

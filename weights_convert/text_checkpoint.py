@@ -63,6 +63,6 @@ def read_tower(directory: Path, recorded: Mapping[str, Any], versions: Mapping[s
             raise WeightsError(f"{directory}: arrays do not fit the manifest's text tower")
 
     params = load_arrays(directory / ARRAYS, {**digests_of, "versions": versions}, check_shapes)
-    found = {name: sha for name, sha in file_digests(directory).items() if name == TOKENIZER}
-    check_same(directory, tokenizer, found)
+    actual = {name: sha for name, sha in file_digests(directory).items() if name == TOKENIZER}
+    check_same(directory, tokenizer, actual)
     return TextWeights(config, params, tokenizer=directory / TOKENIZER if tokenizer else None, **numbers)

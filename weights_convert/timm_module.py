@@ -160,9 +160,9 @@ def _resized(timm: Any, like: str, config: ViTConfig) -> Any:
         sizes["mlp_ratio"] = gates * (config.mlp_dim + 0.25) / config.width  # which timm multiplies, and rounds down
         try:
             with torch.device("meta"):
-                found = config_of(timm.create_model(like, pretrained=False, **sizes))
+                resized = config_of(timm.create_model(like, pretrained=False, **sizes))
         except (TypeError, ValueError, AssertionError, RuntimeError, VitjaxError):
             continue
-        if found == config:
+        if resized == config:
             return timm.create_model(like, pretrained=False, **sizes)
     raise WeightsError(f"timm cannot give {like} the sizes of this model")

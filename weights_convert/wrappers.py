@@ -48,15 +48,15 @@ def unwrapped(loaded: Any, source: object, ema: bool = True) -> tuple[Any, list[
     notes: list[str] = []
     usual = (*AVERAGED, *RAW) if ema else (*RAW, *AVERAGED)
     for _ in range(_DEEPEST):
-        found = _state_dicts(loaded, usual)
-        if not found or _is_state_dict(loaded):
+        keys = _state_dicts(loaded, usual)
+        if not keys or _is_state_dict(loaded):
             break
-        if len(found) > 1:
-            kind = "averaged weights " if found[0] in AVERAGED else "raw weights "
-            kind = kind if any(key in AVERAGED for key in found) else ""
-            rest = ", ".join(map(repr, found[1:]))
-            notes.append(f"read the {kind}{found[0]!r}; the file also contains {rest}")
-        loaded = loaded[found[0]]
+        if len(keys) > 1:
+            kind = "averaged weights " if keys[0] in AVERAGED else "raw weights "
+            kind = kind if any(key in AVERAGED for key in keys) else ""
+            rest = ", ".join(map(repr, keys[1:]))
+            notes.append(f"read the {kind}{keys[0]!r}; the file also contains {rest}")
+        loaded = loaded[keys[0]]
     others = _state_dicts(loaded, loaded) if isinstance(loaded, Mapping) and not _is_state_dict(loaded) else []
     if others:
         raise WeightsError(
@@ -81,7 +81,7 @@ def _state_dicts(loaded: Any, keys: Iterable[Any]) -> list[Any]:
 
 def _is_state_dict(value: Any) -> bool:
     return isinstance(value, Mapping) and any(
-        hasattr(each, "dtype") and hasattr(each, "shape") for each in value.values()
+        hasattr(tensor, "dtype") and hasattr(tensor, "shape") for tensor in value.values()
     )
 
 
@@ -102,7 +102,7 @@ def without_prefix(state: State) -> tuple[State, list[str]]:
     outer = [".".join(parts[:count]) + "." for count in range(len(parts) - 1, 0, -1)]  # the whole prefix first
 
     def without(key: str) -> str:
-        return key.removeprefix(next((each for each in outer if key.startswith(each)), ""))
+        return key.removeprefix(next((wrapper for wrapper in outer if key.startswith(wrapper)), ""))
 
     plain = {without(key): array for key, array in state.items()}
     if len(plain) < len(state):
@@ -111,9 +111,9 @@ def without_prefix(state: State) -> tuple[State, list[str]]:
 
 
 def _prefix(state: State) -> str:
-    found = recognised(state)
-    if found is not None:
-        return wrapper_prefix(*found)
+    recognition = recognised(state)
+    if recognition is not None:
+        return wrapper_prefix(*recognition)
     prefix = ""
     while longer := [prefix + part for part in PREFIXES if all(key.startswith(prefix + part) for key in state)]:
         prefix = longer[0]

@@ -10,19 +10,19 @@ from vitjax import maps, plots
 
 def test_an_overlay_is_most_colourful_where_relevance_is_highest():
     image, relevance = photo(), blob()
-    heat = np.asarray(maps.to_display(relevance, (96, 96)))
-    laid = np.asarray(plots.overlay(image, heat), float)
-    changed = np.abs(laid - np.asarray(plots.overlay(image, 0 * heat), float)).sum(axis=-1)
-    assert changed[heat > 0.9].mean() > 2 * changed[(heat > 0.1) & (heat < 0.3)].mean()
-    assert changed[heat < 0.01].max() <= 3
-    with pytest.raises(ValueError, match=r"heat must lie in \[0, 1\]"):
-        plots.overlay(image, 2 * heat)
+    heatmap = np.asarray(maps.to_display(relevance, (96, 96)))
+    laid = np.asarray(plots.overlay(image, heatmap), float)
+    changed = np.abs(laid - np.asarray(plots.overlay(image, 0 * heatmap), float)).sum(axis=-1)
+    assert changed[heatmap > 0.9].mean() > 2 * changed[(heatmap > 0.1) & (heatmap < 0.3)].mean()
+    assert changed[heatmap < 0.01].max() <= 3
+    with pytest.raises(ValueError, match=r"heatmap must lie in \[0, 1\]"):
+        plots.overlay(image, 2 * heatmap)
 
 
 def test_the_colour_of_an_overlay_is_the_sign_of_relevance():
-    image, heat = photo(), np.zeros((96, 96), np.float32)
-    heat[:, :48], heat[:, 48:] = -1, 1
-    laid = np.asarray(plots.overlay(image, heat, signed=True), float)
+    image, heatmap = photo(), np.zeros((96, 96), np.float32)
+    heatmap[:, :48], heatmap[:, 48:] = -1, 1
+    laid = np.asarray(plots.overlay(image, heatmap, signed=True), float)
     red_minus_blue = laid[..., 0] - laid[..., 2]
     assert red_minus_blue[:, :48].mean() < -20 and red_minus_blue[:, 48:].mean() > 20
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_torch
 
 import vitjax
 from tests.timm_peers import ARCH, named_in_table, torch
 from vitjax.errors import WeightsError
+
+save_torch = pytest.importorskip("safetensors.torch").save_file
 
 
 @pytest.fixture

@@ -48,12 +48,12 @@ def method_lines(name: str = "") -> list[str]:
     if name:
         return _method(name, find_method(name))
     lines = []
-    for each, method in METHODS.items():
+    for label, method in METHODS.items():
         slow = ", slow" if method.slow else ""
         kind = "class-specific" if method.class_specific else "class-agnostic"
         kind += ", also on a ResNet and on a function" if method.cnn is not None else ""
         lines += [
-            f"{each}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}"
+            f"{label}\n  {method.title}: {kind}, {method.level_of(method.options)} level, cost {method.cost}{slow}"
         ]
         lines += [f"  options: {_given(method.options)}\n  {method.cite}"]
     return [
@@ -76,9 +76,9 @@ def metric_lines(name: str = "") -> list[str]:
     if name:
         return _metric(name, find_metric(name))
     lines = []
-    for each, metric in METRICS.items():
+    for label, metric in METRICS.items():
         needs = f", needs {' and '.join(sorted(metric.needs))}" if metric.needs else ""
-        lines += [f"{each}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}"]
+        lines += [f"{label}\n  {metric.title}: {metric.family}, cost {metric.cost}{needs}"]
         lines += [f"  options: {_given(metric.options)}\n  {metric.cite}"]
     families = dict.fromkeys(metric.family for metric in METRICS.values())
     return [
@@ -118,11 +118,11 @@ def _method(name: str, method: Method) -> list[str]:
 
 def _metric(name: str, metric: Metric) -> list[str]:
     statistics = metric.figures(metric.options)
-    better = {f"{name} {each}".strip(): statistic.better or "neither" for each, statistic in statistics.items()}
+    better = {f"{name} {part}".strip(): statistic.better or "neither" for part, statistic in statistics.items()}
     facts = {
         "use when": metric.use_when,
         "family": metric.family,
-        "better": ", ".join(f"{way} ({each})" for each, way in better.items()),
+        "better": ", ".join(f"{way} ({statistic})" for statistic, way in better.items()),
         "cost": f"{metric.cost} for each map (F: forward pass, E: explanation)",
         "needs": "; ".join(NEEDS_OF_METRICS[need] for need in sorted(metric.needs)),
         "reference": metric.cite,
@@ -139,15 +139,15 @@ def _page(
     name: str, title: str, function: Callable[..., Any], facts: Mapping[str, str], options: Iterable[str]
 ) -> list[str]:
     """Title, text of the docstring with its formulas, facts, options, and the docstring's sections."""
-    found = parts(inspect.getdoc(function) or "")
+    sections = parts(inspect.getdoc(function) or "")
     lines = [f"{name}: {title}", ""]
-    for part in found:
+    for part in sections:
         if not part.head:
             lines += [*_wrapped(part.body, "  "), ""]
     for fact, value in facts.items():
         lines += _wrapped(value, f"  {fact:11s} ", " " * 14) if value else []
     lines += ["", *options]
-    for part in found:
+    for part in sections:
         if part.head in SHOWN:
             lines += ["", part.head, *_wrapped(_RESULT.sub("A", part.body), "  ")]
     return lines
@@ -187,7 +187,7 @@ def values(hint: Any) -> str:
     """
     inner = get_args(hint)
     if get_origin(hint) is Annotated:
-        limits = [_within(each) for each in inner[1:] if isinstance(each, Range)]
+        limits = [_within(choice) for choice in inner[1:] if isinstance(choice, Range)]
         return " ".join([values(inner[0]), *filter(None, limits)])
     if get_origin(hint) is Literal:
         return "|".join(map(_text, inner))

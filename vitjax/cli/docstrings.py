@@ -26,32 +26,32 @@ class Part(NamedTuple):
 def parts(text: str) -> list[Part]:
     """The parts of a docstring in order. A section ends at the next head, or at a paragraph that is not indented."""
     text = re.sub(r"(?<=\.)\s(?=Differs from reference: )", "\n", text)
-    found: list[tuple[str, list[str]]] = []
+    sections: list[tuple[str, list[str]]] = []
     after_blank = True
     for line in text.splitlines():
         head = HEAD.match(line)
         if head:
-            found.append((head[1], [head[2]]))
+            sections.append((head[1], [head[2]]))
         elif after_blank and line[:1].strip():
-            found.append(("", [line]))
-        elif found:
-            found[-1][1].append(line)
+            sections.append(("", [line]))
+        elif sections:
+            sections[-1][1].append(line)
         after_blank = not line.strip()
-    return [Part(head, inspect.cleandoc("\n".join(lines))) for head, lines in found]
+    return [Part(head, inspect.cleandoc("\n".join(lines))) for head, lines in sections]
 
 
 def entries(body: str) -> dict[str, str]:
     """The descriptions in a section of the form "name: description", by name; a name may be several names, "a, b"."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     name = ""
     for line in body.splitlines():
         entry = ENTRY.match(line)
         if entry:
             name = entry[1]
-            found[name] = entry[2]
+            texts[name] = entry[2]
         elif name:
-            found[name] += " " + line.strip()
-    return found
+            texts[name] += " " + line.strip()
+    return texts
 
 
 def arguments(function: Callable[..., Any]) -> dict[str, str]:
@@ -60,14 +60,14 @@ def arguments(function: Callable[..., Any]) -> dict[str, str]:
     whole = REFERENCE.match(body)
     if whole:
         return _arguments_of_metric(whole[1])
-    found = {}
+    texts = {}
     for names, text in entries(body).items():
         reference = REFERENCE.match(text)
         others = _arguments_of_metric(reference[1]) if reference else {}
         for name in names.split(", "):
             remark = reference[2] if reference and f"`{name}`" in reference[2] else ""
-            found[name] = f"{others[name]} {remark}".strip() if name in others else text
-    return found
+            texts[name] = f"{others[name]} {remark}".strip() if name in others else text
+    return texts
 
 
 def _arguments_of_metric(name: str) -> dict[str, str]:

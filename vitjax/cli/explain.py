@@ -120,7 +120,7 @@ class CommandResult:
 
     def _print_summary(self, rows: list[dict[str, Any]]) -> None:
         cnn, one = self.cnn_explanation, self.model.config.num_classes == 1
-        agnostic = [label for label, each in self.explanations.items() if each.class_agnostic]
+        agnostic = [label for label, explanation in self.explanations.items() if explanation.class_agnostic]
         only_agnostic, first = len(agnostic) == len(self.explanations), next(iter(self.explanations.values()))
         lines = first.starts if only_agnostic else range(len(rows))
         for i in lines[:10]:

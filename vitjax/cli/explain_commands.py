@@ -51,9 +51,11 @@ def explain(
             a ResNet.
     """
     run = _explain_all(images, out, model, methods, "rollout", options, figure)
-    with ProgressBar(sum(len(each.distinct) for each in run.explanations.values()), "strips") as on_progress:
-        for each in run.explanations.values():
-            run.files[each.label] = each.save(
+    with ProgressBar(
+        sum(len(explanation.distinct) for explanation in run.explanations.values()), "strips"
+    ) as on_progress:
+        for explanation in run.explanations.values():
+            run.files[explanation.label] = explanation.save(
                 out, pdf=pdf, progress=on_progress, names=run.names, options=figure.options(), masks=run.masks
             )
     if sheets:

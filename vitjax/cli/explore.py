@@ -87,22 +87,22 @@ def explore(
         wanted.append(
             plan(loaded, asked, chosen, heads=heads, curves=curves, required=arguments is model)  # type: ignore[arg-type]
         )
-    prepared = [prepare(each.model, list(files), exif=exif, skip_damaged=True) for each in wanted]  # type: ignore[arg-type]
+    prepared = [prepare(part.model, list(files), exif=exif, skip_damaged=True) for part in wanted]  # type: ignore[arg-type]
     for line in prepared[0].remarks():
         say(line, error=True)
     for record in prepared[0].skipped:
         say(f"skipped: {record['cause']}", error=True)
     count = len(prepared[0])
-    size = sum(each.bytes(count) for each in wanted)
+    size = sum(part.bytes(count) for part in wanted)
     if size > LARGEST:
         raise ConfigError(
             f"the attention of {count} images takes {size / 2**20:.0f} MiB, more than the {LARGEST / 2**20:.0f} MiB "
             f"that browsers load; give fewer images{' or --heads mean' if heads == 'all' else ''}"
         )
-    with ProgressBar(sum(each.steps(count) for each in wanted), "steps") as on_progress:
+    with ProgressBar(sum(part.steps(count) for part in wanted), "steps") as on_progress:
         explored = [
-            explore_images(each, of_model, batch_size=batch_size, seed=seed, on_progress=on_progress)
-            for each, of_model in zip(wanted, prepared, strict=True)
+            explore_images(part, of_model, batch_size=batch_size, seed=seed, on_progress=on_progress)
+            for part, of_model in zip(wanted, prepared, strict=True)
         ]
     write_page(out, explored)
     done = f"{counted(count, 'image')} x {counted(len(explored), 'model')}"

@@ -56,9 +56,9 @@ class FigureArguments:
         Raises:
             ConfigError, UnknownNameError: an option is out of range, or no colour map has this name.
         """
-        found = self._given()
-        found.check_strip()
-        return found
+        options = self._given()
+        options.check_strip()
+        return options
 
     def _given(self, **others: Any) -> FigureOptions:
         maps = tuple(self.cmap.split(",")) if self.cmap is not None else (None,)
@@ -136,7 +136,7 @@ class GridArguments(FigureArguments):
 
     def options(self) -> FigureOptions:
         """The options as `vitjax.figure` takes them, checked. Raises: as `FigureArguments.options`."""
-        found = self._given(
+        options = self._given(
             rows=self.rows,
             columns=self.columns,
             titles=self.titles,
@@ -144,8 +144,8 @@ class GridArguments(FigureArguments):
             background=self.background,
             colour_bars=self.colour_bars,
         )
-        found.check()
-        return found
+        options.check()
+        return options
 
 
 FigureOption = Annotated[FigureArguments, tyro.conf.arg(name="")]

@@ -183,9 +183,9 @@ def _versions() -> str:
     """Versions of vitjax and of what its numbers depend on, in one line."""
     from vitjax.rundir.manifest import versions
 
-    found = versions()
-    others = ", ".join(f"{name} {found[name]}" for name in ("jax", "flax", "numpy", "python") if found.get(name))
-    return f"vitjax {found['vitjax']} ({others})"
+    numbers = versions()
+    others = ", ".join(f"{name} {numbers[name]}" for name in ("jax", "flax", "numpy", "python") if numbers.get(name))
+    return f"vitjax {numbers['vitjax']} ({others})"
 
 
 def _failed(message: str) -> int:

@@ -72,7 +72,7 @@ def _rows(name: str, pattern: str) -> list[tuple[str, ...]]:
     if not pattern:
         return [_row(name, find(name), ", ".join(_tags(name)))]
     chosen = [f"{name}.{tag}" for tag in _tags(name) if pattern in f"{name}.{tag}"] or [name]
-    return [_row(each, entry, _outputs(entry)) for each in chosen for entry in [find(each)]]
+    return [_row(name, entry, _outputs(entry)) for name in chosen for entry in [find(name)]]
 
 
 def _row(name: str, entry: Entry[ModuleConfig], last: str) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def paper(
     draws, computes = bool(images) or scenes is not None, data is not None
     _check_flags(draws, computes, {"figures": figures, "target": target}, {"tables": tables, "parts": parts})
     if name is None or not (draws or computes):
-        say("\n\n".join(listing(each) for each in PAPERS.values() if name in (None, each.name)))
+        say("\n\n".join(listing(listed) for listed in PAPERS.values() if name in (None, listed.name)))
         return
     chosen = PAPERS[name]
     folder = out or Path("out") / "papers" / name
@@ -203,7 +203,7 @@ def _draw(
             with_cnn = {"cnn": resnet}
         written = draw(figures, subject, pictures, out, target=target, progress=ProgressBar, **with_cnn, **options)
     settings = {"paper": paper.name, "figures": [figure.name for figure in figures], "target": target, **options}
-    records = {name: model_record(each.model) for name, each in with_cnn.items()}
+    records = {name: model_record(subject.model) for name, subject in with_cnn.items()}
     written.append(
         write_manifest(out, "paper", subject.model, settings, images=list(subject.images.sources), **records)
     )

@@ -99,7 +99,7 @@ class Cache:
         if {"missing", UNAVAILABLE} & set(samples.status):
             return
         files = _files(source, samples.index.tolist())
-        if any(max(each.state.modified, each.state.changed) > self.opened for each in files.values()):
+        if any(max(file.state.modified, file.state.changed) > self.opened for file in files.values()):
             return  # a file was written while the chunk was decoded, perhaps after it was read
         path = self.path(samples.index.tolist())
         temporary = temporary_beside(path)

@@ -90,22 +90,22 @@ def files_of(source: Source, indices: Iterable[int]) -> list[str]:
     ask: Callable[[int], Sequence[Path]] | None = getattr(source, "files_of", None)
     if ask is None:
         return []
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     before: Sequence[Path] = ()
     for index in indices:
         paths = ask(index)
         if paths is not before:
-            found.update(dict.fromkeys(map(str, paths)))
+            names.update(dict.fromkeys(map(str, paths)))
             before = paths
-    return list(found)
+    return list(names)
 
 
 def state(path: str) -> State:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return MISSING
-    return State(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return State(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def sample(path: str) -> str:

@@ -89,12 +89,12 @@ def _list_file(folder: Path, names: Sequence[str]) -> Path | None:
     Raises:
         ConfigError: there are two, or a list is no regular file.
     """
-    found = [folder / name for name in names if os.path.lexists(folder / name)]
-    if len(found) > 1:
-        raise ConfigError(f"{folder}: contains both {found[0].name} and {found[1].name}; keep one")
-    if found and not found[0].is_file():
-        raise ConfigError(f"{found[0]}: is not a regular file, or a link that leads nowhere")
-    return found[0] if found else None
+    present = [folder / name for name in names if os.path.lexists(folder / name)]
+    if len(present) > 1:
+        raise ConfigError(f"{folder}: contains both {present[0].name} and {present[1].name}; keep one")
+    if present and not present[0].is_file():
+        raise ConfigError(f"{present[0]}: is not a regular file, or a link that leads nowhere")
+    return present[0] if present else None
 
 
 def _beside(folder: Path, image_folder: Path) -> dict[str, int]:

@@ -78,11 +78,11 @@ def read_list(path: Path) -> str:
     """
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{path}: is not a regular file")
-            if found.st_size > LARGEST_FILE:
-                raise ConfigError(f"{path}: {found.st_size} bytes are more than the {LARGEST_FILE} of a list")
+            if status.st_size > LARGEST_FILE:
+                raise ConfigError(f"{path}: {status.st_size} bytes are more than the {LARGEST_FILE} of a list")
             content = stream.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error

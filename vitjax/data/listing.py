@@ -89,9 +89,9 @@ class _Walk:
     broken: list[Path] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
 
-    def enter(self, folder: Path, found: os.stat_result) -> None:
+    def enter(self, folder: Path, status: os.stat_result) -> None:
         """List a folder and all folders below it. No recursion, so any depth will do."""
-        self.seen.add(_identity(found, folder))
+        self.seen.add(_identity(status, folder))
         waiting = [folder]
         while waiting:
             parent = waiting.pop()
@@ -112,7 +112,7 @@ class _Walk:
     def follow(self, link: Path) -> None:
         """List what a link leads to."""
         try:
-            found = link.stat()
+            status = link.stat()
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise ImageError(f"{link}: cannot be read: {error.strerror or error}") from error
@@ -121,12 +121,12 @@ class _Walk:
             else:
                 self.skipped["broken link"] += 1
             return
-        if self._take(link, found):
-            self.enter(link, found)
+        if self._take(link, status):
+            self.enter(link, status)
 
-    def _take(self, path: Path, found: os.stat_result) -> bool:
+    def _take(self, path: Path, status: os.stat_result) -> bool:
         """List a file, or count what is passed over. Returns whether the path is a folder to enter."""
-        identity, kind = _identity(found, path), stat.S_IFMT(found.st_mode)
+        identity, kind = _identity(status, path), stat.S_IFMT(status.st_mode)
         if identity in self.without:
             return False
         is_folder = kind == stat.S_IFDIR
@@ -157,9 +157,9 @@ def _stat(entry: os.DirEntry[str] | Path) -> os.stat_result:
         raise ImageError(f"{os.fspath(entry)}: cannot be read: {error.strerror or error}") from error
 
 
-def _identity(found: os.stat_result, path: Path) -> _Identity:
+def _identity(status: os.stat_result, path: Path) -> _Identity:
     """What all paths to one file have in common; the real path where the file system has no inode numbers."""
-    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
 def describe(skipped: Mapping[str, int]) -> str:

@@ -96,9 +96,9 @@ class Evaluator:
         self._results_lock = threading.Lock()
         self._active_threads = 1
         self._stop = threading.Event()  # set when a worker thread fails, so that the others end early
-        self._map_metrics = tuple(each for each in job.metrics if "explainer" not in each.metric.needs)
-        self._explainer_metrics = tuple(each for each in job.metrics if "explainer" in each.metric.needs)
-        self._endpoint_names = wanted_ends([(each.metric, dict(each.options)) for each in job.metrics])
+        self._map_metrics = tuple(request for request in job.metrics if "explainer" not in request.metric.needs)
+        self._explainer_metrics = tuple(request for request in job.metrics if "explainer" in request.metric.needs)
+        self._endpoint_names = wanted_ends([(request.metric, dict(request.options)) for request in job.metrics])
 
     @property
     def batch(self) -> int:

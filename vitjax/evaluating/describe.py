@@ -16,7 +16,7 @@ def two_lines(directory: Path, config: dict[str, Any], done: int, chunks: int) -
         done, chunks: number of finished chunks, and of all.
     """
     listed = {
-        kind: textwrap.shorten(", ".join(each["label"] for each in config[kind]), room, placeholder=" ...")
+        kind: textwrap.shorten(", ".join(entry["label"] for entry in config[kind]), room, placeholder=" ...")
         for kind, room in (("methods", 60), ("metrics", 40))
     }
     progress = "finished" if done >= chunks else f"{done} of {chunks} chunks finished"

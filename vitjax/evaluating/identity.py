@@ -67,8 +67,8 @@ def digests(store: RunStore, source: Source, indices: Sequence[int], chunk: int)
     paths = files_of(source, indices)
     if store.contents is not None and (changed := store.contents.changed({}, paths)):
         raise RunError(f"chunk {chunk} is left open: files have changed while it was evaluated: {_some(changed)}")
-    found = {path: file_digest(path) for path in paths}
-    return {path: digest for path, digest in found.items() if digest}
+    digests = {path: file_digest(path) for path in paths}
+    return {path: digest for path, digest in digests.items() if digest}
 
 
 def _some(lines: Sequence[str], count: int = 5) -> str:

@@ -220,10 +220,12 @@ class Job:
             "target 'label'": self.target_kind == "label" and not one,
             "target 'top2'": self.target == "top2",
         }
-        predicting |= {f"metric {each.label!r}": "head" in each.metric.needs and not one for each in self.metrics}
         predicting |= {
-            f"metric {each.label!r} with measure='accuracy'": dict(each.options).get("measure") == "accuracy"
-            for each in self.metrics
+            f"metric {request.label!r}": "head" in request.metric.needs and not one for request in self.metrics
+        }
+        predicting |= {
+            f"metric {request.label!r} with measure='accuracy'": dict(request.options).get("measure") == "accuracy"
+            for request in self.metrics
         }
         used = next((what for what, is_used in predicting.items() if is_used), None)
         if used and self.model.config.num_classes < 2:

@@ -34,7 +34,9 @@ class Overlays:
     def __init__(self, model: Model, source: Source, config: Mapping[str, Any], targets: Mapping[str, int]) -> None:
         self.model, self.source, self.config, self.targets = model, source, config, targets
         self._index_of_id = {name: index for index, name in enumerate(source.ids[: config["count"]])}
-        self._methods = {each["label"]: {"method": each["method"], **each["options"]} for each in config["methods"]}
+        self._methods = {
+            method["label"]: {"method": method["method"], **method["options"]} for method in config["methods"]
+        }
 
     def __call__(self, ids: Sequence[str], label: str) -> dict[str, Picture]:
         indices = [self._index_of_id[name] for name in ids if name in self._index_of_id and name in self.targets]

@@ -47,10 +47,10 @@ def predictions(dtype: Any, *, head: bool) -> Any:
     """
 
     def run(logits: Logits) -> Any:
-        found = probabilities(logits.astype(accumulation_dtype(dtype))).max(axis=-1)
+        confidence = probabilities(logits.astype(accumulation_dtype(dtype))).max(axis=-1)
         if not head:
-            return jnp.full(len(logits), -1, jnp.int32), jnp.full_like(found, jnp.nan)
-        return logits.argmax(axis=-1).astype(jnp.int32), found
+            return jnp.full(len(logits), -1, jnp.int32), jnp.full_like(confidence, jnp.nan)
+        return logits.argmax(axis=-1).astype(jnp.int32), confidence
 
     return jax.jit(run)
 

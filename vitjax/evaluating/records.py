@@ -19,7 +19,7 @@ def table(job: Job, samples: Samples, results: Results) -> pa.Table:
     """The records of a chunk, one per image and method, ordered by image and then method; see `rundir.schema`."""
     import pyarrow as pa
 
-    methods = [each.label for each in job.requests]
+    methods = [request.label for request in job.requests]
     count = len(methods)
 
     def per_image(values: Any) -> np.ndarray:

@@ -32,11 +32,11 @@ def microbatched_vmap(
         if count > 1:
             return jax.vmap(one, tuple(in_axes))(*arguments)
         pairs = zip(arguments, in_axes, strict=True)
-        alone = (each if axis is None else jax.tree.map(lambda a: a[0], each) for each, axis in pairs)
+        alone = (argument if axis is None else jax.tree.map(lambda a: a[0], argument) for argument, axis in pairs)
         return jax.tree.map(lambda a: jnp.asarray(a)[None], one(*alone))
 
     def run(*arguments: Any) -> Any:
-        batched = [each for each, axis in zip(arguments, in_axes, strict=True) if axis == 0]
+        batched = [argument for argument, axis in zip(arguments, in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
         if microbatch_size is None or count <= microbatch_size:
             return together(count, *arguments)
@@ -45,11 +45,11 @@ def microbatched_vmap(
         places = jnp.minimum(jnp.arange(microbatches * size), count - 1).reshape(microbatches, size)
 
         def microbatch(indices: jax.Array) -> Any:
-            parts = iter(jax.tree.map(lambda each: each[indices], batched))
-            mixed = (next(parts) if axis == 0 else each for each, axis in zip(arguments, in_axes, strict=True))
+            parts = iter(jax.tree.map(lambda array: array[indices], batched))
+            mixed = (next(parts) if axis == 0 else argument for argument, axis in zip(arguments, in_axes, strict=True))
             return together(size, *mixed)
 
-        found = lax.map(microbatch, places)
-        return jax.tree.map(lambda each: each.reshape(microbatches * size, *each.shape[2:])[:count], found)
+        outputs = lax.map(microbatch, places)
+        return jax.tree.map(lambda output: output.reshape(microbatches * size, *output.shape[2:])[:count], outputs)
 
     return run

@@ -29,16 +29,16 @@ class Explanations(dict[str, Explanation]):
     def __missing__(self, label: str) -> Explanation:
         """The explanation of a request with options. Raises: UnknownNameError, with close matches."""
         try:
-            found = request(label).label
+            name = request(label).label
         except (UnknownNameError, AttributeError):
-            found = label
-        if found in self:
-            return self[found]
+            name = label
+        if name in self:
+            return self[name]
         raise unknown_name("explanation", str(label), self)
 
     def take(self, index: Any) -> Explanations:
         """The same methods for some of the maps: an index, a slice or a list of indices, as for an Explanation."""
-        return Explanations({label: each[index] for label, each in self.items()})
+        return Explanations({label: explanation[index] for label, explanation in self.items()})
 
     def __repr__(self) -> str:
         """Two lines: how many images and methods, and which."""
@@ -46,7 +46,7 @@ class Explanations(dict[str, Explanation]):
             return "Explanations of no methods"
         first = next(iter(self.values()))
         methods = f"{len(self)} methods" if len(self) > 1 else "1 method"
-        specific = next((each for each in self.values() if not each.class_agnostic), first)
+        specific = next((explanation for explanation in self.values() if not explanation.class_agnostic), first)
         names = textwrap.shorten(", ".join(self), 110, placeholder=" ...")
         return (
             f"Explanations of {first.subjects} by {methods}, {first.model.name}: {specific.targets_in_words(50)}\n"

@@ -114,8 +114,8 @@ def _drawn(
     if options.background == "original":
         _check_files(by_label)
     all_masks, count = masks_of_maps(by_label, masks), len(next(iter(by_label.values())))
-    shown = {label: each[:most] for label, each in by_label.items()}
-    agnostic = all(each.class_agnostic for each in shown.values())
+    shown = {label: explanation[:most] for label, explanation in by_label.items()}
+    agnostic = all(explanation.class_agnostic for explanation in shown.values())
     request = Request(
         shown,
         options.colours,
@@ -150,25 +150,28 @@ def _by_label(explanations: Any) -> dict[str, MapBatch]:
         explanations = [explanations]
     if not isinstance(explanations, Mapping):
         explanations = list(explanations)
-        models = {each.model.name for each in explanations if isinstance(each, MapBatch)}
+        models = {explanation.model.name for explanation in explanations if isinstance(explanation, MapBatch)}
         several = len(models) > 1
-        pairs = [(f"{each.model.name} {each.label}" if several else each.label, each) for each in explanations]
+        pairs = [
+            (f"{explanation.model.name} {explanation.label}" if several else explanation.label, explanation)
+            for explanation in explanations
+        ]
         explanations = dict(pairs)
         if len(explanations) < len(pairs):
             raise ConfigError("figure: two explanations have the same label; pass a dict with a name for each")
-    found = dict(explanations)
-    if not found:
+    by_label = dict(explanations)
+    if not by_label:
         raise ConfigError("figure: no explanations")
-    for label, each in found.items():
-        if not isinstance(each, MapBatch):
-            raise ConfigError(f"figure: {label!r} is a {type(each).__name__}, not an explanation")
-    first = next(iter(found.values()))
+    for label, explanation in by_label.items():
+        if not isinstance(explanation, MapBatch):
+            raise ConfigError(f"figure: {label!r} is a {type(explanation).__name__}, not an explanation")
+    first = next(iter(by_label.values()))
     if not len(first):
         raise ConfigError("figure: explanations of no images")
-    for label, each in found.items():
-        if each.images.ids != first.images.ids:
-            raise ConfigError(f"figure: {label!r} explains other images than {next(iter(found))!r}")
-    return found
+    for label, explanation in by_label.items():
+        if explanation.images.ids != first.images.ids:
+            raise ConfigError(f"figure: {label!r} explains other images than {next(iter(by_label))!r}")
+    return by_label
 
 
 def _row_labels(first: MapBatch, wanted: Any, agnostic: bool) -> list[str] | None:
@@ -186,18 +189,18 @@ def _row_labels(first: MapBatch, wanted: Any, agnostic: bool) -> list[str] | Non
 def _notes(explanations: Mapping[str, MapBatch], notes: Any) -> dict[str, Sequence[str]]:
     """Notes by label; maps of another model than the first one's have its prediction, if they have no other note."""
     first = next(iter(explanations.values()))
-    found: dict[str, Sequence[str]] = {
-        label: [each.verdict(index) for index in range(len(each))]
-        for label, each in explanations.items()
-        if each.model.name != first.model.name
+    written: dict[str, Sequence[str]] = {
+        label: [explanation.verdict(index) for index in range(len(explanation))]
+        for label, explanation in explanations.items()
+        if explanation.model.name != first.model.name
     }
     for label, texts in (notes or {}).items():
         if label not in explanations:
             raise ConfigError(f"figure: notes name {label!r}; the explanations are {', '.join(explanations)}")
         if isinstance(texts, str) or len(texts) != len(first):
             raise ConfigError(f"figure: notes of {label!r}: expected one text for each of {len(first)} maps")
-        found[label] = [str(text) for text in texts]
-    return found
+        written[label] = [str(text) for text in texts]
+    return written
 
 
 def masks_of_maps(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any] | None:
@@ -216,8 +219,8 @@ def masks_of_maps(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any]
     if len(given) != len(first):
         raise ConfigError(f"figure: {len(given)} masks for {len(images)} images")
     for index, mask in enumerate(given):
-        for each in explanations.values():
-            sizes = [list(each.size), list(each.images.sources[index]["size"])]
+        for explanation in explanations.values():
+            sizes = [list(explanation.size), list(explanation.images.sources[index]["size"])]
             if mask is not None and list(np.shape(mask)) not in sizes:
                 raise ConfigError(
                     f"figure: the mask of {first.images.ids[index]} is {list(np.shape(mask))}; the model's input is "
@@ -227,8 +230,8 @@ def masks_of_maps(explanations: Mapping[str, MapBatch], masks: Any) -> list[Any]
 
 
 def _check_files(explanations: Mapping[str, MapBatch]) -> None:
-    for each in explanations.values():
-        for image_id, source in zip(each.images.ids, each.images.sources, strict=True):
+    for explanation in explanations.values():
+        for image_id, source in zip(explanation.images.ids, explanation.images.sources, strict=True):
             if not source.get("file"):
                 raise ConfigError(f"figure: background='original' needs images from files; {image_id} is an array")
 

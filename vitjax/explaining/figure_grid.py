@@ -49,7 +49,7 @@ def grid_of(request: Request, *, transposed: bool) -> Grid:
     groups = first.image_index.tolist()
     starts = first.starts
     several = len(starts) < len(groups)
-    agnostic = [label for label, each in request.explanations.items() if each.class_agnostic]
+    agnostic = [label for label, explanation in request.explanations.items() if explanation.class_agnostic]
     if several and len(agnostic) == len(request.explanations):
         return grid_of(_one_map_for_each_image(request, starts), transposed=transposed)
     labels = list(request.explanations)
@@ -91,7 +91,7 @@ def _one_map_for_each_image(request: Request, starts: list[int]) -> Request:
         return None if values is None else [values[start] for start in starts]
 
     return request._replace(
-        explanations={label: each[starts] for label, each in request.explanations.items()},
+        explanations={label: explanation[starts] for label, explanation in request.explanations.items()},
         row_labels=chosen(request.row_labels),
         notes={label: chosen(texts) or () for label, texts in request.notes.items()},
         masks=chosen(request.masks),
@@ -125,10 +125,10 @@ def titles_of(explanations: Mapping[str, MapBatch], style: Any) -> dict[str, str
     if isinstance(style, str):
         if style not in ("short", "full", "id"):
             raise ConfigError(f"figure: titles={style!r} is not one of 'short', 'full', 'id', and no list of texts")
-        found = labels if style == "id" else [title_of(label, full=style == "full") for label in labels]
+        titles = labels if style == "id" else [title_of(label, full=style == "full") for label in labels]
         return {
             label: text.replace(" (", "\n(", 1).replace("× ", f"×{NO_BREAK}")
-            for label, text in zip(labels, found, strict=True)
+            for label, text in zip(labels, titles, strict=True)
         }
     texts = list(style)
     if len(texts) != len(labels):
@@ -186,19 +186,19 @@ def mask_as_seen(explanation: MapBatch, index: int, mask: Any) -> np.ndarray:
 def _bars(request: Request) -> list[tuple[bool, str]]:
     """The colour bars of the scales that maps of the figure have."""
     explanations = request.explanations.values()
-    found = []
+    bars = []
     for signed, start, beyond in (
         (False, "Relevance, from each map's minimum to", "its maximum"),
         (True, "Relevance against (−) and for (+) the class, relative to each map's", "largest magnitude"),
     ):
-        shown = [each for each in explanations if each.signed == signed]
+        shown = [explanation for explanation in explanations if explanation.signed == signed]
         of_magnitude = "percentile" if signed else "percentile of its magnitude"
         if request.percentile is not None:
             end = f"{request.percentile:g}th {of_magnitude}"
-        elif all(each.level == "pixel" for each in shown):
+        elif all(explanation.level == "pixel" for explanation in shown):
             end = f"99th {of_magnitude}"
         else:
             end = beyond + (" (maps of pixels: 99th percentile)" if any(e.level == "pixel" for e in shown) else "")
         if shown:
-            found.append((signed, f"{start} {end}"))
-    return found
+            bars.append((signed, f"{start} {end}"))
+    return bars

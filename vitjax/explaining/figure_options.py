@@ -75,11 +75,13 @@ DEFAULT = FigureOptions()
 def colours_of(cmap: Colormaps, alpha: float | None) -> Colours:
     """The colours of overlays. Raises: ConfigError, UnknownNameError."""
     pair: tuple[Any, Any] = tuple(cmap) if isinstance(cmap, tuple | list) and len(cmap) == 2 else (cmap, cmap)
-    for each in pair:
-        if each is not None:
-            if not isinstance(each, str) and not hasattr(each, "with_extremes"):
-                raise ConfigError(f"cmap={each!r} is no colour map of matplotlib, no name of one, and no pair of them")
-            scheme(each)
+    for colours in pair:
+        if colours is not None:
+            if not isinstance(colours, str) and not hasattr(colours, "with_extremes"):
+                raise ConfigError(
+                    f"cmap={colours!r} is no colour map of matplotlib, no name of one, and no pair of them"
+                )
+            scheme(colours)
     if alpha is not None:
         _check_number("alpha", alpha, 0, 1)
     return Colours(*pair, alpha)

@@ -83,7 +83,7 @@ def expanded(model: Model, methods: Methods, target: Any = None) -> list[str | d
     Raises: as `request`, for methods that are named.
     """
     listed = check_methods(methods)
-    return [each for method in listed for each in (_group(model, method, target) if method in GROUPS else [method])]
+    return [name for method in listed for name in (_group(model, method, target) if method in GROUPS else [method])]
 
 
 def check_methods(methods: Methods) -> list[str | dict[str, Any]]:

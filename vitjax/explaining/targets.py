@@ -88,9 +88,9 @@ class Targets:
             return self
         images, position = np.unique(self.image_index[wanted], return_inverse=True)
         order = np.argsort(-logits_of(images), axis=-1, kind="stable")  # of equal logits the first, as in the program
-        found = order[position, self.ranks[wanted] - 1].astype(np.int32)
+        classes = order[position, self.ranks[wanted] - 1].astype(np.int32)
         indices: Any = np.array(self.values.class_index if isinstance(self.values, WeightedTarget) else self.values)
-        indices[wanted] = found
+        indices[wanted] = classes
         values = self.values._replace(class_index=indices) if isinstance(self.values, WeightedTarget) else indices
         return replace(self, values=values, ranks=np.zeros_like(self.ranks))
 
@@ -220,7 +220,7 @@ def _parsed_text(model: Model, text: str) -> Iterator[_One]:
 def _difference(model: Model, text: str) -> _One:
     """The difference of two classes; each may be a name or a number, and names may contain " - " themselves."""
     words = text.split(DIFFERENCE)
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     cause = ""
     for cut in range(1, len(words)):
         sides = DIFFERENCE.join(words[:cut]), DIFFERENCE.join(words[cut:])
@@ -229,12 +229,12 @@ def _difference(model: Model, text: str) -> _One:
         except LabelError as error:
             cause = cause or str(error)
         else:
-            found.append((first, second))
-    if not found:
+            pairs.append((first, second))
+    if not pairs:
         raise LabelError(f"target {text!r} is neither a class nor the difference of two: {cause}")
-    if len(found) > 1:
-        raise LabelError(f"target {text!r} can be read as {len(found)} differences of classes; give their numbers")
-    first, second = found[0]
+    if len(pairs) > 1:
+        raise LabelError(f"target {text!r} can be read as {len(pairs)} differences of classes; give their numbers")
+    first, second = pairs[0]
     if first == second:
         raise LabelError(f"target {text!r}: both are class {first}, so that their difference is 0")
     weights = np.zeros(model.config.num_classes, np.float32)

@@ -108,9 +108,9 @@ def _target_entry(explanation: Explanation, number: int) -> dict[str, Any]:
 
 def _map_entry(explanation: Explanation, number: int, removal: Removal | None, arrays: Arrays) -> dict[str, Any]:
     """One map: its levels of colour as `Explanation.overlay` rounds them, and the removal of its pixels."""
-    signed, heat = explanation.signed, explanation.heatmap(number)
+    signed, heatmap = explanation.signed, explanation.heatmap(number)
     low = -1 if signed else 0
-    levels = np.where(np.isnan(heat), 0, heat - low) * (255 / (1 - low))
+    levels = np.where(np.isnan(heatmap), 0, heatmap - low) * (255 / (1 - low))
     entry: dict[str, Any] = {
         "levels": arrays.add(np.clip(np.rint(levels), 0, 255).astype(np.uint8)),
         "signed": signed,

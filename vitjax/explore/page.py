@@ -77,18 +77,18 @@ def rendered(explored: Sequence[Explored]) -> str:
     first = explored[0]
     contents = {
         "images": list(first.images.ids),
-        "models": [model_entry(each) for each in explored],
-        "views": [[view_entry(each, image, arrays) for each in explored] for image in range(len(first.images))],
+        "models": [model_entry(view) for view in explored],
+        "views": [[view_entry(view, image, arrays) for view in explored] for image in range(len(first.images))],
         "colours": {name: _colours(scheme_name) for name, scheme_name in _SCHEMES.items()},
         "overlay": {"opacity": OPACITY, "palest": PALEST},
-        "about": [_about(each) for each in explored],
+        "about": [_about(view) for view in explored],
     }
     script = "(async () => {\n" + "".join(map(_template, SCRIPTS)) + "})();\n"
     style = _template("style.css")
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_template("page.html"))
     several = f" and {len(first.images) - 1} more" if len(first.images) > 1 else ""
     return page.render(
-        title=f"{first.images.ids[0]}{several}, {' and '.join(each.model.name for each in explored)}",
+        title=f"{first.images.ids[0]}{several}, {' and '.join(view.model.name for view in explored)}",
         policy=f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'; "
         "form-action 'none'",
         style=jinja2.utils.markupsafe.Markup(style),

@@ -65,16 +65,16 @@ def removals(
     """
     if not chosen:
         return []
-    metrics, found = _metrics(model), []
+    metrics, results = _metrics(model), []
     size = ceil_div(len(chosen), ceil_div(len(chosen), MAPS_PER_CALL))
     for part in batches(np.arange(len(chosen)), size):
         columns = _columns(model, [chosen[index] for index in part], metrics, seed, size)
         for row, index in enumerate(part):
             explanation, number = chosen[index]
             of_map = {name: values[row] for name, values in columns.items()}
-            found.append(_removal(of_map, has_target=bool(explanation.target[number] >= 0)))
+            results.append(_removal(of_map, has_target=bool(explanation.target[number] >= 0)))
         on_progress(len(part))
-    return found
+    return results
 
 
 def _metrics(model: Model) -> tuple[MetricRequest, ...]:
@@ -83,7 +83,7 @@ def _metrics(model: Model) -> tuple[MetricRequest, ...]:
         "perturbation_auc",
     )
     shown = Metric("Removal", "", "faithfulness", "0", function=_shown, record=_shown, figures=lambda options: {})
-    return *(metric_request(each) for each in areas), MetricRequest("shown", "shown", shown, ())
+    return *(metric_request(area) for area in areas), MetricRequest("shown", "shown", shown, ())
 
 
 def _shown(case: Case) -> Columns:

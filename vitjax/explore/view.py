@@ -177,16 +177,16 @@ def explore_images(
         for label, explanation in explanations.items()
         for number in (explanation.starts if label in agnostic else range(len(explanation)))
     ]
-    found: list[Removal] = []
+    curves: list[Removal] = []
     if wanted.curves:
         maps = [(explanations[label], number) for label, number in chosen]
-        found = removals(model, maps, seed=seed, on_progress=on_progress)
+        curves = removals(model, maps, seed=seed, on_progress=on_progress)
     attention = []
     for index in range(len(images)):
         if isinstance(model.config, ViTConfig):
             attention.append(_attention(trace(model, images.take([index]), score=None), wanted.heads))
         on_progress(1)
-    by_map = dict(zip(chosen, found, strict=True)) if found else {}
+    by_map = dict(zip(chosen, curves, strict=True)) if curves else {}
     return Explored(model, images, explanations, frozenset(agnostic), by_map, tuple(attention))
 
 

@@ -102,7 +102,7 @@ def _load_jpeg(image: Image.Image, data: bytes, name: str) -> None:
 
 def _segments(data: bytes, start: int = 2) -> list[tuple[int, int, int]]:
     """(marker, start, end) of the marker segments from `start` on, up to and including the start of a scan."""
-    found = []
+    segments = []
     position = start
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -113,11 +113,11 @@ def _segments(data: bytes, start: int = 2) -> list[tuple[int, int, int]]:
             position += 2
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        found.append((marker, position + 4, position + 2 + length))
+        segments.append((marker, position + 4, position + 2 + length))
         position += 2 + max(length, 2)
         if marker == 0xDA:
             break
-    return found
+    return segments
 
 
 def _header_end(data: bytes) -> int:
@@ -174,8 +174,8 @@ def _check_png(data: bytes, name: str) -> None:
         length, kind = struct.unpack_from(">I4s", data, position)
         body_end = position + 8 + length
         if kind == b"IDAT":
-            found = zlib.crc32(memoryview(data)[position + 4 : body_end])
-            if data[body_end : body_end + 4] != struct.pack(">I", found):
+            checksum = zlib.crc32(memoryview(data)[position + 4 : body_end])
+            if data[body_end : body_end + 4] != struct.pack(">I", checksum):
                 raise _ends_early(name, "the checksum of the PNG's data does not match")
         position = body_end + 4
     if kind != b"IEND":
@@ -217,6 +217,6 @@ def _check_rows(image: Image.Image, data: bytes, bottom_up: bool, name: str) -> 
 
 def _breaks_off(row: np.ndarray, neighbour: np.ndarray) -> bool:
     """Whether a row has colours up to some pixel and none after it, where its neighbour has colours."""
-    cut, whole = (np.asarray(each.reshape(len(each), -1).any(1)) for each in (row, neighbour))
+    cut, whole = (np.asarray(pixels.reshape(len(pixels), -1).any(1)) for pixels in (row, neighbour))
     stop = int(np.flatnonzero(cut)[-1]) + 1
     return stop < len(cut) and bool(min(cut[:stop].mean(), whole[stop:].mean()) > 0.95)

@@ -184,11 +184,11 @@ def _opened(source: ImageSource) -> tuple[Image.Image, bytes | None, str]:
 
 def _content(path: Path, name: str) -> bytes:
     try:
-        found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise ImageError(f"{name}: not a regular file")  # a pipe would wait forever
-        if found.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"{name}: a file of {found.st_size} bytes; the limit is {MAX_FILE_BYTES}")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{name}: a file of {status.st_size} bytes; the limit is {MAX_FILE_BYTES}")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None

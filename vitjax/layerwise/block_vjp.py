@@ -252,7 +252,7 @@ def step_folds(
     """
     stepped, stored = [], []
     for fold, carry, summary in zip(folds, carries, summaries, strict=True):
-        backward = fold.order == "last_left"
+        backward = fold.order == "output_to_input"
         stepped.append(fold.step(carry, summary, number) if backward else carry)
         stored.append(None if backward else summary)
     return tuple(stepped), stored

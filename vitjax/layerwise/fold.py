@@ -110,10 +110,10 @@ class Fold(NamedTuple):
     finish: (carry, Boundary) -> the method's result.
     gradient: which gradients the trace holds; None for methods that read attention only.
     rules: the table of relevance rules whose relevance the trace holds as well; None for none.
-    order: "last_left" steps from the last block to the first, as the product M_{L-1} ... M_0 is evaluated from the
-        readout row (information flow). "first_left" steps from the first block to the last. "stacked" hands `finish`
-        the summaries of all layers, [l, ...]. The last two store one summary per layer.
-    lowest: the lowest block that a "last_left" fold reads. A shared pass ends at the lowest block of all its folds.
+    order: "output_to_input" steps from the last block to the first, as the product M_{L-1} ... M_0 is evaluated from
+        the readout row. "input_to_output" steps from the first block to the last. "stacked" hands `finish` the
+        summaries of all layers, [l, ...]. The last two store one summary per layer.
+    lowest: the lowest block that an "output_to_input" fold reads. A shared pass ends at the lowest of all its folds.
     to_input: whether the fold reads gradients or relevance below the attention of its lowest block. It is a hint to
         the compiled form: a pass in which no fold sets it skips computation that no fold reads. Results are the same.
     """
@@ -124,7 +124,7 @@ class Fold(NamedTuple):
     finish: Callable[[Any, Boundary], Any]
     gradient: Gradient | None = None
     rules: Ops | None = None
-    order: Literal["last_left", "first_left", "stacked"] = "last_left"
+    order: Literal["output_to_input", "input_to_output", "stacked"] = "output_to_input"
     lowest: int = 0
     to_input: bool = False
     begin: Callable[[HeadTrace], Any] | None = None

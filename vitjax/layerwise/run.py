@@ -57,8 +57,8 @@ def backward_fold(
         (unless `ExecutionPlan.saves_linear_outputs`), 1B by activations for each of "logit" and "probability" that a
         fold asks for, and one backward pass for each table of rules.
     Memory: 2·l·n·c for the residual stream, up to `ExecutionPlan.saved_bytes` of outputs of linear layers, and one
-        block's attention, independent of depth. Folds with an order other than "last_left" add their summaries of
-        every layer.
+        block's attention, independent of depth. Folds with an order other than "output_to_input" add their
+        summaries of every layer.
     """
     dtype = params_dtype(params)
     gradients = sorted({fold.gradient for fold in folds if fold.gradient is not None})
@@ -139,7 +139,7 @@ def _backward(context: PassContext, carry: Carry, residuals: Residuals) -> tuple
     Every iteration of a scan computes the same, so that in a deep model the lowest block is peeled off: cotangents
     below its attention are then not computed, where no fold reads them.
     """
-    peel = context.config.deep and all(fold.order == "last_left" and not fold.to_input for fold in context.folds)
+    peel = context.config.deep and all(fold.order == "output_to_input" and not fold.to_input for fold in context.folds)
 
     def step(carry: Carry, place: Array | int) -> tuple[Carry, list[Any]]:
         return step_back(context, carry, jax.tree.map(lambda stacked: stacked[place], residuals))
@@ -154,7 +154,7 @@ def _backward(context: PassContext, carry: Carry, residuals: Residuals) -> tuple
 def _peels_last_block(config: ViTConfig, folds: Sequence[Fold]) -> bool:
     """Whether the last block is peeled off the scan. Folds that keep summaries of all layers would have to append the
     last block's to the others, which doubles their memory."""
-    return config.peeled and all(fold.order == "last_left" for fold in folds)
+    return config.peeled and all(fold.order == "output_to_input" for fold in folds)
 
 
 def _below_blocks(
@@ -244,7 +244,7 @@ def _finish(
     """Each fold's result. `below`: fields of `Boundary` by the score or table that they belong to."""
     results = []
     for fold, carry, stacked in zip(folds, carries, summaries, strict=True):
-        if fold.order == "first_left":
+        if fold.order == "input_to_output":
             carry = _scan_upwards(fold, head.start(fold), stacked)
         elif fold.order == "stacked":
             carry = stacked

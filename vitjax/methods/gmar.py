@@ -78,7 +78,7 @@ def gmar(
         step=lambda row, transition, layer: jnp.where(layer >= start, row @ transition, row),
         finish=lambda row, boundary: patch_map(config, row),
         gradient=score,
-        order="first_left" if joita2025 else order,
+        order="input_to_output" if joita2025 or order == "first_left" else "output_to_input",
     )
 
 

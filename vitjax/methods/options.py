@@ -150,7 +150,7 @@ def converted(value: Any, hint: Any) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         element = get_args(hint)[0] if get_origin(hint) is tuple else None
-        return tuple(converted(each, element) for each in value)
+        return tuple(converted(part, element) for part in value)
     if isinstance(value, str) and _problem(hint, value) and value.lower() in WORDS:
         word = WORDS[value.lower()]
         return value if _problem(hint, word) else word
@@ -173,7 +173,7 @@ def _problem(hint: Any, value: Any) -> str | None:
     if allowed is not None and _is_number(kind, value):
         return None if allowed.contains(value) else f": must be {allowed}"
     if origin in (Union, UnionType) or (origin is tuple and isinstance(value, tuple)):
-        pairs = [(inner[0], each) for each in value] if origin is tuple else [(each, value) for each in inner]
+        pairs = [(inner[0], item) for item in value] if origin is tuple else [(member, value) for member in inner]
         problems = [_problem(*pair) for pair in pairs]
         if not any(problems) if origin is tuple else None in problems:
             return None

@@ -42,11 +42,11 @@ def load_own(reference: str, kind: type[T]) -> T:
         raise ConfigError(f"{reference!r} is not of the form module:name{_without_suffix(reference)}")
     name = reference.partition(":")[2]
     module = _module_of(reference)
-    found = getattr(module, name, None)
-    if not isinstance(found, kind):
-        cause = f"has no {name}" if found is None else f"{name} is not a vitjax.{kind.__name__}"
+    value = getattr(module, name, None)
+    if not isinstance(value, kind):
+        cause = f"has no {name}" if value is None else f"{name} is not a vitjax.{kind.__name__}"
         raise ConfigError(f"{reference}: {getattr(module, '__file__', None) or module.__name__}: {cause}")
-    return found
+    return value
 
 
 def source_digest(reference: str) -> str:

@@ -108,7 +108,7 @@ def rollout(
         summarise=summarise,
         step=step,
         finish=finish,
-        order="first_left" if variant == "first_left" else "last_left",
+        order="input_to_output" if variant == "first_left" else "output_to_input",
     )
 
 

@@ -51,11 +51,11 @@ def title_of(label: str, *, full: bool = False) -> str:
         >>> vitjax.methods.titles.title_of("resnet50 grad_cam")
         'Grad-CAM (resnet50)'
     """
-    found = _LABEL.fullmatch(label)
-    if found is None or found["name"] not in METHODS:
+    match = _LABEL.fullmatch(label)
+    if match is None or match["name"] not in METHODS:
         return label
-    method = METHODS[found["name"]]
-    details = [found["model"], found["options"], reference(method.cite) if full else None]
+    method = METHODS[match["name"]]
+    details = [match["model"], match["options"], reference(method.cite) if full else None]
     written = "; ".join(detail for detail in details if detail)
     return f"{method.title} ({written})" if written else method.title
 
@@ -71,9 +71,9 @@ def reference(cite: str) -> str:
     """
     if cite.startswith("baseline"):
         return "baseline"
-    found = _REFERENCE.match(cite)
-    if found is None:
+    match = _REFERENCE.match(cite)
+    if match is None:
         return ""
-    authors, year = found.groups()
+    authors, year = match.groups()
     names = re.split(r", | & ", authors.rstrip(","))
     return f"{names[0]} et al., {year}" if len(names) > 2 else f"{' & '.join(names)}, {year}"

@@ -173,9 +173,9 @@ def _one_mask(mask: Any) -> Array:
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise ConfigError(f"mask {list(array.shape)}: {array.dtype}, must be {meaning}")
     if _is_known(array):
-        found = set(np.unique(array).tolist())
-        if not found <= {0, IGNORE, 255} and not found <= {0, 1}:
-            others = ", ".join(map(str, sorted(found - {0, IGNORE, 255})[:5]))
+        values = set(np.unique(array).tolist())
+        if not values <= {0, IGNORE, 255} and not values <= {0, 1}:
+            others = ", ".join(map(str, sorted(values - {0, IGNORE, 255})[:5]))
             raise ConfigError(f"mask {list(array.shape)}: contains {others}, must be {meaning}")
     return jnp.asarray(array)
 

@@ -24,7 +24,7 @@ def architecture(config: Config) -> str:
         return f"ViT, {config.depth} blocks of {config.heads} heads, width {config.width}"
     if isinstance(config, ResNetConfig):
         return f"ResNet, {sum(config.depths)} blocks in {len(config.depths)} stages"
-    maps = ", ".join(each.name for each in config.feature_maps)
+    maps = ", ".join(feature_map.name for feature_map in config.feature_maps)
     return f"function with feature maps {maps}" if maps else "function without feature maps"
 
 

@@ -135,10 +135,10 @@ def kinds() -> dict[ViTConfig, list[str]]:
     Returns:
         The configuration of a kind at one common size -> names.
     """
-    found: dict[ViTConfig, list[str]] = {}
+    kinds: dict[ViTConfig, list[str]] = {}
     for name, config in known_configs().items():
-        found.setdefault(_without_sizes(config), []).append(name)
-    return found
+        kinds.setdefault(_without_sizes(config), []).append(name)
+    return kinds
 
 
 def of_the_same_kind(config: ViTConfig) -> str | None:

@@ -134,7 +134,7 @@ def _constants(closed: Any) -> Iterator[Any]:
     yield from getattr(closed, "consts", ())
     for equation in closed.eqns:
         for value in equation.params.values():
-            for inner in jax.tree.leaves(value, is_leaf=lambda each: hasattr(each, "eqns")):
+            for inner in jax.tree.leaves(value, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
                 if hasattr(inner, "eqns"):
                     yield from _constants(inner)
 
@@ -198,7 +198,7 @@ def _preprocessing(given: Preprocessing | Mapping[str, Any] | None, size: tuple[
 
 def _labels(class_names: Sequence[str], num_classes: int) -> Labels:
     names = tuple(class_names)
-    if isinstance(class_names, str) or not all(isinstance(each, str) for each in names):
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in names):
         raise ConfigError("class_names must be a list of texts, one for each class")
     if len(names) != num_classes:
         raise ConfigError(f"class_names has {len(names)} names, the model has {num_classes} classes")

@@ -150,7 +150,10 @@ def _preprocessing(loaded: Any, entry: Entry[ModuleConfig] | None) -> tuple[Prep
     if not origin.startswith("assumed"):
         return usual, origin
     stated = {name: replace(find(name).preprocessing, size=size) for name in loaded.names}
-    if len({(each.mean, each.std, each.interpolation) for each in stated.values()}) == 1:
+    if (
+        len({(preprocessing.mean, preprocessing.std, preprocessing.interpolation) for preprocessing in stated.values()})
+        == 1
+    ):
         name, preprocessing = next(iter(stated.items()))
         return preprocessing, f"that of {name}, which has these shapes"
     return usual, origin

@@ -58,7 +58,7 @@ def table(names: list[str] | None = None) -> dict[str, Any]:
 def pretrained_cfgs(timm: Any, name: str) -> dict[str, dict[str, Any]]:
     """timm's `pretrained_cfg` by tag, for tags with weights, the default first. UNTRAINED alone if there are none."""
     default = timm.models.get_pretrained_cfg(name)
-    cfgs = {each.tag: each for each in (default, *timm.models.get_arch_pretrained_cfgs(name).values())}
+    cfgs = {cfg.tag: cfg for cfg in (default, *timm.models.get_arch_pretrained_cfgs(name).values())}
     trained = {tag: cfg.to_dict() for tag, cfg in cfgs.items() if cfg.has_weights}
     return trained or {UNTRAINED: default.to_dict()}
 

@@ -66,7 +66,7 @@ class FunctionConfig:
     @property
     def map_names(self) -> tuple[str, ...]:
         """Names of the feature maps, from input to output."""
-        return tuple(each.name for each in self.feature_maps)
+        return tuple(feature_map.name for feature_map in self.feature_maps)
 
 
 class FunctionNetwork(NamedTuple):
@@ -216,7 +216,7 @@ def _checked_result(
     """
     logits, maps = shapes
     wanted = "logits [k], or (logits, {name: feature map [h, w, c]})"
-    if not all(isinstance(each, jax.ShapeDtypeStruct) for each in (logits, *maps.values())):
+    if not all(isinstance(output, jax.ShapeDtypeStruct) for output in (logits, *maps.values())):
         raise ConfigError(f"apply must return {wanted} for one image, not a {type(logits).__name__} of other things")
     if logits.ndim != 1 or not logits.size or not jnp.issubdtype(logits.dtype, jnp.floating):
         one = "; return one output as an array of shape [1]" if logits.ndim == 0 else ""
@@ -260,7 +260,7 @@ def _check_map(program: TracedFunction, name: str, shape: jax.ShapeDtypeStruct) 
         def logits_from(feature_map: Any, *arguments: Any) -> Any:
             return evaluate_with(program.jaxpr, program.closed.consts, arguments, place, feature_map)[0]
 
-        inputs = [jax.ShapeDtypeStruct(each.aval.shape, each.aval.dtype) for each in program.jaxpr.invars]
+        inputs = [jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype) for variable in program.jaxpr.invars]
         split = jax.make_jaxpr(logits_from)(shape, *inputs).jaxpr
         if dce_jaxpr(split, [True])[1][0]:
             return

@@ -35,7 +35,11 @@ def method_grid(*, columns: int | None = None, contours: bool = False, focus: bo
 
     def draw(materials: Materials) -> dict[str, Figure]:
         shown = materials.explanations
-        notes = {title: _focus_notes(each, materials.mask_of_map) for title, each in shown.items()} if focus else None
+        notes = (
+            {title: _focus_notes(explanation, materials.mask_of_map) for title, explanation in shown.items()}
+            if focus
+            else None
+        )
         masks = [None if mask is None else mask == OBJECT for mask in materials.masks] if contours else None
         titles = {title: title for title in shown}
         return {"": figure(shown, titles=titles, columns=columns, masks=masks, notes=notes)}

@@ -139,8 +139,10 @@ class _Group:
 
     def requests(self, *, cnn: bool = False) -> list[str | dict[str, Any]]:
         """The requests of all figures, each once."""
-        wanted = [each for figure in self.figures for each in (figure.cnn_methods if cnn else figure.methods).values()]
-        return list({request(each).label: each for each in wanted}.values())
+        wanted = [
+            method for figure in self.figures for method in (figure.cnn_methods if cnn else figure.methods).values()
+        ]
+        return list({request(method).label: method for method in wanted}.values())
 
     def maps(self, model: Model) -> int:
         """How many maps each method has: one for each target of each image."""
@@ -163,15 +165,17 @@ class _Group:
         drawings = []
         for figure in self.figures:
             materials = Materials(
-                {title: ours[request(each).label] for title, each in figure.methods.items()},
-                {title: of_cnn[request(each).label] for title, each in figure.cnn_methods.items()},
+                {title: ours[request(method).label] for title, method in figure.methods.items()},
+                {title: of_cnn[request(method).label] for title, method in figure.cnn_methods.items()},
                 subject.masks,
                 features,
             )
             for image, drawing in figure.draw(materials).items():
                 drawings.append((f"{figure.name}_{image}" if image else figure.name, drawing))
-        explained = [(each, _per_map(each, subject.masks)) for each in ours.values()]
-        explained += [(each, _per_map(each, cnn.masks)) for each in of_cnn.values() if cnn is not None]
+        explained = [(explanation, _per_map(explanation, subject.masks)) for explanation in ours.values()]
+        explained += [
+            (explanation, _per_map(explanation, cnn.masks)) for explanation in of_cnn.values() if cnn is not None
+        ]
         return drawings, explained
 
 
@@ -217,7 +221,7 @@ def _check(groups: Iterable[_Group], subject: Subject, cnn: Subject | None) -> N
     """Check requests and targets before anything is computed."""
     for group in groups:
         wanted = requests_for(subject.model, group.requests())
-        slow = [f"{each.label} ({each.method.cost} per image)" for each in wanted if each.method.slow]
+        slow = [f"{entry.label} ({entry.method.cost} per image)" for entry in wanted if entry.method.slow]
         if slow:
             say(f"slow: {', '.join(slow)}", error=True)
         if cnn is not None and group.requests(cnn=True):

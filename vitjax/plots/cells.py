@@ -151,7 +151,7 @@ def draw_into(axes: Axes, cell: Cell, lines: Sequence[str]) -> Axes:
     width = axes.get_window_extent().width / axes.figure.dpi
     size = min(TITLE_SIZE, 0.06 * 72 * width)
     texts = [drawable(fit(line, width, size)) for line in lines]
-    families = list(dict.fromkeys(family for _, found in texts for family in found))
+    families = list(dict.fromkeys(family for _, fonts in texts for family in fonts))
     title = "\n".join(text for text, _ in texts)
     axes.set_title(title, fontsize=size, family=families, parse_math=False)
     if cell.stamp:

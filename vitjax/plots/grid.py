@@ -203,7 +203,7 @@ def _panels(grid: Grid, room: float, label_room: float, columns: int | None) -> 
     cell = int(min(cell, WIDEST, max(SMALLEST, PAGE / rows)) * 300) / 300
     content = label_room + cell * len(parts[0]) + sum(between[0])
     start = MARGIN + max(0.0, (room - content) / 2)
-    found = []
+    places = []
     for part, gaps in zip(parts, between, strict=True):
         x, lefts, labels = start, [], None
         for column, gap in zip(part, [*gaps, 0.0], strict=True):
@@ -211,8 +211,8 @@ def _panels(grid: Grid, room: float, label_room: float, columns: int | None) -> 
                 labels, x = x, x + label_room
             lefts.append(snap(x))
             x += cell + gap
-        found.append(_Panel(part, lefts, labels))
-    return found, cell
+        places.append(_Panel(part, lefts, labels))
+    return places, cell
 
 
 def _row_heights(grid: Grid, cell_width: float) -> list[float]:

@@ -107,7 +107,7 @@ def pale(photo: np.ndarray) -> np.ndarray:
 
 def overlay(
     photo: np.ndarray,
-    heat: np.ndarray,
+    heatmap: np.ndarray,
     *,
     signed: bool = False,
     colormap: str | Colormap | None = None,
@@ -120,7 +120,7 @@ def overlay(
 
     Args:
         photo: uint8 [H, W, 3].
-        heat: heatmap, [H, W] in [0, 1]; if signed in [-1, 1], where 0 is neutral.
+        heatmap: [H, W] in [0, 1]; if signed in [-1, 1], where 0 is neutral.
         signed: whether negative values count against the class.
         colormap: a colour map of matplotlib, or its name; by default "inferno", or `blue_red` if signed. Both are
             perceptually uniform, and told apart by readers who do not see red or green.
@@ -130,17 +130,17 @@ def overlay(
         RGB image of the photo's size. Pixels whose relevance is NaN are grey.
 
     Raises:
-        ValueError: the photo is not uint8 [H, W, 3], the sizes differ, or heat is out of range.
+        ValueError: the photo is not uint8 [H, W, 3], the sizes differ, or heatmap is out of range.
     """
-    photo, heat = as_photo(photo), np.asarray(heat)
-    if heat.shape != photo.shape[:2]:
-        raise ValueError(f"heat {list(heat.shape)} and photo {list(photo.shape)} differ in size")
+    photo, heatmap = as_photo(photo), np.asarray(heatmap)
+    if heatmap.shape != photo.shape[:2]:
+        raise ValueError(f"heatmap {list(heatmap.shape)} and photo {list(photo.shape)} differ in size")
     low = -1 if signed else 0
-    if (heat < low - 1e-6).any() or (heat > 1 + 1e-6).any():
-        actual = f"[{np.nanmin(heat):.4g}, {np.nanmax(heat):.4g}]"
-        raise ValueError(f"heat must lie in [{low}, 1], got {actual}: normalise it first")
-    missing = np.isnan(heat)
-    level = np.where(missing, 0, heat - low) * (255 / (1 - low))
+    if (heatmap < low - 1e-6).any() or (heatmap > 1 + 1e-6).any():
+        actual = f"[{np.nanmin(heatmap):.4g}, {np.nanmax(heatmap):.4g}]"
+        raise ValueError(f"heatmap must lie in [{low}, 1], got {actual}: normalise it first")
+    missing = np.isnan(heatmap)
+    level = np.where(missing, 0, heatmap - low) * (255 / (1 - low))
     level = np.clip(np.rint(level), 0, 255).astype(np.uint8)
     colours = scheme(colormap or (DIVERGING if signed else SEQUENTIAL))(np.arange(256))[:, :3].astype(np.float32)
     strength = np.abs(np.linspace(low, 1, 256))

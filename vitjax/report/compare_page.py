@@ -56,13 +56,13 @@ def write_page(
         OutputError: the file cannot be written.
     """
     of_maps = masks_of_maps(explanations, masks)
-    if all(each.class_agnostic for each in explanations.values()):
+    if all(explanation.class_agnostic for explanation in explanations.values()):
         starts = next(iter(explanations.values())).starts
         of_maps = [of_maps[start] for start in starts] if of_maps is not None else None
-        explanations = {label: each.distinct for label, each in explanations.items()}
+        explanations = {label: explanation.distinct for label, explanation in explanations.items()}
     first = next(iter(explanations.values()))
     several = len(first.starts) < len(first)
-    shared = {label for label, each in explanations.items() if several and each.class_agnostic}
+    shared = {label for label, explanation in explanations.items() if several and explanation.class_agnostic}
     columns = {label: explanations[label] for label in sorted(explanations, key=lambda label: label not in shared)}
 
     def cell(label: str, index: int) -> dict[str, Any]:
@@ -90,10 +90,10 @@ def write_page(
     page = _template().render(
         title=title,
         note=note,
-        methods=[_described(label, each, label in shared) for label, each in columns.items()],
+        methods=[_described(label, explanation, label in shared) for label, explanation in columns.items()],
         images=images,
         several=several,
-        targets_named=not all(each.class_agnostic for each in explanations.values()),
+        targets_named=not all(explanation.class_agnostic for explanation in explanations.values()),
         scores=list(scores),
         agnostic=AGNOSTIC,
         percentile=options.percentile,

@@ -49,7 +49,7 @@ def _event(line: bytes, run: str) -> dict[str, Any]:
     """
     event = parsed(line, run)
     texts, tables = (event.get("time"), event.get("event")), (event.get("passed_over"), event.get("slow_methods"))
-    if not all(isinstance(each, str) for each in texts) or not all(isinstance(each or {}, dict) for each in tables):
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(table or {}, dict) for table in tables):
         raise ValueError("not an event")
     return event
 

@@ -47,14 +47,14 @@ def count_masks(records: pa.Table) -> Counter[str]:
 
 def lines(counts: Counter[str], total: int, masks: Counter[str] | None = None) -> list[str]:
     """One line for each note, in the order of NOTES, for the colour modes, and for the states of masks."""
-    found = [f"{counts[name]} of {total} images {meaning}" for name, meaning in NOTES.items() if counts[name]]
+    written = [f"{counts[name]} of {total} images {meaning}" for name, meaning in NOTES.items() if counts[name]]
     modes = {name.removeprefix(MODE): count for name, count in counts.most_common() if name.startswith(MODE)}
     if modes:
         of_each = ", ".join(f"{count} of mode {mode}" for mode, count in modes.items())
-        found.insert(0, f"{sum(modes.values())} of {total} images were converted to RGB: {of_each}")
+        written.insert(0, f"{sum(modes.values())} of {total} images were converted to RGB: {of_each}")
     if masks and masks.keys() - {"none"}:
-        found += [f"{masks[state]} of {total} images {meaning}" for state, meaning in _MASKS.items() if masks[state]]
-    return found + [UNKNOWN] * (UNKNOWN in counts)
+        written += [f"{masks[state]} of {total} images {meaning}" for state, meaning in _MASKS.items() if masks[state]]
+    return written + [UNKNOWN] * (UNKNOWN in counts)
 
 
 def _by_picture(records: pa.Table, column: str) -> dict[int, str | None]:

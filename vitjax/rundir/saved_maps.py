@@ -85,11 +85,11 @@ def read_maps(directory: Path, label: str) -> dict[str, np.ndarray]:
     """
     store = RunStore.open(Path(directory))
     recorded = _recorded(store)
-    found = sorted((store.directory / "maps").glob("chunk-*.npz"))
-    if not found:
+    files = sorted((store.directory / "maps").glob("chunk-*.npz"))
+    if not files:
         raise RunError(f"{directory}: contains no saved maps; run with --save-maps float16 or float32")
     # Before the first chunk is finished, its maps can be read, but not compared with a digest.
-    paths = {_path(store.directory, chunk): identity for chunk, identity in recorded.items()} or dict.fromkeys(found)
+    paths = {_path(store.directory, chunk): identity for chunk, identity in recorded.items()} or dict.fromkeys(files)
     map_of_id: dict[str, np.ndarray] = {}
     for path, identity in sorted(paths.items()):
         map_of_id.update(_read(path, identity, label, store.identity))

@@ -32,15 +32,18 @@ def parsed(text: str | bytes, of: str = "") -> dict[str, Any]:
         ValueError: the text is no JSON object, or its content or the run does not match its digest.
     """
     try:
-        value = json.loads(text)
-    except RecursionError:
+        return _checked(json.loads(text), of)
+    except RecursionError:  # of the parser, or of the digest
         raise ValueError("it nests too deeply") from None
+
+
+def _checked(value: Any, of: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     seal = value.pop(SEAL, None)
     if seal is None:
         # A digest under another key: the key itself is damaged.
-        intact = not any(isinstance(each, str) and each.startswith(_PREFIX) for each in value.values())
+        intact = not any(isinstance(entry, str) and entry.startswith(_PREFIX) for entry in value.values())
     else:
         intact = seal == _seal(value, of)
     if not intact:
@@ -62,7 +65,7 @@ def read_profile(run_dir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         profile = parsed(path.read_bytes(), of=digest(config))
         methods = profile.get("methods")
-        if not isinstance(methods, dict) or not all(isinstance(each, dict) for each in methods.values()):
+        if not isinstance(methods, dict) or not all(isinstance(entry, dict) for entry in methods.values()):
             raise ValueError("its methods are no JSON objects")
     except FileNotFoundError:
         return {}
