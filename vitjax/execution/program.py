@@ -17,8 +17,9 @@ from vitjax.shapes import ceil_div
 class Program:
     """`jax.jit` of a function of a batch, traced under an execution plan; its results lead with the batch axis.
 
-    On a CPU a call divides the batch among worker threads, which run one executable, and returns numpy arrays. Inside
-    another transformation, with arrays on several devices, or on another platform it is the jitted function.
+    On a CPU a call divides the batch among worker threads, which run one executable, and returns numpy arrays. On a GPU
+    it is compiled with `compiler_options`. Inside another transformation, with arrays on several devices, or on another
+    platform it is the jitted function.
 
     Args:
         run: function of a batch.
@@ -34,8 +35,8 @@ class Program:
     def __call__(self, *arguments: Any) -> Any:
         starts, size = self._division(arguments)
         if len(starts) == 1:
-            special = compiler_options() and all(map(_on_default_device, jax.tree.leaves(arguments)))
-            return self.executable(*arguments)(*arguments) if special else self.jitted(*arguments)
+            with_options = compiler_options() and _on_first_device(arguments)
+            return self.executable(*arguments)(*arguments) if with_options else self.jitted(*arguments)
         parts = [self._part(arguments, start, size) for start in starts]
         executable = self.executable(*parts[0])
         results = run_in_threads(lambda part: jax.device_get(executable(*part)), parts)
@@ -84,13 +85,16 @@ class Program:
         """
         batched = [argument for argument, axis in zip(arguments, self._in_axes, strict=True) if axis == 0]
         count = jax.tree.leaves(batched)[0].shape[0]
-        here = not setting("jax_default_device") and all(map(_on_default_device, jax.tree.leaves(arguments)))
-        size = ceil_div(count, min(worker_count(), count) if here else 1)
+        size = ceil_div(count, min(worker_count(), count) if _on_first_device(arguments) else 1)
         return [min(start, count - size) for start in range(0, count, size)], size
 
 
-def _on_default_device(leaf: Any) -> bool:
-    """Whether a worker thread can compute with it: a concrete value in host memory or on the default device."""
-    if isinstance(leaf, jax.core.Tracer):
-        return False
-    return not isinstance(leaf, jax.Array) or leaf.devices() == {jax.local_devices()[0]}
+def _on_first_device(arguments: Any) -> bool:
+    """Whether all leaves are concrete values in host memory or on the first device, where JAX then computes."""
+
+    def is_there(leaf: Any) -> bool:
+        if isinstance(leaf, jax.core.Tracer):
+            return False
+        return not isinstance(leaf, jax.Array) or leaf.devices() == {jax.local_devices()[0]}
+
+    return not setting("jax_default_device") and all(map(is_there, jax.tree.leaves(arguments)))
