@@ -24,6 +24,8 @@ def render(results: dict[str, Any]) -> str:
     for name in results["sections"]:
         section_table = _parity_table if name == "parity" else _table
         lines += ["", f"### {name}, {results['sections'][name]['seconds']} s", "", *section_table(rows(results, name))]
+    if "note" in results:  # written by hand into a file that joins several runs
+        lines += ["", results["note"]]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ def test_without_the_compiler_one_line_says_what_to_install(monkeypatch):
         gpu_compile.main([])
 
 
-def test_table_compares_both_kinds_of_softmax():
+def test_table_compares_the_plan_with_none():
     costs = {"compile_s": 8.4, "temporary_MiB": 12.0, "kernels": 3}
     row = {"what": "rollout", "planned": costs, "not_planned": {**costs, "compile_s": 29.1}}
     about = {"model": "m", "dtype": "bfloat16", "batch": 4, "target": "NVIDIA H100", "jax": "1"}
@@ -30,7 +30,7 @@ def test_table_compares_both_kinds_of_softmax():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILER, reason="the compiler for NVIDIA GPUs is not installed")
-def test_merged_rows_compile_into_a_program_for_a_gpu(tmp_path):
+def test_the_plan_compiles_into_a_program_for_a_gpu(tmp_path):
     out = tmp_path / "gpu.json"
     gpu_compile.main(["--model", "vitjax_scenes", "--programs", "rollout", "--batch", "2", "--out", str(out)])
     (row,) = json.loads(out.read_text())["rows"]
