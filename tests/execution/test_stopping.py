@@ -124,3 +124,15 @@ def test_programs_that_import_vitjax_keep_their_handlers(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["vitjax"])
     monkeypatch.setattr("multiprocessing.process.parent_process", lambda: object())
     assert not starting.is_the_command()
+
+
+def test_the_semaphores_of_an_ended_process_leave_no_warnings():
+    code = (
+        "import multiprocessing, os\n"
+        "from vitjax.execution import stopping\n"
+        "kept = multiprocessing.get_context('spawn').Semaphore(1)\n"
+        "stopping._release_semaphores()\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -84,6 +84,7 @@ class SignalsEndThis:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
+        _release_semaphores()
         os._exit(self.exit_code)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -101,6 +102,7 @@ class SignalsEndThis:
 
     def _end(self, first: signal.Signals, why: str) -> NoReturn:
         os.write(2, f"\nvitjax: ended at once by {first.name} ({why}); {self.kept}\n".encode())
+        _release_semaphores()
         os._exit(128 + first)
 
     def _next_signal(self, seconds: float | None = None) -> signal.Signals | None:
@@ -114,6 +116,17 @@ class SignalsEndThis:
                 return None
             if (number := signal.Signals(data[0])).name in GRACE_S:
                 return number
+
+
+def _release_semaphores() -> None:
+    """Unlink the named semaphores of this process. Python's resource tracker would do that later, but with warnings on
+    stderr after the command's last line."""
+    synchronize, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("synchronize", "util"))
+    with suppress(Exception):  # a private part of the standard library: at worst, there are warnings
+        cleanup = synchronize.SemLock._cleanup  # type: ignore[union-attr]
+        for finalizer in list(util._finalizer_registry.values()):  # type: ignore[union-attr]
+            if finalizer._callback is cleanup:
+                finalizer()
 
 
 def until_a_signal(run: Callable[[], None]) -> None:
