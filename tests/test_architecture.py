@@ -28,6 +28,7 @@ ANSWERS = {  # what each of the files of an answer contains
     "how `.pth` files are read without running them": ["\ndef read_pickle("],
     "timm's key names": ["\nclass Layout("],
     "how many images are computed together": ["\nclass ExecutionPlan("],
+    "how GPUs compute softmax and attention": ["\nclass Kernels("],
     "why several cores are busy": ["\ndef run_in_threads("],
     "the sharding over devices": ["\nclass Devices:"],
     "where an image is decoded": ["\ndef read_picture("],

@@ -1,6 +1,7 @@
 """`vitjax.output` in use: names, text, CSV and lines whatever images and classes are called."""
 
 import csv
+import doctest
 import io
 import os
 import sys
@@ -8,9 +9,15 @@ import sys
 import pytest
 
 from vitjax.errors import ImageError, OutputError, RunError, shown
+from vitjax.output import wording
 from vitjax.output.files import csv_cell, csv_text, write_bytes, write_text
 from vitjax.output.names import FileNames, text_of, unique
 from vitjax.output.terminal import accept_all_characters, say
+
+
+def test_numbers_in_words_are_those_of_the_examples():
+    result = doctest.testmod(wording)
+    assert result.attempted >= 6 and not result.failed
 
 
 def test_ids_are_text_whatever_the_bytes_of_the_name():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.interpreters.partial_eval import dce_jaxpr
 
+PRODUCTS = ("dot_general", "conv_general_dilated")
 FUSED_ATTENTION = "dot_product_attention_fwd"
 """How the name of JAX's primitive for cuDNN's attention begins: (q [b, n, h, d], k, v [b, m, h, d], ...) -> as q."""
 
@@ -47,8 +48,9 @@ def products(program: Any, *arguments: Any) -> list[Product]:
 def _products(jaxpr: Any, times: int = 1) -> Iterator[Product]:
     for each in jaxpr.eqns:
         name = each.primitive.name
-        if name in ("dot_general", "conv_general_dilated") or name.startswith(FUSED_ATTENTION):
-            operands = [variable.aval for variable in each.invars[: 3 if name.startswith(FUSED_ATTENTION) else 2]]
+        count = 3 if name.startswith(FUSED_ATTENTION) else 2 if name in PRODUCTS else 0
+        if count:
+            operands = [variable.aval for variable in each.invars[:count]]
             touched = sum(aval.size * aval.dtype.itemsize for aval in (*operands, each.outvars[0].aval))
             yield Product(_flops(each), touched, str(operands[0].dtype), times)
         elif name == "cond":

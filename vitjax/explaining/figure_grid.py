@@ -13,6 +13,7 @@ from vitjax.explaining.probabilities import with_probability
 from vitjax.images.geometry import Geometry, geometry
 from vitjax.images.picture import read_picture
 from vitjax.methods.titles import title_of
+from vitjax.output.wording import ordinal
 from vitjax.plots.cells import Cell, Colours, inside_original, overlay_cell
 from vitjax.plots.grid import Grid, Placed
 
@@ -194,7 +195,7 @@ def _bars(request: Request) -> list[tuple[bool, str]]:
         shown = [explanation for explanation in explanations if explanation.signed == signed]
         of_magnitude = "percentile" if signed else "percentile of its magnitude"
         if request.percentile is not None:
-            end = f"{request.percentile:g}th {of_magnitude}"
+            end = f"{ordinal(request.percentile)} {of_magnitude}"
         elif all(explanation.level == "pixel" for explanation in shown):
             end = f"99th {of_magnitude}"
         else:

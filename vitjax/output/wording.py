@@ -14,6 +14,19 @@ def counted(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
+def ordinal(number: float) -> str:
+    """A number in its place, as of a percentile.
+
+    Example:
+        >>> from vitjax.output.wording import ordinal
+        >>> ordinal(91), ordinal(99), ordinal(12), ordinal(97.5)
+        ('91st', '99th', '12th', '97.5th')
+    """
+    endings = {1.0: "st", 2.0: "nd", 3.0: "rd"}
+    ending = "th" if 11 <= number % 100 <= 13 else endings.get(number % 10, "th")
+    return f"{number:g}{ending}"
+
+
 def percent(probability: float, decimals: int = 1, space: str = " ") -> str:
     """A probability in [0, 1] in percent. One that rounding would turn into 0 or 1 is given as a bound.
 

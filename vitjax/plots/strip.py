@@ -8,7 +8,7 @@ import numpy as np
 
 from vitjax.maps import DISPLAY_PERCENTILE
 from vitjax.methods.titles import title_of
-from vitjax.output.wording import percent
+from vitjax.output.wording import ordinal, percent
 from vitjax.plots.cells import DEFAULT, Cell, Colours, draw_cell, flaw, stamp
 from vitjax.plots.figures import (
     DPI,
@@ -102,7 +102,7 @@ def strip(
     shown = percentile if percentile is not None else DISPLAY_PERCENTILE if of_pixels else 100
     cells = f"{raw.shape[0]} × {raw.shape[1]}"
     if shown < 100 and not flaw(raw):
-        cells += " " + f"(to the {shown:g}th percentile)".replace(" ", "\N{NO-BREAK SPACE}")
+        cells += " " + f"(to the {ordinal(shown)} percentile)".replace(" ", "\N{NO-BREAK SPACE}")
     captions, caption_size = fit_together(
         ["Input", f"Raw relevance, {cells}", "Overlay"], width + values, size, lines=3
     )
