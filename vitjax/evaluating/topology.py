@@ -10,6 +10,7 @@ import jax
 
 from vitjax.errors import ConfigError
 from vitjax.execution.arguments import check_whole_number
+from vitjax.output.wording import ordinal
 
 
 def topology(process: str | tuple[int, int] | None = None) -> tuple[int, int]:
@@ -63,9 +64,10 @@ def _of_slurm() -> tuple[int, int]:
     if number is None or ((tasks or 1) == 1 and (step_tasks or 1) == 1):
         return (0, 1) if not number else _checked(number, 1, "SLURM_PROCID of a job of one task")
     if not in_step and step_tasks is None:
+        assert tasks is not None  # one task has returned above
         raise ConfigError(
             f"SLURM_NTASKS={tasks}, but srun did not start this process (SLURM_STEP_ID is not set), so that only every "
-            f"{tasks}th chunk would be evaluated: start it with `srun vitjax evaluate ...`, or pass --process 0/1 to "
+            f"{ordinal(tasks)} chunk would be evaluated: start it with `srun vitjax evaluate ...`, or pass --process 0/1 to "
             "evaluate all chunks in this process"
         )
     count = step_tasks if step_tasks is not None else tasks or 1

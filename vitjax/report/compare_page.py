@@ -20,6 +20,7 @@ from vitjax.explaining.figure_options import DEFAULT, FigureOptions
 from vitjax.explaining.probabilities import with_probability
 from vitjax.methods import METHODS
 from vitjax.output.files import write_text
+from vitjax.output.wording import ordinal
 from vitjax.plots.cells import outlines
 from vitjax.report.pictures import svg_path
 
@@ -96,7 +97,7 @@ def write_page(
         targets_named=not all(explanation.class_agnostic for explanation in explanations.values()),
         scores=list(scores),
         agnostic=AGNOSTIC,
-        percentile=options.percentile,
+        percentile=None if options.percentile is None else ordinal(options.percentile),
         own_colours=options.cmap is not None,
     )
     return write_text(path, page)
