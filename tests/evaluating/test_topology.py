@@ -37,7 +37,7 @@ def test_numbers_of_srun(variables, expected, slurm):
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"NTASKS": 2, "PROCID": 0}, r"srun did not start this process.*every 2nd chunk.*srun vitjax evaluate.*--process 0/1"),
+        ({"NTASKS": 2, "PROCID": 0}, r"srun did not start.*every 2nd chunk.*srun vitjax evaluate.*--process 0/1"),
         ({"NTASKS": 4, "PROCID": 9, "STEP_ID": 0, "STEP_NUM_TASKS": 4}, "SLURM_PROCID=9.*are 0 to 3"),
         ({"NTASKS": 4, "PROCID": 3, "STEP_ID": 0, "STEP_NUM_TASKS": 2}, "are 0 to 1"),
         ({"NTASKS": 1, "PROCID": 2}, "are 0 to 0"),

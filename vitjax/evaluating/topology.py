@@ -67,8 +67,8 @@ def _of_slurm() -> tuple[int, int]:
         assert tasks is not None  # one task has returned above
         raise ConfigError(
             f"SLURM_NTASKS={tasks}, but srun did not start this process (SLURM_STEP_ID is not set), so that only every "
-            f"{ordinal(tasks)} chunk would be evaluated: start it with `srun vitjax evaluate ...`, or pass --process 0/1 to "
-            "evaluate all chunks in this process"
+            f"{ordinal(tasks)} chunk would be evaluated: start it with `srun vitjax evaluate ...`, or pass "
+            "--process 0/1 to evaluate all chunks in this process"
         )
     count = step_tasks if step_tasks is not None else tasks or 1
     name = "SLURM_STEP_NUM_TASKS" if step_tasks is not None else "SLURM_NTASKS"
